@@ -1,0 +1,155 @@
+"""What a guest may be lent, as protocols. `bindings` and `outbound` implement them; `runtime` only sees
+these, so that it knows neither a database nor a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
+from model.messages import ByteSource, OutgoingRequest, Response
+from model.scripts import HostnameRoutes, ScriptRef, ScriptVersion
+
+
+class TreePermit(Protocol):
+    """The one permit that covers a visitor's whole tree of sandboxes (dispatcher → worker → service…)."""
+
+    def nested(self) -> None:
+        """One more sandbox in this tree. Raises LoadShed when there is no slot; never waits."""
+
+    def release_nested(self) -> None: ...
+
+
+@dataclass(slots=True)
+class EventContext:
+    """Whose event this is: what a capability may need to decide, count and log."""
+
+    account: AccountId
+    namespace: NamespaceName | None
+    script: ScriptName
+    version: VersionId
+    tenant: TenantId
+    tags: tuple[str, ...]
+    ray_id: RayId
+    #: 0 for the worker that a visitor reached; at most 16.
+    depth: int
+    permit: TreePermit
+    #: Given by the dispatcher to this call, for the egress policy and the outbound worker.
+    outbound_params: Mapping[str, str] = field(default_factory=dict)
+    client_ip: str = ""
+
+
+class Fetcher(Protocol):
+    """Answers a subrequest: the outbound gateway, or another worker."""
+
+    async def fetch(self, request: OutgoingRequest, context: EventContext) -> Response:
+        """Raises OperationError. The caller closes the response's body; so does cancelling before it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A capability under the name that the worker knows it by. `value` implements the protocol of `kind`
+    (the operation's table says which); `kind` is a BindingKind or "fetcher".
+    """
+
+    kind: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnv:
+    """What one script version is lent; made once a version and process, shared by its events."""
+
+    vars: Mapping[str, str] = field(default_factory=dict)
+    bindings: Mapping[str, Binding] = field(default_factory=dict)
+    fetcher: Fetcher | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What a dispatcher gives one call. `limits` are names of model.limits.Limits fields and can only lower
+    the plan's; `params` reach the worker as `params` of its Request; `outbound_params` reach the egress
+    policy and the outbound worker, and the worker itself never sees them.
+    """
+
+    limits: Mapping[str, int] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    outbound_params: Mapping[str, str] = field(default_factory=dict)
+
+
+class WorkerRunner(Protocol):
+    """Runs another worker inside the tree of the one that asks."""
+
+    async def run(
+        self, ref: ScriptRef, request: OutgoingRequest, caller: EventContext, options: CallOptions
+    ) -> Response:
+        """Returns when the worker has started its response; the body streams.
+
+        Raises OperationError: worker_not_found (message starts with "Worker not found"), worker_failed
+        (its outcome and why), load_shed, limit_exceeded (depth).
+        """
+
+
+class GuestEvent(Protocol):
+    """The event as an operation sees it."""
+
+    @property
+    def context(self) -> EventContext: ...
+
+    @property
+    def env(self) -> WorkerEnv: ...
+
+    def borrow_stream(self, stream_id: object) -> ByteSource:
+        """Hand over the stream with this id; the guest can't use it any more.
+
+        Raises OperationError(invalid_argument | closed_stream).
+        """
+
+    def lend_stream(self, source: ByteSource) -> int:
+        """Give the guest a readable stream; closed at the event's end at the latest."""
+
+    def close_later(self, close: Callable[[], None]) -> None:
+        """Call `close` when the event has ended, whatever way."""
+
+
+OperationResult = object | Awaitable[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row of the table that both ABIs are front doors to.
+
+    `run(event, lent, args)` answers a MessagePack-able value at once, or an awaitable of it; it raises
+    OperationError. `lent` is the binding's value (None where `binding_kind` is None); `args` are exactly
+    as the guest sent them: any MessagePack value, hostile. Anything else raised is a bug and becomes
+    `internal`.
+    """
+
+    name: str
+    binding_kind: str | None
+    #: Counted against Limits.subrequests.
+    subrequest: bool
+    run: Callable[[GuestEvent, object, Sequence[object]], OperationResult]
+
+
+OperationTable = Mapping[str, Operation]
+
+
+class RouteStore(Protocol):
+    """Look-ups of the data plane; synchronous, since a point read is cheaper than a thread hop."""
+
+    def hostname_routes(self, pattern: str) -> HostnameRoutes | None:
+        """The routes stored under exactly this pattern (a hostname, `*.parent` or `*`)."""
+
+    def script(self, ref: ScriptRef) -> ScriptVersion | None: ...
+
+    def sequence(self) -> int:
+        """The number of the last change that anyone committed: one memory load."""
+
+    def changes_since(self, sequence: int) -> tuple[int, Sequence[tuple[str, str]] | None]:
+        """(newest number, [(kind, key)…]), or None for the list when the log no longer reaches back:
+        then everything cached is to be dropped. Kinds: "route" (key: the pattern), "script" (key:
+        `namespace/name` or `/name`), "policy" (key: the namespace), "namespace", "secret" (as script).
+        """

@@ -1,0 +1,126 @@
+"""HTTP messages as they travel inside the host.
+
+Header names are lower-case bytes; order and repeats are kept. Hop-by-hop headers never get this far in
+an incoming request, and never leave in an outgoing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+Header = tuple[bytes, bytes]
+Headers = Sequence[Header]
+
+#: RFC 9110 §7.6.1, and the names that frame a message: never passed on in either direction.
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+class StreamClosed(Exception):
+    """The other side of a stream went away before its end."""
+
+
+class ByteSource(Protocol):
+    """Bytes that come over time, for one reader at a time."""
+
+    async def read(self) -> bytes:
+        """The next chunk, of any size above zero; `b""` at the end, and again after it.
+
+        Raises StreamClosed when the sender broke off, UpstreamError when a limit or a peer failed.
+        Cancelling a read loses no bytes.
+        """
+
+    def close(self) -> None:
+        """No more will be read. Idempotent, never waits; what the source holds is let go."""
+
+
+Body = bytes | ByteSource | None
+
+
+@dataclass(slots=True)
+class Client:
+    """Who asked, as far as the connection tells."""
+
+    ip: str
+    tls: bool
+    ray_id: str
+
+
+@dataclass(slots=True)
+class IncomingRequest:
+    """A visitor's request, or one that another worker made through a service or dispatch binding."""
+
+    method: str
+    #: Absolute; the authority is the validated Host.
+    url: str
+    #: Normalised, without port: what routes are compared with.
+    hostname: str
+    #: As sent, without query; begins with "/".
+    path: str
+    headers: Headers
+    body: Body
+    #: None when there is no body, or it is chunked.
+    content_length: int | None
+    client: Client
+
+
+@dataclass(slots=True)
+class OutgoingRequest:
+    """A subrequest: what a worker asks of the internet or of another worker. `url` is not yet parsed."""
+
+    method: str
+    url: str
+    headers: Headers = ()
+    body: Body = None
+
+
+@dataclass(slots=True)
+class Response:
+    status: int
+    headers: Headers = field(default_factory=tuple)
+    body: Body = None
+
+
+class Responder(Protocol):
+    """Where a worker's response goes: a visitor's connection, or another worker's stream.
+
+    Calls come in the order start, write…, end. A `content-length` header given to `start` is held to
+    the bytes written.
+    """
+
+    @property
+    def started(self) -> bool: ...
+
+    async def start(self, status: int, headers: Headers) -> None: ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the receiver took it: this is the back-pressure. Raises StreamClosed."""
+
+    async def end(self) -> None: ...
+
+
+@dataclass(slots=True)
+class BytesSource:
+    """A ByteSource over bytes that are here already."""
+
+    data: bytes
+
+    async def read(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+    def close(self) -> None:
+        self.data = b""

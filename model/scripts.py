@@ -1,0 +1,95 @@
+"""What is stored about a script, as control writes it and the data plane reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from model.identity import AccountId, NamespaceName, ScriptName, TenantId, VersionId
+
+
+class BindingKind(StrEnum):
+    """The `type` of a binding in upload metadata (Cloudflare's words)."""
+
+    PLAIN_TEXT = "plain_text"
+    JSON = "json"
+    SECRET_TEXT = "secret_text"  # noqa: S105 - the name of a kind, not a secret
+    KV_NAMESPACE = "kv_namespace"
+    QUEUE = "queue"
+    SERVICE = "service"
+    DISPATCH_NAMESPACE = "dispatch_namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSpec:
+    """One binding of a script version. `target` by kind: plain_text and json: the text; secret_text: "";
+    kv_namespace: the namespace's id; queue: the queue's id; service: the script's name (looked up in the
+    same dispatch namespace first, then among plain scripts); dispatch_namespace: its name.
+    """
+
+    kind: BindingKind
+    name: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ScriptRef:
+    """Which script: in a dispatch namespace, or plain (`namespace` None)."""
+
+    namespace: NamespaceName | None
+    script: ScriptName
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.script}" if self.namespace else self.script
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptVersion:
+    """The deployed version of one script: all that is needed to run it."""
+
+    account: AccountId
+    ref: ScriptRef
+    tenant: TenantId
+    version: VersionId
+    #: sha256 of the module bytes, hex: the key in the object store and the AOT cache.
+    module_digest: str
+    #: "fetch", "queue", "scheduled": the handlers that the module exports.
+    handlers: frozenset[str]
+    bindings: tuple[BindingSpec, ...] = ()
+    tags: tuple[str, ...] = ()
+    #: Names of model.limits.Limits fields → values, set by the platform at upload.
+    limits: Mapping[str, int] = field(default_factory=dict)
+    #: The dispatch namespace is trusted: its workers get real clocks.
+    trusted: bool = False
+    created_at_s: float = 0.0
+    modified_at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a route leads: exactly one of a script and a hook."""
+
+    script: ScriptRef | None = None
+    hook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`pattern` is a hostname, `*.` and a hostname, or `*`. `path_prefix` "" matches every path.
+    `headers` are (lower-case name, exact value) pairs, sorted.
+    """
+
+    id: str
+    pattern: str
+    path_prefix: str
+    headers: tuple[tuple[str, str], ...]
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class HostnameRoutes:
+    """All that routing needs to know of one hostname pattern; what a RouteStore answers."""
+
+    routes: tuple[Route, ...] = ()
+    header_routes: bool = False
