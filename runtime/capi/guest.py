@@ -1,0 +1,433 @@
+"""One guest: a store, an instance in it, and the call that runs there as a fiber.
+
+What C keeps an address of (arguments, results, error and trap slots, the continuation's flag) lives in a
+`_CallState` that outlives the fiber; the order of deletion is always future, store, state. One thread at a
+time may touch a guest; it may be another thread each time.
+
+Callbacks run on the guest's fiber stack: they copy bytes, count, and note what is wanted. Decoding, checking
+and logging happen in whoever polls. No exception crosses into C: it is kept on *its own* guest and raised
+after the poll.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from ctypes import addressof, c_uint8, c_void_p, memmove, string_at
+from dataclasses import dataclass
+from time import thread_time_ns
+from typing import Final
+
+import wasmtime
+from wasmtime import _bindings
+
+from runtime.capi.engine_store import Engine, Module
+from runtime.capi.failures import CapiError, raise_error, raise_failure
+from runtime.capi.library import EPOCH_CALLBACK, FUNC_ASYNC_CALLBACK, bind
+
+_store_new = bind("wasmtime_store_new")
+_store_delete = bind("wasmtime_store_delete")
+_store_context = bind("wasmtime_store_context")
+_store_limiter = bind("wasmtime_store_limiter")
+_epoch_callback = bind("wasmtime_store_epoch_deadline_callback")
+_set_epoch_deadline = bind("wasmtime_context_set_epoch_deadline")
+_pre_instantiate = bind("wasmtime_instance_pre_instantiate_async")
+_pre_delete = bind("wasmtime_instance_pre_delete")
+_linker_new = bind("wasmtime_linker_new")
+_linker_define = bind("wasmtime_linker_define_async_func")
+_linker_instantiate_pre = bind("wasmtime_linker_instantiate_pre")
+_export_get = bind("wasmtime_instance_export_get")
+_call_async = bind("wasmtime_func_call_async")
+_poll = bind("wasmtime_call_future_poll")
+_future_delete = bind("wasmtime_call_future_delete")
+_memory_data = bind("wasmtime_memory_data")
+_memory_size = bind("wasmtime_memory_data_size")
+_error_new = bind("wasmtime_error_new")
+_trap_new = bind("wasmtime_trap_new")
+
+_KIND_I32, _KIND_I64 = 0, 1
+_EXTERN_FUNC, _EXTERN_MEMORY = 0, 3
+_YIELD, _CONTINUE = 1, 0  # wasmtime_update_deadline_kind_t
+_VAL_SIZE: Final = ctypes.sizeof(_bindings.wasmtime_val_t)
+_I32_RESULT = struct.Struct("<B7xI")
+_POINTER = struct.Struct("<Q")
+
+#: The continuation's "are you ready?" is libc's strlen on a two-byte flag: "\\0" is 0, pending; "\\1\\0" is 1,
+#: ready. It saves a Python callback for each poll.
+_STRLEN = ctypes.cast(ctypes.CDLL(None).strlen, c_void_p).value
+_CONTINUATION = struct.Struct("<QQQ")  # callback, env, finalizer
+
+#: Synchronous host calls that one slice off the loop may make: each takes the GIL from the loop.
+SYNC_CALLS_IN_POOL: Final = 64
+
+
+class AbiViolation(Exception):
+    """The guest broke the ABI: a pointer out of range, bytes that are no MessagePack. Its own bug."""
+
+
+class _CallState(ctypes.Structure):
+    _fields_ = (
+        ("instance", _bindings.wasmtime_instance_t),
+        ("memory", _bindings.wasmtime_extern_t),
+        ("alloc", _bindings.wasmtime_extern_t),
+        ("handler", _bindings.wasmtime_extern_t),
+        ("args", _bindings.wasmtime_val_t * 2),
+        ("results", _bindings.wasmtime_val_t * 1),
+        ("error", c_void_p),
+        ("trap", c_void_p),
+        ("flag", c_uint8 * 2),
+    )
+
+
+_OF: Final = _bindings.wasmtime_extern_t.of.offset
+_ADDRESS_OF: Final = {name: getattr(_CallState, name).offset for name, _ in _CallState._fields_}
+
+
+class _Frame:
+    """A _CallState with its addresses worked out, to be used again by a later guest."""
+
+    __slots__ = (
+        "alloc",
+        "args",
+        "continuation",
+        "error",
+        "handler",
+        "instance",
+        "memory",
+        "results",
+        "state",
+        "trap",
+    )
+
+    def __init__(self) -> None:
+        self.state = state = _CallState()
+        base = addressof(state)
+        self.instance = base + _ADDRESS_OF["instance"]
+        self.memory = base + _ADDRESS_OF["memory"]
+        self.alloc = base + _ADDRESS_OF["alloc"]
+        self.handler = base + _ADDRESS_OF["handler"]
+        self.args = base + _ADDRESS_OF["args"]
+        self.results = base + _ADDRESS_OF["results"]
+        self.error = base + _ADDRESS_OF["error"]
+        self.trap = base + _ADDRESS_OF["trap"]
+        self.continuation = _CONTINUATION.pack(_STRLEN or 0, base + _ADDRESS_OF["flag"], 0)
+
+
+_frames: list[_Frame] = []
+_polling = threading.local()
+_live = 0
+
+
+def live_guests() -> int:
+    """Guests whose store is not deleted yet: a leak shows here first."""
+    return _live
+
+
+@dataclass(frozen=True, slots=True)
+class HostFunction:
+    """One import. `run(guest, *arguments)` gets unsigned 32-bit integers (64-bit ones where `params` says so)
+    and answers the i32 result, or None when it has none, or has called `guest.suspend`. It runs on the fiber
+    stack: no decoding, no logging, no Python deeper than a few frames. AbiViolation becomes a trap.
+    """
+
+    module: str
+    name: str
+    params: str  # one letter each: "i" for i32, "l" for i64
+    has_result: bool
+    run: Callable[..., int | None]
+
+
+class Guest:
+    """Owns a store and everything in it. Use: begin_…, poll until done, finish; close at last, always.
+
+    `memory_bytes` bounds linear memory, `cpu_budget_ns` the guest's CPU time over all calls.
+    """
+
+    __slots__ = (
+        "_context",
+        "_frame",
+        "_future",
+        "_results",
+        "_store",
+        "clock_ns",
+        "cpu_budget_ns",
+        "cpu_ns",
+        "data",
+        "doomed",
+        "in_pool",
+        "reply",
+        "slice_start",
+        "slice_ticks",
+        "stopped",
+        "sync_calls",
+        "tick_ns",
+        "violation",
+        "wanted",
+        "yielded",
+    )
+
+    def __init__(self, engine: Engine, memory_bytes: int, cpu_budget_ns: int, data: object = None) -> None:
+        global _live
+        self._future: int | None = None
+        self._results = 0
+        self._frame = _frames.pop() if _frames else _Frame()
+        self._store: int | None = _store_new(engine.pointer, None, None)
+        _live += 1
+        self._context: int = _store_context(self._store)
+        _store_limiter(self._store, memory_bytes, engine.settings.table_elements, 1, 1, 1)
+        _epoch_callback(self._store, _on_epoch, None, None)
+        _set_epoch_deadline(self._context, 1)
+        #: CPU used so far; the poller adds to it. Limits are checked against it at each tick.
+        self.cpu_ns = 0
+        self.cpu_budget_ns = cpu_budget_ns
+        self.slice_start = 0
+        self.slice_ticks = 1
+        self.tick_ns = int(engine.settings.tick_s * 1e9)
+        #: A word that ends the guest at its next tick, and never lets it be polled again.
+        self.doomed: str | None = None
+        #: Why a tick ended it: "cpu" or the word in `doomed`.
+        self.stopped: str | None = None
+        self.violation: BaseException | None = None
+        #: What the guest asked for when it suspended itself; the poller takes it and answers with `resume`.
+        self.wanted: bytes | None = None
+        #: It suspended only to give the loop a turn.
+        self.yielded = False
+        self.in_pool = False
+        self.sync_calls = 0
+        self.reply = b""
+        #: What the guest's clocks say, UNIX ns; None: the real time.
+        self.clock_ns: int | None = 0
+        self.data = data
+
+    # -- calls ---------------------------------------------------------------------------------------
+
+    def begin_instantiate(self, pre: InstancePre) -> None:
+        frame = self._clean_frame()
+        self._future = _pre_instantiate(pre.pointer, self._context, frame.instance, frame.trap, frame.error)
+
+    def begin_call(self, export: str, *args: int) -> None:
+        """Call an export found by `find_exports`: "alloc" or "handler", with i32 arguments."""
+        frame = self._clean_frame()
+        offset = 0
+        for value in args:
+            memmove(frame.args + offset, _I32_RESULT.pack(_KIND_I32, value), _I32_RESULT.size)
+            offset += _VAL_SIZE
+        function = frame.alloc if export == "alloc" else frame.handler
+        results = 0 if export == "start" else 1
+        self._future = _call_async(
+            self._context, function + _OF, frame.args, len(args), frame.results, results, frame.trap, frame.error
+        )
+
+    def poll(self) -> bool:
+        """Run the fiber until it ends (True), suspends or is preempted (False). Charges `cpu_ns`."""
+        _polling.guest = self
+        self.sync_calls = 0
+        self.slice_start = start = thread_time_ns()
+        done: bool = _poll(self._future)
+        self.cpu_ns += thread_time_ns() - start
+        return done
+
+    def finish(self) -> None:
+        """After poll() said True: free the future and raise what the call ended with.
+
+        Raises GuestTrap, AbiViolation, PoolExhausted, or what a host function raised.
+        """
+        self._drop_future()
+        violation = self.violation
+        state = self._frame.state
+        error, trap = state.error, state.trap
+        if error or trap:
+            state.error = state.trap = None
+            if violation is not None:
+                try:
+                    raise_failure(error, trap)
+                except Exception as trapped:  # noqa: BLE001 - read and freed; the violation says more
+                    raise violation from trapped
+            raise_failure(error, trap)
+
+    def result_i32(self) -> int:
+        return int(self._frame.state.results[0].of.i32) & 0xFFFF_FFFF
+
+    def result_i64(self) -> int:
+        return int(self._frame.state.results[0].of.i64) & 0xFFFF_FFFF_FFFF_FFFF
+
+    def suspend(self, wanted: bytes) -> None:
+        """From a host function: park the fiber until `resume`. Its result is what `resume` gives."""
+        self.wanted = wanted
+
+    def resume(self, result: int) -> None:
+        """Answer the suspended host function; the next poll goes on from there."""
+        memmove(self._results, _I32_RESULT.pack(_KIND_I32, result), _I32_RESULT.size)
+        self.wanted = None
+        self._frame.state.flag[0] = 1
+
+    def resume_yielded(self) -> None:
+        self.yielded = False
+        self._frame.state.flag[0] = 1
+
+    # -- exports and memory --------------------------------------------------------------------------
+
+    def find_exports(self, handler: str, *, needs_alloc: bool) -> None:
+        """Look up memory, `alloc` and the handler. Raises AbiViolation when one is missing."""
+        frame = self._frame
+        self._export(b"memory", frame.memory, _EXTERN_MEMORY)
+        if needs_alloc:
+            self._export(b"alloc", frame.alloc, _EXTERN_FUNC)
+        self._export(handler.encode(), frame.handler, _EXTERN_FUNC)
+
+    def _export(self, name: bytes, into: int, kind: int) -> None:
+        if not _export_get(self._context, self._frame.instance, name, len(name), into):
+            raise AbiViolation(f"the module does not export `{name.decode()}`")
+        if string_at(into, 1)[0] != kind:
+            raise AbiViolation(f"the export `{name.decode()}` is of another kind")
+
+    def memory_size(self) -> int:
+        """Bytes of linear memory now. Memory never shrinks, so at the end this is the peak."""
+        size: int = _memory_size(self._context, self._frame.memory + _OF)
+        return size
+
+    def read(self, pointer: int, size: int) -> bytes:
+        """Copy guest memory. Raises AbiViolation when any byte of it is out of bounds as they are now."""
+        memory = self._frame.memory + _OF
+        if pointer + size > _memory_size(self._context, memory):
+            raise AbiViolation(f"{size} bytes at {pointer} are outside of memory")
+        return string_at(_memory_data(self._context, memory) + pointer, size)
+
+    def write(self, pointer: int, data: bytes) -> None:
+        memory = self._frame.memory + _OF
+        if pointer + len(data) > _memory_size(self._context, memory):
+            raise AbiViolation(f"{len(data)} bytes at {pointer} are outside of memory")
+        memmove(_memory_data(self._context, memory) + pointer, data, len(data))
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Delete future, store and state, in that order. Idempotent. Nobody may be polling."""
+        global _live
+        store, self._store = self._store, None
+        if store is None:
+            return
+        self._drop_future()
+        state = self._frame.state
+        if state.error or state.trap:
+            error, trap = state.error, state.trap
+            state.error = state.trap = None
+            try:
+                raise_failure(error, trap)
+            except Exception:  # noqa: BLE001, S110 - read only to free it: the event ended otherwise already
+                pass
+        _store_delete(store)
+        _live -= 1
+        _frames.append(self._frame)
+
+    def _drop_future(self) -> None:
+        future, self._future = self._future, None
+        if future is not None:
+            _future_delete(future)
+
+    def _clean_frame(self) -> _Frame:
+        frame = self._frame
+        frame.state.error = None
+        frame.state.trap = None
+        return frame
+
+
+@EPOCH_CALLBACK
+def _on_epoch(_context: int, _data: int, delta: ctypes._Pointer[ctypes.c_uint64], kind: ctypes._Pointer[c_uint8]) -> int:
+    try:
+        guest: Guest = _polling.guest
+        in_slice = thread_time_ns() - guest.slice_start
+        if guest.doomed is not None or guest.cpu_ns + in_slice >= guest.cpu_budget_ns:
+            guest.stopped = guest.doomed or "cpu"
+            return _error_new(b"stopped by the host")  # type: ignore[no-any-return]
+        delta[0] = guest.slice_ticks
+        # A guest that has waited finds its deadline long past: it has not had its slice yet.
+        kind[0] = _CONTINUE if in_slice < guest.tick_ns // 2 else _YIELD
+        return 0
+    except BaseException:  # noqa: BLE001 - nothing may be raised into C
+        return _error_new(b"the host's epoch callback failed")  # type: ignore[no-any-return]
+
+
+def _trampoline(function: HostFunction) -> object:
+    """The C callback of one import; the returned object must live as long as the linker."""
+    layout = "<" + "".join("8xI20x" if letter == "i" else "8xQ16x" for letter in function.params)
+    unpack = struct.Struct(layout).unpack
+    size = len(function.params) * _VAL_SIZE
+    run = function.run
+    has_result = function.has_result
+
+    def call(
+        _data: int, _caller: int, args: int, _nargs: int, results: int, _nresults: int, trap: int, continuation: int
+    ) -> None:
+        guest: Guest = _polling.guest
+        try:
+            flag = guest._frame.state.flag
+            flag[0] = 1
+            memmove(continuation, guest._frame.continuation, 24)
+            result = run(guest, *unpack(string_at(args, size)))
+            if guest.wanted is not None:
+                guest._results = results
+                flag[0] = 0
+                return
+            if has_result:
+                memmove(results, _I32_RESULT.pack(_KIND_I32, result), _I32_RESULT.size)
+            if guest.in_pool:
+                guest.sync_calls += 1
+                if guest.sync_calls > SYNC_CALLS_IN_POOL:
+                    guest.yielded = True
+                    flag[0] = 0
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into C; it is raised by finish()
+            guest.violation = error
+            guest.wanted = None
+            memmove(trap, _POINTER.pack(_trap_new(b"host function", 13)), 8)
+
+    return FUNC_ASYNC_CALLBACK(call)
+
+
+class Linker:
+    """Owns a wasmtime_linker_t with our host functions; lives as long as the engine."""
+
+    def __init__(self, engine: Engine, functions: Sequence[HostFunction]) -> None:
+        self._pointer: int = _linker_new(engine.pointer)
+        self._callbacks = []
+        types = {"i": wasmtime.ValType.i32, "l": wasmtime.ValType.i64}
+        for function in functions:
+            results = [wasmtime.ValType.i32()] if function.has_result else []
+            signature = wasmtime.FuncType([types[letter]() for letter in function.params], results)
+            callback = _trampoline(function)
+            self._callbacks.append(callback)
+            module, name = function.module.encode(), function.name.encode()
+            raise_error(
+                _linker_define(
+                    self._pointer, module, len(module), name, len(name), signature.ptr(), callback, None, None
+                )
+            )
+
+    def instantiate_pre(self, module: Module) -> InstancePre:
+        """Resolve the module's imports once. Raises CapiError naming the import that nothing provides."""
+        out = c_void_p()
+        raise_error(_linker_instantiate_pre(self._pointer, module.pointer, ctypes.byref(out)))
+        if out.value is None:
+            raise CapiError("the linker gave no instance")
+        return InstancePre(out.value)
+
+
+class InstancePre:
+    """Owns a wasmtime_instance_pre_t: a module with its imports resolved, ready to be instantiated."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer: int | None = pointer
+
+    @property
+    def pointer(self) -> int:
+        """Borrowed until close()."""
+        if self._pointer is None:
+            raise ValueError("instance-pre already closed")
+        return self._pointer
+
+    def close(self) -> None:
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None:
+            _pre_delete(pointer)
