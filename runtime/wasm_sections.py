@@ -257,7 +257,7 @@ def _read_types(cursor: _Cursor, sections: Sections) -> None:
     if cursor.end - cursor.at > MAX_TYPE_BYTES:
         raise InvalidModule(
             ModuleProblem.TOO_MANY,
-            f"the module's types take {cursor.end - cursor.at:,} bytes; at most {MAX_TYPE_BYTES:,} are allowed",
+            f"the module's types take {cursor.end - cursor.at:,} bytes; at most {MAX_TYPE_BYTES:,}",
         )
     for _ in range(cursor.count(MAX_TYPES, "types")):
         form = cursor.byte()
