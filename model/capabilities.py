@@ -21,6 +21,11 @@ class TreePermit(Protocol):
 
     def release_nested(self) -> None: ...
 
+    def park(self) -> None:
+        """A guest of this tree begins to wait for a host operation: it counts as suspended, not as running."""
+
+    def unpark(self) -> None: ...
+
 
 @dataclass(slots=True)
 class EventContext:
@@ -153,3 +158,96 @@ class RouteStore(Protocol):
         then everything cached is to be dropped. Kinds: "route" (key: the pattern), "script" (key:
         `namespace/name` or `/name`), "policy" (key: the namespace), "namespace", "secret" (as script).
         """
+
+
+@dataclass(slots=True)
+class KvEntry:
+    """One value of a KV namespace. `metadata` is JSON text; `expiration` is UNIX seconds."""
+
+    value: bytes
+    metadata: str | None = None
+    expiration: int | None = None
+
+
+@dataclass(slots=True)
+class KvKey:
+    """One key as a listing shows it."""
+
+    name: str
+    metadata: str | None = None
+    expiration: int | None = None
+
+
+@dataclass(slots=True)
+class KvPage:
+    """`keys` in UTF-8 byte order; `cursor` continues after the last of them, None when there are no more."""
+
+    keys: list[KvKey]
+    cursor: str | None
+
+
+class KvNamespace(Protocol):
+    """One KV namespace. Keys, sizes and expirations were checked by who calls (`bindings.kv` has the rules).
+
+    An expired key is gone at once. What a write returned for is durable, and every reader sees it. Raises
+    OperationError: invalid_argument (cursor), not_found (the namespace was deleted), unavailable (storage).
+    """
+
+    def get(self, key: str) -> KvEntry | Awaitable[KvEntry | None] | None:
+        """None when absent. Answers at once, on the calling thread, up to 64 KiB."""
+
+    def get_many(
+        self, keys: Sequence[str], max_bytes: int
+    ) -> Mapping[str, KvEntry] | Awaitable[Mapping[str, KvEntry]]:
+        """Those that exist. Raises limit_exceeded when the values together are above `max_bytes`."""
+
+    async def put(self, key: str, entry: KvEntry) -> None:
+        """Replaces value, metadata and expiration together; the last write wins."""
+
+    async def delete(self, key: str) -> None:
+        """Idempotent: deleting what is not there is no error."""
+
+    async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
+        """At most `limit` keys, fewer when the page is full in bytes; stays right while keys are written."""
+
+
+@dataclass(slots=True)
+class QueueMessage:
+    """What a producer sends. `content_type` is json (`body` is JSON text), text (UTF-8) or bytes."""
+
+    body: bytes
+    content_type: str
+    delay_s: int = 0
+
+
+class QueueProducer(Protocol):
+    """The sending end of one queue; sizes were checked by who calls (`bindings.queues` has the rules)."""
+
+    async def send(self, messages: Sequence[QueueMessage]) -> None:
+        """All or none; returns when they are durable.
+
+        Raises OperationError: limit_exceeded (the backlog is full), not_found (deleted), unavailable.
+        """
+
+
+class SecretStore(Protocol):
+    """One secret, under the name that the worker knows it by."""
+
+    def get(self) -> str | Awaitable[str]:
+        """At once when it was asked for before. Raises OperationError: not_found, unavailable."""
+
+
+class ServiceTarget(Protocol):
+    """The worker at the other end of a service binding."""
+
+    async def fetch(self, request: OutgoingRequest, caller: EventContext) -> Response:
+        """Raises as WorkerRunner.run."""
+
+
+class Dispatcher(Protocol):
+    """A dispatch namespace, as a dispatch worker sees it."""
+
+    async def fetch(
+        self, script: str, request: OutgoingRequest, caller: EventContext, options: CallOptions
+    ) -> Response:
+        """Raises as WorkerRunner.run; invalid_argument when `script` can't be a script's name."""

@@ -6,7 +6,7 @@ an incoming request, and never leave in an outgoing one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -101,8 +101,12 @@ class Responder(Protocol):
     the bytes written.
     """
 
-    @property
-    def started(self) -> bool: ...
+    #: `start` or `send_whole` went through.
+    started: bool
+    #: What the receiver was given; 0 before the start.
+    status: int
+    #: Of body.
+    bytes_out: int
 
     async def start(self, status: int, headers: Headers) -> None: ...
 
@@ -110,6 +114,20 @@ class Responder(Protocol):
         """Returns when the receiver took it: this is the back-pressure. Raises StreamClosed."""
 
     async def end(self) -> None: ...
+
+    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """start, write and end in one, for a body that is here already."""
+
+    def abort(self) -> None:
+        """The response cannot be completed: break it off, so that nobody takes what came for the whole."""
+
+
+class Visitor(Protocol):
+    """The connection of a visitor, as whoever answers sees it."""
+
+    left: bool
+    #: Called once when the visitor leaves; None when nobody minds any more.
+    on_leave: Callable[[], None] | None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import platform
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -93,7 +93,12 @@ def fingerprint() -> bytes:
     """16 bytes that differ whenever an AOT image of ours must not be loaded here: wasmtime's version, our
     settings, the machine's architecture and CPU features.
     """
-    parts = [WASMTIME_VERSION, platform.machine(), repr(sorted(_FEATURES.items())), repr(sorted(_CONFIG.items()))]
+    parts = [
+        WASMTIME_VERSION,
+        platform.machine(),
+        repr(sorted(_FEATURES.items())),
+        repr(sorted(_CONFIG.items())),
+    ]
     parts.append(_cpu_features())
     return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 

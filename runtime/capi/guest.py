@@ -217,7 +217,14 @@ class Guest:
         function = frame.alloc if export == "alloc" else frame.handler
         results = 0 if export == "start" else 1
         self._future = _call_async(
-            self._context, function + _OF, frame.args, len(args), frame.results, results, frame.trap, frame.error
+            self._context,
+            function + _OF,
+            frame.args,
+            len(args),
+            frame.results,
+            results,
+            frame.trap,
+            frame.error,
         )
 
     def poll(self) -> bool:
@@ -243,7 +250,7 @@ class Guest:
             if violation is not None:
                 try:
                     raise_failure(error, trap)
-                except Exception as trapped:  # noqa: BLE001 - read and freed; the violation says more
+                except Exception as trapped:
                     raise violation from trapped
             raise_failure(error, trap)
 
@@ -316,7 +323,7 @@ class Guest:
             state.error = state.trap = None
             try:
                 raise_failure(error, trap)
-            except Exception:  # noqa: BLE001, S110 - read only to free it: the event ended otherwise already
+            except Exception:  # noqa: S110 - read only to free it: the event ended otherwise already
                 pass
         _store_delete(store)
         _live -= 1
@@ -334,8 +341,10 @@ class Guest:
         return frame
 
 
-@EPOCH_CALLBACK
-def _on_epoch(_context: int, _data: int, delta: ctypes._Pointer[ctypes.c_uint64], kind: ctypes._Pointer[c_uint8]) -> int:
+@EPOCH_CALLBACK  # type: ignore[untyped-decorator]
+def _on_epoch(
+    _context: int, _data: int, delta: ctypes._Pointer[ctypes.c_uint64], kind: ctypes._Pointer[c_uint8]
+) -> int:
     try:
         guest: Guest = _polling.guest
         in_slice = thread_time_ns() - guest.slice_start
@@ -346,7 +355,7 @@ def _on_epoch(_context: int, _data: int, delta: ctypes._Pointer[ctypes.c_uint64]
         # A guest that has waited finds its deadline long past: it has not had its slice yet.
         kind[0] = _CONTINUE if in_slice < guest.tick_ns // 2 else _YIELD
         return 0
-    except BaseException:  # noqa: BLE001 - nothing may be raised into C
+    except BaseException:
         return _error_new(b"the host's epoch callback failed")  # type: ignore[no-any-return]
 
 
@@ -359,7 +368,14 @@ def _trampoline(function: HostFunction) -> object:
     has_result = function.has_result
 
     def call(
-        _data: int, _caller: int, args: int, _nargs: int, results: int, _nresults: int, trap: int, continuation: int
+        _data: int,
+        _caller: int,
+        args: int,
+        _nargs: int,
+        results: int,
+        _nresults: int,
+        trap: int,
+        continuation: int,
     ) -> None:
         guest: Guest = _polling.guest
         try:
@@ -378,7 +394,7 @@ def _trampoline(function: HostFunction) -> object:
                 if guest.sync_calls > SYNC_CALLS_IN_POOL:
                     guest.yielded = True
                     flag[0] = 0
-        except BaseException as error:  # noqa: BLE001 - nothing may be raised into C; it is raised by finish()
+        except BaseException as error:
             guest.violation = error
             guest.wanted = None
             memmove(trap, _POINTER.pack(_trap_new(b"host function", 13)), 8)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import CFUNCTYPE, POINTER, PyDLL, c_bool, c_char_p, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
+from importlib.metadata import version
 from typing import Any, Final
 
-from importlib.metadata import version
 from wasmtime import _bindings, _ffi
 
 WASMTIME_VERSION: Final[str] = version("wasmtime")

@@ -1,0 +1,255 @@
+"""MessagePack of the module ABI, both ways. Pure: bytes and values, nothing else.
+
+What comes from a guest is hostile: everything here ends in a value of the declared shape or in AbiViolation.
+Source: docs/guest-abi.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgpack
+
+from model.errors import OperationError
+from model.messages import Header, Headers, IncomingRequest
+from runtime.capi.guest import AbiViolation
+
+#: One `call`: its bytes, its operations, the depth of its values.
+CALL_BYTES: Final = 1 << 20
+CALL_OPERATIONS: Final = 64
+NESTING: Final = 32
+#: One reply; what does not fit is delivered by the next call.
+REPLY_BYTES: Final = 1 << 20
+#: A Response that a handler returns whole. Larger ones are streamed.
+RESPONSE_BYTES: Final = 16 << 20
+
+WaitMode = Literal["all", "any", "none"]
+
+_pack: Final = msgpack.Packer(use_bin_type=True).pack
+
+
+def header_value(value: bytes) -> str | bytes:
+    """`str` when it is ASCII, else `bin`, as the ABI says."""
+    return value.decode("ascii") if value.isascii() else value
+
+
+def encode_request(
+    request: IncomingRequest, variables: Mapping[str, str], params: Mapping[str, str], body_stream: int | None
+) -> bytes:
+    """A Request. `body_stream` is the id of its body when that is not bytes."""
+    client = request.client
+    value: dict[str, object] = {
+        "method": request.method,
+        "url": request.url,
+        "headers": [(name.decode("ascii"), header_value(data)) for name, data in request.headers],
+        "vars": variables,
+        "params": params,
+        "client": {"ip": client.ip, "tls": client.tls, "ray": client.ray_id},
+    }
+    if body_stream is not None:
+        value["body_stream"] = body_stream
+    elif request.body is not None:
+        value["body"] = request.body
+    return _pack(value)  # type: ignore[no-any-return]
+
+
+def encode(value: object) -> bytes:
+    """Any value of ours. Raises AbiViolation for one that MessagePack cannot carry (an integer over 64 bits)."""
+    try:
+        return _pack(value)  # type: ignore[no-any-return]
+    except (OverflowError, ValueError, TypeError) as error:
+        raise AbiViolation(f"a value cannot be carried as MessagePack: {error}") from error
+
+
+@dataclass(slots=True)
+class Call:
+    """What one `call` asks. `ops` are (id, name, binding, args)."""
+
+    ops: list[tuple[int, str, object, list[Any]]]
+    wait: WaitMode
+    timeout_ms: int | None
+    cancel: list[int]
+
+
+def _no_extension(code: int, data: bytes) -> object:
+    raise AbiViolation(f"MessagePack extension type {code} is not part of the ABI")
+
+
+def decode(data: bytes, what: str) -> Any:
+    """One MessagePack value of plain types, at most NESTING deep. Raises AbiViolation naming `what`."""
+    try:
+        value = msgpack.unpackb(data, ext_hook=_no_extension)
+    except AbiViolation:
+        raise
+    except Exception as error:
+        # msgpack raises ValueError, its own subclasses and UnicodeDecodeError, and for map keys TypeError.
+        raise AbiViolation(f"{what} is no MessagePack of the ABI: {type(error).__name__}: {error}") from error
+    _check_depth(value, what, NESTING)
+    return value
+
+
+def _check_depth(value: object, what: str, left: int) -> None:
+    if isinstance(value, list):
+        items: Any = value
+    elif isinstance(value, dict):
+        items = value.values()
+    elif value is None or isinstance(value, (str, bytes, int, float)):
+        return
+    else:
+        raise AbiViolation(f"{what} has a {type(value).__name__}, which is not part of the ABI")
+    if left == 0:
+        raise AbiViolation(f"{what} is nested deeper than {NESTING}")
+    for item in items:
+        if item.__class__ not in _LEAVES:
+            _check_depth(item, what, left - 1)
+
+
+_LEAVES: Final = frozenset({str, bytes, int, float, bool, type(None)})
+
+
+def decode_call(data: bytes) -> Call:
+    """The argument of the import `call`. Raises AbiViolation: a malformed call is the worker's own bug."""
+    value = decode(data, "call")
+    if not isinstance(value, dict):
+        raise AbiViolation("call: a map is expected")
+    ops = value.get("ops", [])
+    wait = value.get("wait", "all")
+    timeout_ms = value.get("timeout_ms")
+    cancel = value.get("cancel", [])
+    if not isinstance(ops, list) or len(ops) > CALL_OPERATIONS:
+        raise AbiViolation(f"call: `ops` is a list of at most {CALL_OPERATIONS} operations")
+    if wait not in ("all", "any", "none"):
+        raise AbiViolation('call: `wait` is "all", "any" or "none"')
+    if timeout_ms is not None and (not _is_int(timeout_ms) or timeout_ms < 0):
+        raise AbiViolation("call: `timeout_ms` is a number of milliseconds, 0 or more")
+    if not isinstance(cancel, list) or not all(map(_is_int, cancel)):
+        raise AbiViolation("call: `cancel` is a list of operation ids")
+    parsed = []
+    for op in ops:
+        if not isinstance(op, list) or len(op) < 2 or not _is_int(op[0]) or not isinstance(op[1], str):
+            raise AbiViolation("call: an operation is [id, name, binding, args…] with an integer id")
+        parsed.append((op[0], op[1], op[2] if len(op) > 2 else None, op[3:]))
+    return Call(parsed, wait, timeout_ms, cancel)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def encode_result(operation_id: int, result: object) -> bytes:
+    """`[id, {ok: value} | {error: {code, message}}]`, for encode_reply."""
+    if isinstance(result, OperationError):
+        return encode((operation_id, {"error": {"code": result.code.value, "message": result.message}}))
+    return encode((operation_id, {"ok": result}))
+
+
+def encode_reply(results: Sequence[bytes], pending: int) -> bytes:
+    """`{done: […], pending}` from results that are packed already."""
+    packer = msgpack.Packer(autoreset=False)
+    packer.pack_map_header(2)
+    packer.pack("pending")
+    packer.pack(pending)
+    packer.pack("done")
+    packer.pack_array_header(len(results))
+    return b"".join((packer.bytes(), *results))
+
+
+@dataclass(slots=True)
+class GuestResponse:
+    """What a `fetch` handler returned. At most one of `body` and `body_stream` is set."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+    body_stream: int | None
+
+
+class GuestException(Exception):
+    """The handler returned `{error: {code, message}}`: an exception of the worker."""
+
+
+def decode_response(data: bytes) -> GuestResponse:
+    """Raises GuestException, or AbiViolation for anything that is no Response."""
+    value = decode(data, "the returned Response")
+    if not isinstance(value, dict):
+        raise AbiViolation("the returned Response is no map")
+    if "error" in value:
+        raise GuestException(_error_text(value["error"]))
+    status = value.get("status", 200)
+    body = value.get("body")
+    body_stream = value.get("body_stream")
+    if not _is_int(status):
+        raise AbiViolation("Response: `status` is an integer")
+    if body_stream is not None and (not _is_int(body_stream) or body is not None):
+        raise AbiViolation("Response: `body_stream` is a stream id, and excludes `body`")
+    if isinstance(body, str):
+        body = body.encode()
+    elif body is not None and not isinstance(body, bytes):
+        raise AbiViolation("Response: `body` is bin or str")
+    return GuestResponse(status, decode_headers(value.get("headers", [])), body or b"", body_stream)
+
+
+def decode_headers(value: object) -> list[Header]:
+    """`[[name, value]…]` to bytes with lower-case names. Their content is checked where they leave."""
+    if not isinstance(value, list):
+        raise AbiViolation("`headers` is a list of [name, value]")
+    headers = []
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise AbiViolation("`headers` is a list of [name, value] with names as str")
+        name, text = pair
+        if isinstance(text, str):
+            text = text.encode()
+        elif not isinstance(text, bytes):
+            raise AbiViolation(f"header {name[:60]!r}: the value is str or bin")
+        headers.append((name.lower().encode(), text))
+    return headers
+
+
+@dataclass(slots=True)
+class QueueAnswer:
+    """What a `queue` handler returned: ids to acknowledge, and (id, delay in s) to try again."""
+
+    ack: list[str]
+    retry: list[tuple[str, int]]
+
+
+def decode_queue_answer(data: bytes) -> QueueAnswer:
+    value = decode(data, "the returned queue answer")
+    if not isinstance(value, dict):
+        raise AbiViolation("the returned queue answer is no map {ack, retry}")
+    if "error" in value:
+        raise GuestException(_error_text(value["error"]))
+    ack, retry = value.get("ack", []), value.get("retry", [])
+    if not isinstance(ack, list) or not all(isinstance(item, str) for item in ack):
+        raise AbiViolation("queue answer: `ack` is a list of message ids")
+    if not isinstance(retry, list) or not all(
+        isinstance(item, list)
+        and len(item) == 2
+        and isinstance(item[0], str)
+        and _is_int(item[1])
+        and 0 <= item[1] <= 43_200
+        for item in retry
+    ):
+        raise AbiViolation("queue answer: `retry` is a list of [message id, delay in s up to 43200]")
+    return QueueAnswer(ack, [(item[0], item[1]) for item in retry])
+
+
+def decode_nothing(data: bytes) -> None:
+    """What `scheduled` may return besides 0: a map, of which only `error` means something."""
+    value = decode(data, "the returned value")
+    if isinstance(value, dict) and "error" in value:
+        raise GuestException(_error_text(value["error"]))
+
+
+def _error_text(error: object) -> str:
+    if isinstance(error, dict):
+        code, message = error.get("code"), error.get("message")
+        return f"{str(code)[:100]}: {str(message)[:2000]}"
+    return str(error)[:2000]
+
+
+def encode_headers(headers: Headers) -> list[tuple[str, str | bytes]]:
+    return [(name.decode("latin-1"), header_value(value)) for name, value in headers]

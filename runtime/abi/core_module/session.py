@@ -1,0 +1,423 @@
+"""Answer what a guest asks with `call`: start operations, wait as it wants, give back what is done.
+
+One Session for each event. It is the GuestEvent that operations see, and owns the event's streams and
+pending operations. Runs on the loop, never on the guest's stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, cast
+
+from model.capabilities import EventContext, OperationTable, WorkerEnv
+from model.errors import OperationError, OperationErrorCode, PlatformError
+from model.limits import Limits
+from model.messages import ByteSource, Responder, StreamClosed
+from runtime.abi.core_module.codec import (
+    REPLY_BYTES,
+    Call,
+    decode_call,
+    decode_headers,
+    encode_reply,
+    encode_result,
+)
+from runtime.capi.guest import AbiViolation
+from runtime.streams import Pipe, ReadBuffer
+
+_log = logging.getLogger("tenantry.runtime")
+
+#: Of one stream.read: the reply must hold it, beside others.
+READ_BYTES: Final = 256 * 1024
+STREAMS: Final = 128
+PENDING: Final = 256
+_SLEEP_MS: Final = 15 * 60_000
+_MAP_OVERHEAD: Final = 64
+
+
+class Session:
+    """See GuestEvent in model.capabilities for what operations may do with it."""
+
+    def __init__(
+        self,
+        context: EventContext,
+        env: WorkerEnv,
+        table: OperationTable,
+        limits: Limits,
+        responder: Responder | None,
+        on_response_end: Callable[[], None],
+    ) -> None:
+        self.context = context
+        self.env = env
+        self.operations = 0
+        self.subrequests = 0
+        self.response_ended = False
+        self._table = table
+        self._limits = limits
+        self._responder = responder
+        self._on_response_end = on_response_end
+        self._readers: dict[int, ReadBuffer] = {}
+        self._writers: dict[int, Pipe] = {}
+        self._next_stream = 1
+        self._pending: dict[int, asyncio.Task[object]] = {}
+        self._ready: list[tuple[int, bytes]] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._to_close: list[Callable[[], None]] = []
+        self._closed = False
+
+    # -- GuestEvent ----------------------------------------------------------------------------------
+
+    def borrow_stream(self, stream_id: object) -> ByteSource:
+        reader = self._readers.pop(stream_id, None) if isinstance(stream_id, int) else None
+        if reader is None:
+            raise OperationError(
+                OperationErrorCode.CLOSED_STREAM,
+                f"stream {stream_id!r:.40} is not open for reading in this event, or was given away already",
+            )
+        self._to_close.append(reader.close)
+        return reader
+
+    def lend_stream(self, source: ByteSource) -> int:
+        if len(self._readers) + len(self._writers) >= STREAMS:
+            source.close()
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED,
+                f"{STREAMS} streams are open in this event; close some with stream.close",
+            )
+        stream_id = self._next_stream
+        self._next_stream += 1
+        self._readers[stream_id] = ReadBuffer(source)
+        return stream_id
+
+    def close_later(self, close: Callable[[], None]) -> None:
+        self._to_close.append(close)
+
+    # -- one call ------------------------------------------------------------------------------------
+
+    def answer(self, data: bytes) -> Awaitable[bytes] | bytes:
+        """The reply to one `call`: at once when nothing has to be waited for. Raises AbiViolation."""
+        call = decode_call(data)
+        for operation_id in call.cancel:
+            task = self._pending.get(operation_id)
+            if task is not None:
+                task.cancel()
+        mine = set()
+        for operation_id, name, binding, args in call.ops:
+            if operation_id in self._pending or any(done == operation_id for done, _ in self._ready):
+                raise AbiViolation(f"call: operation id {operation_id} is in use")
+            self._start(operation_id, name, binding, args)
+            mine.add(operation_id)
+        if not self._pending or self._satisfied(call, mine) or call.timeout_ms == 0:
+            return self._reply()
+        return self._wait(call, mine)
+
+    def _satisfied(self, call: Call, mine: set[int]) -> bool:
+        if call.wait == "none":
+            # A cancelled task is done only when the loop has run it.
+            return not any(operation_id in self._pending for operation_id in call.cancel)
+        if call.wait == "any":
+            return bool(self._ready) or not self._pending
+        return not any(operation_id in self._pending for operation_id in mine)
+
+    async def _wait(self, call: Call, mine: set[int]) -> bytes:
+        loop = asyncio.get_running_loop()
+        permit = self.context.permit
+        timer = None
+        timed_out = False
+        if call.timeout_ms is not None:
+
+            def stop() -> None:
+                nonlocal timed_out
+                timed_out = True
+                self.wake()
+
+            timer = loop.call_later(call.timeout_ms / 1000, stop)
+        permit.park()
+        try:
+            while not (timed_out or self._closed or self._satisfied(call, mine)):
+                self._waiter = loop.create_future()
+                await self._waiter
+        finally:
+            permit.unpark()
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return self._reply()
+
+    def wake(self) -> None:
+        """Look again at whether there is something to wait for; also how the driver's dooming gets through."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def stop_waiting(self) -> None:
+        """The event is doomed: a wait under way ends now."""
+        self._closed = True
+        self.wake()
+
+    def _reply(self) -> bytes:
+        """What is done, as much of it as fits; the rest is counted as pending, and comes with the next call."""
+        size = _MAP_OVERHEAD
+        fit = 0
+        for _, packed in self._ready:
+            size += len(packed)
+            if size > REPLY_BYTES:
+                break
+            fit += 1
+        done, self._ready = self._ready[:fit], self._ready[fit:]
+        return encode_reply([packed for _, packed in done], len(self._pending) + len(self._ready))
+
+    # -- operations ----------------------------------------------------------------------------------
+
+    def _start(self, operation_id: int, name: str, binding: object, args: list[Any]) -> None:
+        try:
+            result = self._run(name, binding, args)
+        except OperationError as error:
+            result = error
+        if hasattr(result, "__await__"):
+            task = asyncio.ensure_future(self._guarded(name, cast(Awaitable[object], result)))
+            self._pending[operation_id] = task
+            task.add_done_callback(lambda task: self._finished(operation_id, task))
+        else:
+            self._deliver(operation_id, result)
+
+    def _run(self, name: str, binding: object, args: list[Any]) -> object:
+        self.operations += 1
+        if self.operations > self._limits.operations:
+            raise _over("host operations", self._limits.operations, "operations")
+        if len(self._pending) >= PENDING:
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED, f"{PENDING} operations are pending; wait for some first"
+            )
+        own = _OWN.get(name)
+        if own is not None:
+            return own(self, args)
+        operation = self._table.get(name)
+        if operation is None:
+            raise OperationError(
+                OperationErrorCode.UNKNOWN_OPERATION,
+                f"there is no operation {name[:60]!r}; see docs/bindings.md",
+            )
+        if operation.subrequest:
+            self.subrequests += 1
+            if self.subrequests > self._limits.subrequests:
+                raise _over("subrequests", self._limits.subrequests, "subrequests")
+        lent: object = None
+        if operation.binding_kind is not None:
+            bound = self.env.bindings.get(binding) if isinstance(binding, str) else None
+            if bound is None or bound.kind != operation.binding_kind:
+                raise OperationError(
+                    OperationErrorCode.UNKNOWN_BINDING,
+                    f"{name}: this worker has no {operation.binding_kind} binding {binding!r:.60}",
+                )
+            lent = bound.value
+        try:
+            return operation.run(self, lent, args)
+        except OperationError:
+            raise
+        except Exception as error:
+            raise _internal(name, error) from error
+
+    async def _guarded(self, name: str, waiting: Awaitable[object]) -> object:
+        try:
+            return await waiting
+        except (OperationError, asyncio.CancelledError):
+            raise
+        except StreamClosed as error:
+            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: {error}") from error
+        except PlatformError as error:
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {error.message}") from error
+        except Exception as error:
+            raise _internal(name, error) from error
+
+    def _finished(self, operation_id: int, task: asyncio.Task[object]) -> None:
+        self._pending.pop(operation_id, None)
+        result: object
+        if task.cancelled():
+            result = OperationError(OperationErrorCode.CANCELLED, "the operation was cancelled")
+        else:
+            error = task.exception()
+            result = error if error is not None else task.result()
+        if not self._closed:
+            self._deliver(operation_id, result)
+            self.wake()
+
+    def _deliver(self, operation_id: int, result: object) -> None:
+        try:
+            packed = encode_result(operation_id, result)
+        except AbiViolation as error:
+            packed = encode_result(operation_id, _internal("encoding a result", error))
+        if len(packed) > REPLY_BYTES - 2 * _MAP_OVERHEAD:
+            packed = encode_result(
+                operation_id,
+                OperationError(
+                    OperationErrorCode.LIMIT_EXCEEDED,
+                    f"the result has {len(packed)} bytes; a reply has at most 1 MiB",
+                ),
+            )
+        self._ready.append((operation_id, packed))
+
+    # -- streams, response, sleep: the operations that belong to the event itself --------------------
+
+    def _stream_read(self, args: Sequence[object]) -> object:
+        stream_id, size = _arguments("stream.read", args, "an id and a maximum")
+        reader = self._readers.get(stream_id)
+        if reader is None:
+            raise _no_stream(stream_id)
+        if size < 1:
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "stream.read: the maximum is 1 or more")
+        size = min(size, READ_BYTES)
+        here = reader.take(size)
+        return here if here is not None else self._read_more(reader, size)
+
+    async def _read_more(self, reader: ReadBuffer, size: int) -> bytes | None:
+        return await reader.read_at_most(size) or None
+
+    def _stream_close(self, args: Sequence[object]) -> object:
+        (stream_id,) = _arguments("stream.close", args, "an id")
+        reader = self._readers.pop(stream_id, None)
+        writer = self._writers.pop(stream_id, None)
+        if reader is None and writer is None:
+            raise _no_stream(stream_id)
+        if reader is not None:
+            reader.close()
+        if writer is not None:
+            writer.fail(StreamClosed("the worker closed the stream before its end"))
+        return None
+
+    def _stream_open(self, _args: Sequence[object]) -> object:
+        pipe = Pipe()
+        stream_id = self.lend_stream(pipe)
+        self._writers[stream_id] = pipe
+        return stream_id
+
+    def _stream_write(self, args: Sequence[object]) -> object:
+        if len(args) != 2 or not isinstance(args[0], int) or not isinstance(args[1], (bytes, str)):
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "stream.write: an id, and bin or str")
+        pipe = self._writers.get(args[0])
+        if pipe is None:
+            raise _no_stream(args[0])
+        return pipe.write(_as_bytes(args[1]))
+
+    def _stream_end(self, args: Sequence[object]) -> object:
+        (stream_id,) = _arguments("stream.end", args, "an id")
+        pipe = self._writers.pop(stream_id, None)
+        if pipe is None:
+            raise _no_stream(stream_id)
+        try:
+            pipe.end()
+        except StreamClosed as error:
+            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"stream.end: {error}") from error
+        return None
+
+    def _response(self, name: str) -> Responder:
+        if self._responder is None:
+            raise OperationError(
+                OperationErrorCode.INVALID_ARGUMENT, f"{name}: this event has no visitor to answer"
+            )
+        if self.response_ended:
+            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: the response has ended")
+        return self._responder
+
+    def _response_start(self, args: Sequence[object]) -> object:
+        responder = self._response("response.start")
+        if responder.started:
+            raise OperationError(
+                OperationErrorCode.INVALID_ARGUMENT, "response.start: it has started already"
+            )
+        if len(args) != 2 or not isinstance(args[0], int):
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.start: a status and headers")
+        try:
+            headers = decode_headers(args[1])
+        except AbiViolation as error:
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"response.start: {error}") from error
+        return responder.start(args[0], headers)
+
+    def _response_write(self, args: Sequence[object]) -> object:
+        responder = self._response("response.write")
+        if not responder.started:
+            raise OperationError(
+                OperationErrorCode.INVALID_ARGUMENT, "response.write: response.start comes first"
+            )
+        if len(args) != 1 or not isinstance(args[0], (bytes, str)):
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.write: bin or str")
+        return responder.write(_as_bytes(args[0]))
+
+    def _response_end(self, _args: Sequence[object]) -> object:
+        responder = self._response("response.end")
+        if not responder.started:
+            raise OperationError(
+                OperationErrorCode.INVALID_ARGUMENT, "response.end: response.start comes first"
+            )
+        return self._end_response(responder)
+
+    async def _end_response(self, responder: Responder) -> None:
+        self.response_ended = True
+        await responder.end()
+        self._on_response_end()
+
+    def _sleep(self, args: Sequence[object]) -> object:
+        (delay_ms,) = _arguments("sleep", args, "milliseconds")
+        if not 0 <= delay_ms <= _SLEEP_MS:
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"sleep: 0 to {_SLEEP_MS} ms")
+        return asyncio.sleep(delay_ms / 1000)
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel what is pending and let go of every stream. What storage was handed already completes."""
+        self._closed = True
+        for task in self._pending.values():
+            task.cancel()
+        for writer in self._writers.values():
+            writer.fail(StreamClosed("the worker ended before it ended the stream"))
+        for reader in self._readers.values():
+            reader.close()
+        for close in self._to_close:
+            close()
+        self._readers.clear()
+        self._writers.clear()
+        self._to_close.clear()
+
+
+def _arguments(name: str, args: Sequence[object], wanted: str) -> list[int]:
+    count = 2 if " and " in wanted else 1
+    if len(args) != count or not all(isinstance(arg, int) and not isinstance(arg, bool) for arg in args):
+        raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {wanted}, as integers")
+    return cast(list[int], list(args))
+
+
+def _as_bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
+
+
+def _no_stream(stream_id: object) -> OperationError:
+    return OperationError(
+        OperationErrorCode.CLOSED_STREAM, f"stream {stream_id!r:.40} is not open in this event"
+    )
+
+
+def _over(what: str, limit: int, field: str) -> OperationError:
+    return OperationError(
+        OperationErrorCode.LIMIT_EXCEEDED,
+        f"over the limit of {limit} {what} an event; the platform can raise `limits.{field}` of this script",
+    )
+
+
+def _internal(name: str, error: BaseException) -> OperationError:
+    _log.error("operation %s failed in the host", name, exc_info=error)
+    return OperationError(OperationErrorCode.INTERNAL, f"{name}: the platform failed; it is logged there")
+
+
+_OWN: Final[dict[str, Callable[[Session, Sequence[object]], object]]] = {
+    "stream.read": Session._stream_read,
+    "stream.close": Session._stream_close,
+    "stream.open": Session._stream_open,
+    "stream.write": Session._stream_write,
+    "stream.end": Session._stream_end,
+    "response.start": Session._response_start,
+    "response.write": Session._response_write,
+    "response.end": Session._response_end,
+    "sleep": Session._sleep,
+}

@@ -1,0 +1,115 @@
+"""AOT images on disk: content-addressed, authenticated, mapped.
+
+An image is native code, so a forged one is arbitrary code execution. Each has a side file with a MAC under a
+key of the installation; the MAC covers the module's digest, the engine's fingerprint (wasmtime version,
+settings, CPU features), what we noted about the module, and the image itself. It is checked on an open
+descriptor, and mapped from that same descriptor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from runtime.capi.engine_store import fingerprint
+
+
+class ImageUnavailable(Exception):
+    """There is no image for this module that this process may load; compile it (again). Says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """What the runtime must know of a module without reading it again."""
+
+    #: It exports `_initialize`, to be run in each fresh instance.
+    initialize: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenImage:
+    """`path` names the verified descriptor, and is good while the context is open. `size` is in bytes."""
+
+    path: str
+    size: int
+    facts: ModuleFacts
+
+
+class AotCache:
+    """`key` is derived from the root key (purpose "aot"); `folder` holds nothing but images."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self._folder = folder
+        self._key = key
+        self._fingerprint = fingerprint()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _image_path(self, digest: str) -> Path:
+        return self._folder / f"{digest}-{self._fingerprint.hex()}.cwasm"
+
+    def has(self, digest: str) -> bool:
+        path = self._image_path(digest)
+        return path.exists() and path.with_suffix(".mac").exists()
+
+    def store(self, digest: str, facts: ModuleFacts, image: bytes) -> None:
+        """Write image and side file, each by rename, so that no reader sees half of one."""
+        path = self._image_path(digest)
+        noted = msgpack.packb({"initialize": facts.initialize})
+        mac = self._mac(digest, noted, hashlib.sha256(image).digest())
+        _write(path, image)
+        _write(path.with_suffix(".mac"), msgpack.packb([mac, noted]))
+
+    @contextmanager
+    def open(self, digest: str) -> Iterator[OpenImage]:
+        """Verify the image and lend it. Raises ImageUnavailable when it is absent, forged or for another engine."""
+        path = self._image_path(digest)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            side = path.with_suffix(".mac").read_bytes()
+        except FileNotFoundError as error:
+            raise ImageUnavailable(
+                "it was never compiled for this wasmtime, these settings and this CPU"
+            ) from error
+        try:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                image_digest = hashlib.file_digest(file, "sha256").digest()
+            mac, noted = _parse_side(side)
+            if not hmac.compare_digest(mac, self._mac(digest, noted, image_digest)):
+                raise ImageUnavailable("its MAC is wrong: the file was damaged, or written by someone else")
+            facts = msgpack.unpackb(noted)
+            size = os.fstat(descriptor).st_size
+            yield OpenImage(f"/proc/self/fd/{descriptor}", size, ModuleFacts(bool(facts["initialize"])))
+        finally:
+            os.close(descriptor)
+
+    def _mac(self, digest: str, noted: bytes, image_digest: bytes) -> bytes:
+        parts = (digest.encode(), self._fingerprint, noted, image_digest)
+        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return hmac.digest(self._key, message, "sha256")
+
+
+def _parse_side(side: bytes) -> tuple[bytes, bytes]:
+    try:
+        mac, noted = msgpack.unpackb(side)
+    except Exception as error:
+        raise ImageUnavailable("its side file is damaged") from error
+    if not isinstance(mac, bytes) or not isinstance(noted, bytes):
+        raise ImageUnavailable("its side file is damaged")
+    return mac, noted
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

@@ -1,0 +1,68 @@
+"""The process that compiles one upload and dies: `python -m runtime.compile_child`.
+
+Module bytes come in by stdin, the answer goes out by stdout, both MessagePack. It holds no key, opens no
+file, and has limits on CPU time, memory and files before it reads the first byte. It instantiates the module
+once, because a start function is tenant code, which control must never run.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import replace
+
+import msgpack
+
+from runtime.capi.engine_store import Engine, EngineSettings
+from runtime.capi.failures import CapiError, GuestTrap
+from runtime.capi.guest import AbiViolation, Guest
+from runtime.compile import COMPILE_CPU_S, COMPILE_MEMORY_BYTES, MAX_MEMORY_IMAGE_BYTES, STARTUP_CPU_MS
+from runtime.linking import make_linker
+
+
+def _limit_itself() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_CPU_S, COMPILE_CPU_S))
+    # Private writable memory; RLIMIT_AS would count the address space that the engine only reserves.
+    resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY_BYTES, COMPILE_MEMORY_BYTES))
+    # Not 0: a module's initial memory is kept in a memfd, which counts as a file.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_MEMORY_IMAGE_BYTES, MAX_MEMORY_IMAGE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+
+
+def compile_and_try(wasm: bytes, memory_bytes: int) -> dict[str, object]:
+    """`{image, startup_us}` or `{error}`, whose text is for whoever uploaded the module."""
+    engine = Engine(replace(EngineSettings(), slots=2))
+    try:
+        module = engine.compile(wasm)
+        pre = make_linker(engine).instantiate_pre(module)
+    except CapiError as error:
+        return {"error": f"the module is not valid here: {error}"}
+    guest = Guest(engine, memory_bytes, STARTUP_CPU_MS * 1_000_000)
+    started = time.thread_time_ns()
+    try:
+        guest.begin_instantiate(pre)
+        while not guest.poll():
+            if guest.wanted is not None or guest.yielded:
+                return {"error": "the start function calls the host; it may only set up memory"}
+        guest.finish()
+    except (GuestTrap, AbiViolation) as error:
+        if guest.stopped == "cpu":
+            return {"error": f"the start function used more than {STARTUP_CPU_MS} ms of CPU time"}
+        return {"error": f"the module failed when it was instantiated: {str(error).splitlines()[-1].strip()}"}
+    finally:
+        guest.close()
+    startup_us = (time.thread_time_ns() - started) // 1000
+    return {"image": module.image(), "startup_us": startup_us}
+
+
+def main() -> None:
+    _limit_itself()
+    wasm, memory_bytes = msgpack.unpackb(sys.stdin.buffer.read(), max_bin_len=1 << 30)
+    sys.stdout.buffer.write(msgpack.packb(compile_and_try(wasm, memory_bytes)))
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

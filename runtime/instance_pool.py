@@ -1,0 +1,107 @@
+"""Modules that are mapped and linked, ready to be instantiated; the least recently used goes first.
+
+A mapped module costs 25 KiB and 3 to 4 entries of `vm.max_map_count`, of which a process has 65,530: the cap
+is on both. Tenants with the same module share it: the key is the digest of the bytes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.aot_cache import AotCache, ImageUnavailable
+from runtime.capi.engine_store import Engine, Module
+from runtime.capi.failures import CapiError
+from runtime.capi.guest import InstancePre, Linker
+
+MAX_MODULES: Final = 4_000
+MAX_IMAGE_BYTES: Final = 1 << 30
+
+
+@dataclass(slots=True)
+class LoadedModule:
+    """Owns the mapped module and its instance-pre; the pool alone closes it."""
+
+    module: Module
+    pre: InstancePre
+    initialize: bool
+    size: int
+    #: Events that are instantiating from it or may yet; it is not closed below them.
+    users: int = 0
+    evicted: bool = False
+
+    def close_if_unused(self) -> None:
+        if self.evicted and self.users == 0:
+            self.pre.close()
+            self.module.close()
+
+
+class InstancePool:
+    """`recompile(digest)` makes the image anew when the cache has none that may be loaded."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        linker: Linker,
+        cache: AotCache,
+        recompile: Callable[[str, str], Awaitable[None]],
+        max_modules: int = MAX_MODULES,
+        max_bytes: int = MAX_IMAGE_BYTES,
+    ) -> None:
+        self._engine = engine
+        self._linker = linker
+        self._cache = cache
+        self._recompile = recompile
+        self._max_modules = max_modules
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def get(self, digest: str) -> LoadedModule | None:
+        """The module when it is here; it is the most recently used then."""
+        loaded = self._loaded.get(digest)
+        if loaded is not None:
+            self._loaded.move_to_end(digest)
+        return loaded
+
+    async def load(self, digest: str) -> LoadedModule:
+        """Map it, after compiling it again if need be. Raises ImageUnavailable when even that failed."""
+        loaded = self.get(digest)
+        if loaded is not None:
+            return loaded
+        try:
+            loaded = self._map(digest)
+        except (ImageUnavailable, CapiError) as reason:
+            await self._recompile(digest, str(reason))
+            again = self.get(digest)
+            if again is not None:
+                return again
+            try:
+                loaded = self._map(digest)
+            except CapiError as error:
+                raise ImageUnavailable(str(error)) from error
+        self._loaded[digest] = loaded
+        self._bytes += loaded.size
+        self._evict()
+        return loaded
+
+    def _map(self, digest: str) -> LoadedModule:
+        with self._cache.open(digest) as image:
+            module = self._engine.load_image(image.path)
+            return LoadedModule(
+                module, self._linker.instantiate_pre(module), image.facts.initialize, image.size
+            )
+
+    def _evict(self) -> None:
+        while len(self._loaded) > self._max_modules or (
+            self._bytes > self._max_bytes and len(self._loaded) > 1
+        ):
+            _, loaded = self._loaded.popitem(last=False)
+            self._bytes -= loaded.size
+            loaded.evicted = True
+            loaded.close_if_unused()

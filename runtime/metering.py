@@ -1,0 +1,70 @@
+"""How an event ended, from what its sandbox met. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from model.limits import Limits
+from model.outcome import EventOutcome
+from runtime.capi.failures import GuestTrap, PoolExhausted, TrapCode
+
+#: Words that a sandbox can be doomed with, besides "cpu".
+WALL: Final = "wall"
+CANCELED: Final = "canceled"
+SHUTDOWN: Final = "shutdown"
+BACKGROUND: Final = "background"
+
+#: A trap with this part of the memory limit in use is taken for one that memory caused: a failed grow ends
+#: in whatever trap the guest's allocator makes of it.
+_MEMORY_SHARE: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`message` is for the tenant: which limit, its value, what was used, how to raise it."""
+
+    outcome: EventOutcome
+    message: str = ""
+
+
+def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
+    """The host ended the guest, for the reason `why`."""
+    if why == "cpu":
+        return Ending(
+            EventOutcome.EXCEEDED_CPU,
+            f"used {cpu_ns / 1e6:.0f} ms of CPU time; the limit is {limits.cpu_ms} ms, "
+            f"which the platform can raise (`limits.cpu_ms`)",
+        )
+    if why == WALL:
+        return Ending(
+            EventOutcome.EXCEEDED_WALL_TIME,
+            f"ran longer than {limits.wall_ms / 1000:g} s, waiting included; the platform can raise `limits.wall_ms`",
+        )
+    if why == BACKGROUND:
+        return Ending(
+            EventOutcome.EXCEEDED_WALL_TIME,
+            f"went on for more than {limits.background_ms / 1000:g} s after its response had ended",
+        )
+    if why == SHUTDOWN:
+        return Ending(EventOutcome.CANCELED, "the platform's process is being restarted")
+    return Ending(EventOutcome.CANCELED, "the visitor left before the response had ended")
+
+
+def ending_of_failure(failure: Exception, memory_bytes: int, limits: Limits) -> Ending:
+    """The guest trapped or broke the ABI, with `memory_bytes` of linear memory at that time."""
+    if isinstance(failure, PoolExhausted):
+        return Ending(EventOutcome.LOAD_SHED, "no sandbox was free in this process")
+    if memory_bytes >= _MEMORY_SHARE * limits.memory_bytes:
+        return Ending(
+            EventOutcome.EXCEEDED_MEMORY,
+            f"used {memory_bytes >> 20} MiB of memory; the limit is {limits.memory_bytes >> 20} MiB, "
+            f"which the platform can raise (`limits.memory_mb`)",
+        )
+    if isinstance(failure, GuestTrap):
+        if failure.code == TrapCode.STACK_OVERFLOW:
+            return Ending(EventOutcome.EXCEPTION, "the call stack is exhausted: recursion too deep")
+        # The library's text ends in the cause; what comes before is a backtrace of function numbers.
+        cause = str(failure).rsplit("Caused by:", 1)[-1].strip().splitlines()
+        return Ending(EventOutcome.EXCEPTION, (cause or ["trap"])[-1].strip()[:500])
+    return Ending(EventOutcome.EXCEPTION, f"{failure}"[:2000])

@@ -1,0 +1,167 @@
+"""Everything that one event owns: a guest, its lines, its session with the host; and the way it ends.
+
+A sandbox runs one handler of one module, once. Whatever happens, `close` deletes all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from time import thread_time_ns
+
+from model.capabilities import EventContext, OperationTable, WorkerEnv
+from model.limits import Limits
+from model.messages import Responder
+from runtime.abi.core_module.host_calls import GuestIo
+from runtime.abi.core_module.session import Session
+from runtime.abi.core_module.wasi import flush
+from runtime.capi.engine_store import Engine
+from runtime.capi.guest import AbiViolation, Guest, InstancePre
+from runtime.fiber import Lanes, Stopped, drive
+
+#: A store with more memory than this is deleted off the loop: madvise of 120 MB takes up to 146 ms.
+LARGE_STORE_BYTES = 8 << 20
+
+
+def frozen_clock_ns() -> int:
+    """The time in whole ms, as an untrusted guest sees it until its next host operation."""
+    return time.time_ns() // 1_000_000 * 1_000_000
+
+
+class Sandbox:
+    """Owns the guest and its session. `doom(why)` ends it from outside; `close` must be called at the end."""
+
+    __slots__ = (
+        "_closed",
+        "_engine",
+        "_has_memory",
+        "_lanes",
+        "_trusted",
+        "guest",
+        "io",
+        "limits",
+        "peak_memory",
+        "session",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        lanes: Lanes,
+        limits: Limits,
+        context: EventContext,
+        env: WorkerEnv,
+        variables: tuple[bytes, ...],
+        table: OperationTable,
+        responder: Responder | None,
+        on_response_end: Callable[[], None],
+        trusted: bool,
+    ) -> None:
+        self._engine = engine
+        self._lanes = lanes
+        self._trusted = trusted
+        self._closed = False
+        self._has_memory = False
+        self.limits = limits
+        self.io = GuestIo(limits.log_lines, limits.log_bytes, variables)
+        self.session = Session(context, env, table, limits, responder, on_response_end)
+        self.guest = Guest(engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io)
+        self.guest.clock_ns = None if trusted else frozen_clock_ns()
+        self.peak_memory = 0
+
+    def doom(self, why: str) -> None:
+        """End it at its next tick, or now when it waits. From the loop only; the first word counts."""
+        if self.guest.doomed is None:
+            self.guest.doomed = why
+            self.session.stop_waiting()
+
+    async def run(self, pre: InstancePre, handler: str, event: bytes, *, initialize: bool) -> int:
+        """Instantiate, hand the event over, run the handler: its i64 result.
+
+        Raises Stopped, GuestTrap, AbiViolation, PoolExhausted, GuestExit.
+        """
+        guest = self.guest
+        guest.begin_instantiate(pre)
+        await self._complete()
+        if initialize:
+            guest.find_exports("_initialize", needs_alloc=False)
+            guest.begin_call("start")
+            await self._complete()
+        guest.find_exports(handler, needs_alloc=True)
+        self._has_memory = True
+        size = len(event)
+        guest.begin_call("alloc", size)
+        await self._complete()
+        pointer = guest.result_i32()
+        if pointer == 0:
+            raise AbiViolation(f"`alloc` had no room for the event's {size} bytes")
+        guest.write(pointer, event)
+        guest.begin_call("handler", pointer, size)
+        await self._complete()
+        return guest.result_i64()
+
+    async def _complete(self) -> None:
+        guest = self.guest
+        try:
+            if not guest.poll():
+                await drive(guest, self._lanes, self._answer)
+            guest.finish()
+        except Stopped:
+            raise
+        except Exception as failure:
+            if guest.stopped is not None:
+                raise Stopped(guest.stopped) from failure
+            raise
+
+    def _answer(self, request: bytes) -> Awaitable[bytes] | bytes:
+        guest = self.guest
+        started = thread_time_ns()
+        reply = self.session.answer(request)
+        # Decoding and encoding for a guest is its own CPU time; waiting is not.
+        guest.cpu_ns += thread_time_ns() - started
+        if isinstance(reply, bytes):
+            if not self._trusted:
+                guest.clock_ns = frozen_clock_ns()
+            return reply
+        return self._answer_later(reply)
+
+    async def _answer_later(self, reply: Awaitable[bytes]) -> bytes:
+        data = await reply
+        if not self._trusted:
+            self.guest.clock_ns = frozen_clock_ns()
+        return data
+
+    def read_result(self, result: int, limit: int) -> bytes:
+        """The bytes that a handler's `pointer << 32 | length` names. Raises AbiViolation."""
+        pointer, size = result >> 32, result & 0xFFFF_FFFF
+        if size > limit:
+            raise AbiViolation(
+                f"the handler returned {size} bytes; at most {limit} whole, stream larger ones"
+            )
+        return self.guest.read(pointer, size)
+
+    def take_lines(self) -> list[tuple[int, bytes]]:
+        """The lines written since the last time, finished ones only until the end."""
+        lines, self.io.lines = self.io.lines, []
+        return lines
+
+    def memory_now(self) -> int:
+        """Bytes of linear memory; 0 before there is an instance."""
+        return self.guest.memory_size() if self._has_memory else 0
+
+    async def close_guest(self) -> None:
+        """Delete the store, keeping the session: a body that the host passes on needs no guest any more."""
+        if self._closed:
+            return
+        self._closed = True
+        flush(self.io)
+        self.peak_memory = self.memory_now()
+        if self.peak_memory > LARGE_STORE_BYTES:
+            await self._lanes.in_pool(self.guest.close)
+        else:
+            self.guest.close()
+
+    async def close(self) -> None:
+        """Delete all of it. Idempotent; returns when everything is gone."""
+        self.session.close()
+        await self.close_guest()

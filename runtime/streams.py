@@ -1,0 +1,136 @@
+"""Streams between a guest and whoever is on the other side, with back-pressure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from model.messages import ByteSource, StreamClosed
+
+#: What a pipe holds before its writer waits.
+PIPE_BYTES: Final = 256 * 1024
+
+
+class ReadBuffer:
+    """A ByteSource that can be read in pieces of a wanted size; one reader at a time."""
+
+    __slots__ = ("_closed", "_left", "_source")
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._left = b""
+        self._closed = False
+
+    def take(self, size: int) -> bytes | None:
+        """What is here already, at most `size`; None when it must be waited for."""
+        left = self._left
+        if not left:
+            return None
+        self._left = left[size:]
+        return left[:size]
+
+    async def read_at_most(self, size: int) -> bytes:
+        """The next 1 to `size` bytes; b"" at the end."""
+        if not self._left:
+            self._left = await self._source.read()
+        return self.take(size) or b""
+
+    async def read(self) -> bytes:
+        """As a ByteSource again, for whoever takes the rest over."""
+        left, self._left = self._left, b""
+        return left or await self._source.read()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._left = b""
+            self._source.close()
+
+
+class Pipe:
+    """A ByteSource that somebody writes. The writer waits while PIPE_BYTES are unread.
+
+    `fail(error)` breaks it off: the reader gets the error after what was written before. When the reader
+    closes, the writer gets StreamClosed.
+    """
+
+    __slots__ = ("_chunks", "_closed", "_ended", "_error", "_reader", "_size", "_writer")
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._closed = False
+        self._error: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    async def write(self, data: bytes) -> None:
+        """Returns when there is room for more. Raises StreamClosed when the reader has gone."""
+        self._check_writable()
+        if data:
+            self._chunks.append(data)
+            self._size += len(data)
+            _wake(self._reader)
+        while self._size > PIPE_BYTES and not self._closed:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+        if self._closed:
+            raise StreamClosed("the reader closed the stream")
+
+    def end(self) -> None:
+        self._check_writable()
+        self._ended = True
+        _wake(self._reader)
+
+    def fail(self, error: Exception) -> None:
+        """The rest will never come. Does nothing when the end was written already."""
+        if not self._ended:
+            self._error = error
+            self._ended = True
+            _wake(self._reader)
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise StreamClosed("the reader closed the stream")
+        if self._ended:
+            raise StreamClosed("the stream has ended already")
+
+    async def read(self) -> bytes:
+        while not self._chunks:
+            if self._closed:
+                return b""
+            if self._ended:
+                if self._error is not None:
+                    raise self._error
+                return b""
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        data = self._chunks.popleft()
+        self._size -= len(data)
+        if self._size <= PIPE_BYTES:
+            _wake(self._writer)
+        return data
+
+    def close(self) -> None:
+        self._closed = True
+        self._chunks.clear()
+        self._size = 0
+        _wake(self._writer)
+        _wake(self._reader)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
