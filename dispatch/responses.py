@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from dispatch.error_pages import error_response
 from model.errors import PlatformError, TenantError
-from model.messages import HOP_BY_HOP, Header, Headers, StreamClosed
+from model.messages import HOP_BY_HOP, Header, Headers, StreamClosed, Visitor
 from model.outcome import EventOutcome
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -42,13 +42,6 @@ _MAX_VERDICTS: Final = 4_096
 _STATUSES: Final = frozenset(range(200, 600))
 #: RFC 9110 §15.3.5, §15.3.6, §15.4.5.
 _BODYLESS: Final = frozenset({204, 205, 304})
-
-
-class Visitor(Protocol):
-    """The connection's end of a visitor: `scope["extensions"]["tenantry.visitor"]`."""
-
-    left: bool
-    on_leave: Callable[[], None] | None
 
 
 class StayingVisitor:
@@ -165,10 +158,15 @@ class AsgiResponder:
         self.ended = True
         self.bytes_out = len(body)
 
+    def abort(self) -> None:
+        """Nothing more will be sent of a response that was begun: sets `broken`."""
+        if self.started and not self.ended:
+            self.broken = True
+
     async def send_error(self, error: PlatformError | EventOutcome, accept: bytes = b"") -> None:
         """The error's page, if nothing was sent yet; otherwise `broken`. Never raises."""
         if self.started or self._visitor.left:
-            self.broken = self.broken or not self.ended
+            self.abort()
             return
         status, headers, body = error_response(error, self._ray[1].decode(), accept)
         try:

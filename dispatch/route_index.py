@@ -160,6 +160,9 @@ class RouteIndex:
         for kind, key in changes:
             self._evict_one(kind, key)
         self._position, self._counter = newest, counter
+        # All is evicted before anyone is told, so that a listener may look things up.
+        for kind, key in changes:
+            self._tell(kind, key)
 
     def _evict_one(self, kind: str, key: str) -> None:
         if kind == "route":
@@ -169,7 +172,6 @@ class RouteIndex:
         elif kind == "namespace":
             # Its scripts' versions carry `trusted`, which may have changed; or it is gone with them.
             self._scripts.discard_where(lambda ref: ref.namespace == key)
-        self._tell(kind, key)
 
     def _evict_pattern(self, pattern: str) -> None:
         self._patterns.discard(pattern)
