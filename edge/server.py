@@ -1,0 +1,113 @@
+"""uvicorn as a part of a process of ours: given sockets, an existing loop, and no signals.
+
+uvicorn's own `serve` takes SIGTERM, and raises it again after its graceful stop, which would end the
+process before it has flushed; and it decides which tasks run. Both are the process's to decide here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket  # noqa: TID251 - for the type of a listener that is handed in; none is made here
+import time
+from collections.abc import Generator, Sequence
+from email.utils import formatdate
+from typing import Any
+
+import uvicorn
+
+from edge.door import Door, DoorLimits
+from edge.protocol import DoorConfig, DoorProtocol
+
+
+class DoorServer(uvicorn.Server):
+    """`await start(sockets)`, … `begin_drain()`, `await drained(…)`, `close()`.
+
+    `date_header` is off by default: it costs 0.7 µs a response, and a cache may add one itself
+    (RFC 9110 §6.6.1).
+    """
+
+    def __init__(self, app: Any, *, limits: DoorLimits | None = None, date_header: bool = False) -> None:
+        config = DoorConfig(
+            app,
+            http=DoorProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=date_header,
+        )
+        self.door = config.door = Door(limits or DoorLimits())
+        super().__init__(config)
+        self.servers: list[asyncio.base_events.Server] = []
+        self._sweeping: asyncio.TimerHandle | None = None
+        bounds = self.door.limits
+        shortest = min(bounds.header_timeout_s, bounds.keep_alive_s, bounds.stall_s, bounds.linger_s)
+        self._sweep_every_s = min(1.0, shortest / 4)
+
+    @property
+    def connection_count(self) -> int:
+        return len(self.server_state.connections)
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept on listening `sockets`, which are ours to close from here on. Returns at once."""
+        config = self.config
+        if not config.loaded:
+            config.load()
+        self.lifespan = config.lifespan_class(config)
+        await self.startup(sockets=list(sockets))
+        self._sockets = list(sockets)
+        self._sweep()
+
+    def begin_drain(self) -> None:
+        """Accept no more; close what is idle; let the rest end with `Connection: close`. Idempotent."""
+        if self.door.draining:
+            return
+        self.door.draining = True
+        for server in self.servers:
+            server.close()
+        for sock in self._sockets:
+            sock.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+    async def drained(self, timeout_s: float) -> bool:
+        """True when every connection is closed and every request's task has ended; False after the time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        state = self.server_state
+        while state.connections or state.tasks:
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def close(self) -> None:
+        """Break off whatever is left: each unfinished visitor's `on_leave` is called soon after."""
+        self.begin_drain()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for connection in list(self.server_state.connections):
+            transport = connection.transport
+            if transport is not None:
+                transport.abort()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, DoorProtocol):
+                connection.sweep(now)
+        if self.config.date_header:
+            date = formatdate(time.time(), usegmt=True).encode()
+            self.server_state.default_headers = [(b"date", date)]
+        self._sweeping = loop.call_later(self._sweep_every_s, self._sweep)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """No handler is set and no signal raised again, even if someone calls uvicorn's `serve`."""
+        yield

@@ -1,0 +1,99 @@
+"""Listening sockets: made by the supervisor, inherited by the process that accepts on them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+#: Connections that have come while their process restarts or is busy wait here (bounded by somaxconn).
+BACKLOG: Final = 2048
+
+
+class BadListenAddress(ValueError):
+    """The message names the address, what was wrong, and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """`host` is an IP literal without brackets; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """`127.0.0.1:8787`, `[::1]:8787` or `localhost:8787` (127.0.0.1). Raises BadListenAddress.
+
+    A name is refused: which of its addresses is meant could change with every look-up.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not port.isascii() or int(port) > 65_535:
+        raise BadListenAddress(f"{text[:80]!r}: HOST:PORT with a port from 0 to 65535 is right")
+    if host == "localhost":
+        host = "127.0.0.1"
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise BadListenAddress(f"{text[:80]!r}: an IPv6 address stands in brackets, as in [::1]:{port}")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise BadListenAddress(
+            f"{text[:80]!r}: {host[:60]!r} is no IP address; 127.0.0.1, 0.0.0.0 or [::] are"
+        ) from None
+    return ListenAddress(address.compressed, int(port))
+
+
+class PortGroup:
+    """One TCP port, on which each process has a listener of its own (SO_REUSEPORT).
+
+    The kernel spreads new connections over the listeners by hash; a listener keeps its queue as long as
+    anyone holds it open, so a process that is restarted finds the connections that came meanwhile.
+    """
+
+    def __init__(self, address: ListenAddress) -> None:
+        """Reserve the port. Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL)."""
+        # With SO_REUSEPORT a second platform of the same user could share our port, and our visitors,
+        # unnoticed: so ask for it alone first.
+        with _bound(address, shared=False) as alone:
+            alone.listen(1)
+            port = alone.getsockname()[1]
+        #: Bound, never listening: it gets no connection, but keeps the port ours while every listener is
+        #: closed (all processes in back-off).
+        self._anchor = _bound(ListenAddress(address.host, port), shared=True)
+        self.address = ListenAddress(address.host, port)
+
+    def open(self) -> socket.socket:
+        """A new listener, listening already."""
+        listener = _bound(self.address, shared=True)
+        listener.listen(BACKLOG)
+        return listener
+
+    def close(self) -> None:
+        self._anchor.close()
+
+
+def _bound(address: ListenAddress, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6 and address.host == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((address.host, address.port))
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,158 @@
+"""Rule: draining loses no request whose bytes have come, says `Connection: close` on what it still
+answers, and takes nothing new; no signal handler is touched; a thousand visitors leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from typing import Any
+
+import pytest
+
+from edge.door import DoorLimits
+from edge.protocol import DoorProtocol
+from tests.edge.conftest import StartServer, hello
+
+REQUEST = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+
+class Gate:
+    """An app that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self.begun.set()
+        await self.open.wait()
+        await hello(scope, receive, send)
+
+
+async def test_a_running_request_is_answered_with_connection_close(start_server: StartServer) -> None:
+    gate = Gate()
+    served = await start_server(gate)
+    visit = await served.visit()
+    await visit.send(REQUEST)
+    await gate.begun.wait()
+    served.server.begin_drain()
+    assert not await served.server.drained(0.05)
+    gate.open.set()
+    status, header, _ = await visit.response()
+    assert (status, b"connection: close" in header) == (200, True)
+    assert await visit.closed()
+    assert await served.server.drained(1)
+
+
+async def test_every_pipelined_request_is_answered_and_the_last_says_close(start_server: StartServer) -> None:
+    gate = Gate()
+    served = await start_server(gate)
+    visit = await served.visit()
+    await visit.send(REQUEST * 3)
+    await gate.begun.wait()
+    served.server.begin_drain()
+    gate.open.set()
+    answers = [await visit.response() for _ in range(3)]
+    assert [(status, b"connection: close" in header) for status, header, _ in answers] == [
+        (200, False),
+        (200, False),
+        (200, True),
+    ]
+    assert await visit.closed()
+
+
+async def test_a_request_whose_head_is_half_here_is_still_answered(start_server: StartServer) -> None:
+    served = await start_server(hello)
+    fresh, used = await served.visit(), await served.visit()
+    await used.send(REQUEST)
+    await used.response()
+    for visit in (fresh, used):
+        await visit.send(REQUEST[:20])
+    await asyncio.sleep(0.05)
+    served.server.begin_drain()
+    for visit in (fresh, used):
+        await visit.send(REQUEST[20:])
+        status, header, _ = await visit.response()
+        assert (status, b"connection: close" in header) == (200, True)
+
+
+async def test_idle_and_silent_connections_are_closed(start_server: StartServer) -> None:
+    served = await start_server(hello, DoorLimits(header_timeout_s=0.2))
+    idle, silent = await served.visit(), await served.visit()
+    await idle.send(REQUEST)
+    await idle.response()
+    served.server.begin_drain()
+    assert await idle.closed()
+    assert await silent.closed()
+    assert await served.server.drained(1)
+
+
+async def test_nothing_new_is_accepted_while_draining(start_server: StartServer) -> None:
+    served = await start_server(hello)
+    served.server.begin_drain()
+    served.server.begin_drain()
+    with pytest.raises(ConnectionError):
+        await served.visit()
+
+
+async def test_close_breaks_off_what_is_left(start_server: StartServer) -> None:
+    left = asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope["extensions"]["tenantry.visitor"].on_leave = left.set
+        await left.wait()
+
+    served = await start_server(app)
+    visit = await served.visit()
+    await visit.send(REQUEST)
+    await asyncio.sleep(0.05)
+    served.server.close()
+    await asyncio.wait_for(left.wait(), 5)
+    assert await visit.closed()
+
+
+async def test_signals_stay_the_process_s(start_server: StartServer) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    served = await start_server(hello)
+    await served.ask(REQUEST)
+    served.server.begin_drain()
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+async def test_a_date_is_sent_when_it_is_wanted(start_server: StartServer) -> None:
+    for wanted in (True, False):
+        served = await start_server(hello, date_header=wanted)
+        assert (b"\r\ndate: " in (await served.ask(REQUEST))[1]) is wanted
+
+
+async def test_a_thousand_visitors_leave_nothing_behind(start_server: StartServer) -> None:
+    """In every way to leave: answered, refused, in mid-head, in mid-request."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["path"] == "/stay":
+            await receive()
+            await receive()
+        else:
+            await hello(scope, receive, send)
+
+    served = await start_server(app)
+
+    async def visits() -> None:
+        for data in (REQUEST, b"GET / HTTP/1.1\r\n\r\n", REQUEST[:20], REQUEST.replace(b"/x", b"/stay")):
+            visit = await served.visit()
+            await visit.send(data)
+            if data in (REQUEST, b"GET / HTTP/1.1\r\n\r\n"):
+                await visit.response()
+            visit.leave()
+
+    for _ in range(250):
+        await visits()
+    for _ in range(100):
+        if not served.server.connection_count and not served.server.server_state.tasks:
+            break
+        await asyncio.sleep(0.02)
+    gc.collect()
+    assert not served.server.server_state.tasks
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, DoorProtocol)]
