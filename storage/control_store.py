@@ -1,0 +1,107 @@
+"""Control's state in one SQLite file: what the data plane looks up, and the records that the API changes.
+
+Every process opens the file; only control writes to it. A look-up is one indexed point read, on the calling
+thread. Each change is one transaction that also adds to the change log (`storage.changes`), so that no
+process serves what it cached longer than until its next compare of the sequence. Keys in the log: "route" (the
+pattern), "script" and "secret" (`namespace/name` or `/name`), "policy" and "namespace" (the namespace's name, ""
+for plain scripts), "consumer" (the queue's id).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from model.clock import unix_ms
+from model.identity import NamespaceName
+from model.queues import ConsumerRecord
+from model.scripts import HostnameRoutes, ScriptRef, ScriptVersion
+from storage.changes import ChangeSequence, changes_since, store_sequence
+from storage.control_records import PolicyRecord, decode_hostname, decode_script, to_consumer
+from storage.database import Database, Transaction
+from storage.migrations import Migrations, load_queries
+from storage.namespace_records import NamespaceRecords
+from storage.policy_records import PolicyRecords
+from storage.resource_records import KvNamespaceRecords, PendingDeletions, QueueRecords
+from storage.route_records import RouteRecords
+from storage.script_records import ScriptRecords
+from storage.secret_records import SecretRecords
+
+
+def control_migrations() -> Migrations:
+    """What `Database.open` needs for the file that a ControlStore stands on."""
+    return Migrations.load("changes", "control")
+
+
+class ControlStore:
+    """Implements model.capabilities.RouteStore. Use from one event loop; StorageError when the disk fails."""
+
+    def __init__(
+        self, database: Database, sequence: ChangeSequence, now_ms: Callable[[], int] = unix_ms
+    ) -> None:
+        self.database = database
+        self._sequence = sequence
+        self._sql = load_queries("control")
+        self._hostname_sql = self._sql["hostname_routes"]
+        self._script_sql = self._sql["script"]
+        self.namespaces = NamespaceRecords(database, now_ms)
+        self.scripts = ScriptRecords(database, now_ms)
+        self.secrets = SecretRecords(database, now_ms)
+        self.routes = RouteRecords(database, now_ms)
+        self.kv_namespaces = KvNamespaceRecords(database, now_ms)
+        self.queues = QueueRecords(database, now_ms)
+        self.policies = PolicyRecords(database, now_ms)
+        self.pending_deletions = PendingDeletions(database)
+
+    @staticmethod
+    def open(path: Path, sequence: ChangeSequence, *, read_only: bool = False) -> ControlStore:
+        """`path` is `DATA/control.db`; the sequence is stored after each commit of this process."""
+
+        def after_commit(tx: Transaction) -> None:
+            store_sequence(tx, sequence)
+
+        hook = None if read_only else after_commit
+        return ControlStore(
+            Database.open(path, control_migrations(), read_only=read_only, on_commit=hook), sequence
+        )
+
+    def hostname_routes(self, pattern: str) -> HostnameRoutes | None:
+        rows = self.database.read(self._hostname_sql, (pattern,))
+        return decode_hostname(cast("bytes", rows[0][0])) if rows else None
+
+    def script(self, ref: ScriptRef) -> ScriptVersion | None:
+        """With `trusted` as its namespace says now."""
+        rows = self.database.read(self._script_sql, (ref.namespace or "", ref.script))
+        if not rows:
+            return None
+        version = decode_script(cast("bytes", rows[0][0]))
+        return replace(version, trusted=True) if rows[0][1] else version
+
+    def sequence(self) -> int:
+        return self._sequence.load()
+
+    def check_sequence(self) -> bool:
+        """For each process, once a second: see ChangeSequence.check."""
+        return self._sequence.check(self.database.read)
+
+    def changes_since(self, sequence: int) -> tuple[int, Sequence[tuple[str, str]] | None]:
+        return changes_since(self.database.read, sequence)
+
+    def policy_document(self, namespace: NamespaceName | None) -> tuple[int, str] | None:
+        """(version, text) of the egress policy; None: none was set, so everything is denied."""
+        found: PolicyRecord | None = self.policies.get(namespace)
+        return None if found is None else (found.version, found.text)
+
+    def secret_ciphertext(self, ref: ScriptRef, name: str) -> tuple[int, bytes] | None:
+        """(the secret's version, what `storage.keys.seal` made of it); None when there is no such secret."""
+        rows = self.database.read(self._sql["secret"], (ref.namespace or "", ref.script, name))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def queue_consumers(self) -> list[ConsumerRecord]:
+        """Every consumer, by queue name."""
+        return [to_consumer(row).record for row in self.database.read(self._sql["consumers"], (None,))]
+
+    def close(self) -> None:
+        self.database.close()
