@@ -1,0 +1,95 @@
+"""What `tenantry doctor` judges: pure. Facts of the machine in, verdicts with a way out.
+
+Bounds come from docs/architecture.md: 3 to 4 memory maps a mapped module and 4 a live sandbox; a
+descriptor a connection, some for each database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+SUPPORTED_PYTHON: Final = ((3, 11), (3, 14))
+#: The kernel's default. Below it a process can't hold the sandboxes that it admits.
+MAX_MAP_COUNT: Final = 65_530
+NOFILE: Final = 4_096
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`fix` says what to do; empty when all is well."""
+
+    name: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+def check_python(version: tuple[int, int]) -> Check:
+    first, beyond = SUPPORTED_PYTHON
+    found = f"{version[0]}.{version[1]}"
+    if first <= version < beyond:
+        return Check("python", State.OK, found)
+    wanted = f"{first[0]}.{first[1]} to {beyond[0]}.{beyond[1] - 1}"
+    return Check("python", State.FAILED, found, f"run tenantry with Python {wanted}")
+
+
+def check_wasmtime(installed: str | None, requirements: list[str]) -> Check:
+    """`requirements` are of the installed tenantry; the pin among them is what our binding is made for."""
+    pins = [line.partition("==")[2].strip() for line in requirements if line.startswith("wasmtime==")]
+    pinned = pins[0].partition(";")[0].strip() if pins else ""
+    if installed is None:
+        return Check("wasmtime", State.FAILED, "not installed", f"pip install wasmtime=={pinned}")
+    if installed == pinned:
+        return Check("wasmtime", State.OK, installed)
+    return Check(
+        "wasmtime",
+        State.FAILED,
+        f"{installed} is installed, the binding to its C API is for {pinned or 'an unknown version'}",
+        f"pip install wasmtime=={pinned}" if pinned else "install tenantry anew",
+    )
+
+
+def check_map_count(value: int | None) -> Check:
+    if value is None:
+        return Check("max_map_count", State.WARNING, "cannot be read", "is this Linux, with /proc mounted?")
+    if value >= MAX_MAP_COUNT:
+        return Check("max_map_count", State.OK, str(value))
+    return Check(
+        "max_map_count",
+        State.WARNING,
+        f"{value}: a sandbox needs 4 maps, so few fit",
+        f"sysctl -w vm.max_map_count={MAX_MAP_COUNT}",
+    )
+
+
+def check_nofile(soft: int, hard: int) -> Check:
+    """`soft` and `hard` are RLIMIT_NOFILE; -1 is no limit."""
+    if soft == -1 or soft >= NOFILE:
+        return Check("open files", State.OK, "no limit" if soft == -1 else str(soft))
+    room = "" if hard == -1 or hard >= NOFILE else f"; the hard limit is {hard}, which only root raises"
+    return Check(
+        "open files",
+        State.WARNING,
+        f"{soft}: a connection takes one{room}",
+        f"ulimit -n {NOFILE}   (systemd: LimitNOFILE={NOFILE})",
+    )
+
+
+def check_private(name: str, path: str, mode: int, owner: int, me: int) -> Check:
+    """A file or folder that holds keys: `mode` is its permission bits, `owner` and `me` user ids."""
+    if owner != me and me != 0:
+        return Check(name, State.FAILED, f"{path} is user {owner}'s, you are {me}", "run as its owner")
+    if mode & 0o077:
+        right = "700" if "folder" in name else "600"
+        return Check(
+            name, State.FAILED, f"{path} has mode {mode:03o}: others may get in", f"chmod {right} {path}"
+        )
+    return Check(name, State.OK, f"{path}, mode {mode:03o}")

@@ -1,0 +1,304 @@
+"""Uploads a worker with all it needs: namespace, KV namespaces, queues made; secrets set; hostnames routed.
+
+The order keeps the state before whole for as long as something may be refused: everything that can be
+known here is checked first, then what the worker stands on is made (empty, so nothing depends on it), then
+the upload switches the version at once, and routes come last, since they need a worker to lead to.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.client import ApiClient, Part, encode_multipart
+from cli.commands.routes import describe_target, find_routes, hostname_pattern, target_of
+from cli.commands.secrets import read_secret, read_stdin_text
+from cli.deployment import MAIN_MODULE, Deployment, check_names, parse_secret_lines, upload_metadata
+from cli.errors import ApiError, BadUsage, CliError
+from cli.output import Progress, note, print_json, printable, say, size
+from cli.params import (
+    BINDING,
+    NAMESPACE,
+    SCRIPT,
+    TAG,
+    TENANT,
+    client_command,
+    json_option,
+    label,
+    pair,
+    read_file,
+)
+from cli.resources import find_kv_namespace, find_queue
+
+
+@click.command(short_help="Upload a worker, with its bindings and hostnames.")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--name", type=SCRIPT, required=True, help="The worker's name.")
+@click.option(
+    "--namespace",
+    type=NAMESPACE,
+    metavar="NS",
+    help="The dispatch namespace it goes into, made when missing. Without: a plain script.",
+)
+@click.option("--tenant", type=TENANT, metavar="ID", help="Whose worker it is; by default, its name's.")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="A tag of it; repeatable, at most 8.")
+@click.option(
+    "--hostname", "hostnames", multiple=True, metavar="HOST", help="Lead this hostname to it; repeatable."
+)
+@click.option("--var", "variables", type=pair("VALUE"), multiple=True, help="A variable; repeatable.")
+@click.option(
+    "--secret",
+    "secret_names",
+    type=BINDING,
+    multiple=True,
+    help="A secret; repeatable. Values come on stdin: one NAME=VALUE a line, or just the value of a "
+    "single one. A terminal asks for them.",
+)
+@click.option(
+    "--kv", type=pair("TITLE"), multiple=True, help="A KV namespace, made when missing; repeatable."
+)
+@click.option(
+    "--queue", "queues", type=pair("QUEUE"), multiple=True, help="A queue, made when missing; repeatable."
+)
+@click.option("--service", "services", type=pair("SCRIPT"), multiple=True, help="Another worker; repeatable.")
+@click.option(
+    "--dispatch",
+    type=pair("NS"),
+    multiple=True,
+    help="A dispatch namespace whose workers it may call, made when missing; repeatable.",
+)
+@click.option("--limit", "limits", type=pair("NUMBER"), multiple=True, help="Such as cpu_ms=200; repeatable.")
+@json_option
+@client_command
+def command(
+    client: ApiClient,
+    file: Path,
+    name: str,
+    namespace: str | None,
+    tenant: str | None,
+    tags: tuple[str, ...],
+    hostnames: tuple[str, ...],
+    variables: tuple[tuple[str, str], ...],
+    secret_names: tuple[str, ...],
+    kv: tuple[tuple[str, str], ...],
+    queues: tuple[tuple[str, str], ...],
+    services: tuple[tuple[str, str], ...],
+    dispatch: tuple[tuple[str, str], ...],
+    limits: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
+    """Upload FILE, a WebAssembly module, as a worker, and switch to it at once.
+
+    What it is bound to is replaced by what is given here; secrets that it has stay. FILE may be - for
+    stdin, when there is no --secret.
+
+    \b
+    Examples:
+      tenantry deploy hello.wasm --name hello --namespace production --hostname hello.localhost
+      tenantry deploy shop.wasm --name shop --namespace production --tenant acme --kv CARTS=acme-carts
+      tenantry deploy router.wasm --name router --dispatch TENANTS=production --hostname '*.shop.example'
+      printf %s "$KEY" | tenantry deploy bill.wasm --name bill --secret API_KEY --limit cpu_ms=200
+    """
+    module = read_module(file, stdin_taken=bool(secret_names))
+    patterns = list(dict.fromkeys(hostname_pattern(host) for host in hostnames))
+    deployment = Deployment(
+        name=name,
+        namespace=namespace,
+        tenant=tenant,
+        tags=tags,
+        variables=variables,
+        secrets=_read_secrets(secret_names),
+        kv=kv,
+        queues=queues,
+        services=services,
+        dispatch=dispatch,
+        limits=limits,
+    )
+    check_names(deployment)
+    new_patterns = _unrouted(client, patterns, deployment)
+    made: list[str] = []
+    try:
+        kv_ids = _make_resources(client, deployment, made)
+        result = _upload(client, deployment, module, kv_ids)
+    except CliError as error:
+        if made:
+            error.hint = (
+                f"{error.hint + '; ' if error.hint else ''}made before that, and empty: {', '.join(made)}"
+            )
+        raise
+    routes = [_add_route(client, pattern, deployment) for pattern in new_patterns]
+    if as_json:
+        print_json({"script": result, "routes": routes, "made": made})
+        return
+    _report(deployment, len(module), result, patterns, made)
+
+
+def read_module(file: Path, *, stdin_taken: bool) -> bytes:
+    """The bytes of `file`, checked as the host will check them, so a refusal costs no upload.
+
+    Raises BadUsage with the host's own words.
+    """
+    from runtime.artifact import MAX_MODULE_BYTES, InvalidModule, read_artifact
+
+    if str(file) == "-" and stdin_taken:
+        raise BadUsage("FILE - and --secret both want stdin; give the module's file name")
+    data = read_file(file, at_most=MAX_MODULE_BYTES, what="module")
+    try:
+        read_artifact(data)
+    except InvalidModule as error:
+        raise BadUsage(f"{printable(str(file))}: {error}") from None
+    return data
+
+
+def _read_secrets(names: Sequence[str]) -> dict[str, str]:
+    if not names:
+        return {}
+    if sys.stdin.isatty():
+        return {name: read_secret(name) for name in names}
+    return parse_secret_lines(names, read_stdin_text())
+
+
+def _unrouted(client: ApiClient, patterns: Sequence[str], deployment: Deployment) -> list[str]:
+    """Those of `patterns` that do not lead to this worker yet. Raises CliError for another's."""
+    target = target_of(deployment.namespace, deployment.name)
+    new: list[str] = []
+    for pattern in patterns:
+        whole = [
+            route
+            for route in find_routes(client, pattern)
+            if route.get("path_prefix") in (None, "", "/") and not route.get("headers")
+        ]
+        if not whole:
+            new.append(pattern)
+            continue
+        found = {key: value for key, value in (whole[0].get("target") or {}).items() if value is not None}
+        if found != target:
+            raise CliError(
+                f"--hostname {pattern}: it leads to {describe_target(whole[0])} already; nothing deployed",
+                hint=f"tenantry routes delete {whole[0].get('id')}",
+            )
+    return new
+
+
+def _make_resources(client: ApiClient, deployment: Deployment, made: list[str]) -> dict[str, str]:
+    """Make what is missing, naming it in `made`; returns the id of each KV title."""
+    own = [] if deployment.namespace is None else [deployment.namespace]
+    for namespace in dict.fromkeys([*own, *(target for _, target in deployment.dispatch)]):
+        _make_namespace(client, namespace, made)
+    kv_ids: dict[str, str] = {}
+    for _, title in deployment.kv:
+        path, body = client.path("storage", "kv", "namespaces"), {"title": title, **deployment.owner}
+        find = functools.partial(find_kv_namespace, client, title)
+        found = _find_or_create(client, find, path, body, f"KV namespace {title}", made)
+        _check_owner(found, deployment, f"the KV namespace {title!r}")
+        kv_ids[title] = str(found["id"])
+    for _, name in deployment.queues:
+        path, body = client.path("queues"), {"queue_name": name, **deployment.owner}
+        find = functools.partial(find_queue, client, name)
+        found = _find_or_create(client, find, path, body, f"queue {name}", made)
+        _check_owner(found, deployment, f"the queue {name!r}")
+    return kv_ids
+
+
+def _make_namespace(client: ApiClient, namespace: str, made: list[str]) -> None:
+    try:
+        client.get(client.path("workers", "dispatch", "namespaces", namespace))
+    except ApiError as error:
+        if not error.absent:
+            raise
+        if _create(client, client.path("workers", "dispatch", "namespaces"), {"name": namespace}):
+            made.append(f"dispatch namespace {namespace}")
+
+
+def _find_or_create(
+    client: ApiClient,
+    find: Callable[[], Mapping[str, Any] | None],
+    path: str,
+    body: Mapping[str, object],
+    what: str,
+    made: list[str],
+) -> Mapping[str, Any]:
+    found = find()
+    if found is None:
+        found = _create(client, path, body)
+        if found is not None:
+            made.append(what)
+            return found
+        found = find()
+    if found is None:
+        raise CliError(f"the {what} came and went while this ran; nothing deployed", hint="try again")
+    return found
+
+
+def _create(client: ApiClient, path: str, body: Mapping[str, object]) -> Mapping[str, Any] | None:
+    """The thing made, or None when another deploy made it in the meantime (409)."""
+    try:
+        made: Mapping[str, Any] = client.post(path, body)
+    except ApiError as error:
+        if error.status != 409:
+            raise
+        return None
+    return made
+
+
+def _check_owner(found: Mapping[str, Any], deployment: Deployment, what: str) -> None:
+    """A deploy for one tenant doesn't silently share another's data, even with a token that may."""
+    tenant, namespace = found.get("tenant"), found.get("namespace")
+    if tenant is None:
+        return
+    if (namespace, tenant) != (deployment.namespace, deployment.tenant or deployment.name):
+        raise CliError(
+            f"{what} is tenant {tenant!r}'s, of dispatch namespace {namespace!r}; nothing deployed",
+            hint="name another one, or the tenant with --tenant",
+        )
+
+
+def _upload(client: ApiClient, deployment: Deployment, module: bytes, kv_ids: Mapping[str, str]) -> Any:
+    metadata = json.dumps(upload_metadata(deployment, kv_ids)).encode()
+    parts = [
+        Part("metadata", metadata, "application/json"),
+        Part(MAIN_MODULE, module, "application/wasm", MAIN_MODULE),
+    ]
+    content_type, body = encode_multipart(parts)
+    progress = Progress(f"uploading {deployment.name}", len(body))
+    try:
+        return client.upload(
+            client.script(deployment.namespace, deployment.name), body, content_type, progress.advance
+        )
+    finally:
+        progress.close()
+
+
+def _add_route(client: ApiClient, pattern: str, deployment: Deployment) -> Any:
+    target = target_of(deployment.namespace, deployment.name)
+    try:
+        return client.post(
+            client.path("workers", "dispatch", "routes"), {"hostname": pattern, "target": target}
+        )
+    except ApiError as error:
+        error.hint = error.hint or "the worker itself is deployed; `tenantry routes add` adds the route"
+        raise
+
+
+def _report(
+    deployment: Deployment, length: int, result: Any, patterns: Sequence[str], made: Sequence[str]
+) -> None:
+    for thing in made:
+        note(f"made {printable(thing)}")
+    described = result if isinstance(result, dict) else {}
+    handlers = ", ".join(described.get("handlers") or [])
+    started = described.get("startup_time_ms")
+    say(
+        f"deployed {label(deployment.namespace, deployment.name)}: {size(length)}"
+        + (f", handlers {printable(handlers)}" if handlers else "")
+        + (f", started in {started} ms" if isinstance(started, int) else "")
+        + (f", version {printable(described['deployment_id'])}" if described.get("deployment_id") else "")
+    )
+    for pattern in patterns:
+        say(f"  {pattern} → {label(deployment.namespace, deployment.name)}")

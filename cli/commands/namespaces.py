@@ -1,0 +1,84 @@
+"""Dispatch namespaces: containers of tenants' workers, one for each environment."""
+
+from __future__ import annotations
+
+import click
+
+from cli.client import ApiClient
+from cli.output import print_json, print_table, say
+from cli.params import NAMESPACE, client_command, confirm, json_option, yes_option
+
+
+@click.group(short_help="List, make and delete dispatch namespaces.")
+def command() -> None:
+    """Dispatch namespaces hold your customers' workers: one namespace for each environment
+    (production, staging), not one for each customer.
+
+    \b
+    Example:
+      tenantry namespaces create production
+    """
+
+
+@command.command("list")
+@json_option
+@client_command
+def list_(client: ApiClient, as_json: bool) -> None:
+    """Show every dispatch namespace.
+
+    \b
+    Example:
+      tenantry namespaces list --json
+    """
+    found = list(client.pages(client.path("workers", "dispatch", "namespaces")))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            item.get("namespace_name"),
+            item.get("script_count"),
+            "yes" if item.get("trusted_workers") else "no",
+            item.get("created_on"),
+        )
+        for item in found
+    ]
+    print_table(("name", "workers", "trusted", "made"), rows, empty="no dispatch namespace yet")
+
+
+@command.command()
+@click.argument("namespace", type=NAMESPACE, metavar="NS")
+@click.option("--trusted", is_flag=True, help="Its workers get real clocks. Only for code of your own.")
+@json_option
+@client_command
+def create(client: ApiClient, namespace: str, trusted: bool, as_json: bool) -> None:
+    """Make a dispatch namespace.
+
+    \b
+    Example:
+      tenantry namespaces create production
+    """
+    body: dict[str, object] = {"name": namespace}
+    if trusted:
+        body["trusted_workers"] = True
+    made = client.post(client.path("workers", "dispatch", "namespaces"), body)
+    if as_json:
+        print_json(made)
+    else:
+        say(f"made dispatch namespace {namespace}")
+
+
+@command.command()
+@click.argument("namespace", type=NAMESPACE, metavar="NS")
+@yes_option
+@client_command
+def delete(client: ApiClient, namespace: str, yes: bool) -> None:
+    """Delete a dispatch namespace.
+
+    \b
+    Example:
+      tenantry namespaces delete staging
+    """
+    confirm(f"Delete dispatch namespace {namespace}?", yes)
+    client.delete(client.path("workers", "dispatch", "namespaces", namespace))
+    say(f"deleted dispatch namespace {namespace}")

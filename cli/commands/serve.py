@@ -1,0 +1,49 @@
+"""`tenantry serve`: its options are the rows of cli.settings; what it does is cli.serve's."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from cli.errors import BadUsage
+from cli.settings import SERVE, Setting, serve_settings
+
+
+def _option(row: Setting) -> click.Option:
+    default = row.default_text or row.default
+    notes = [note for note in (row.env, f"default: {default}" if default else "") if note]
+    return click.Option(
+        [row.flag, row.name],
+        metavar={"address": "HOST:PORT", "path": "PATH"}.get(row.kind, row.kind.upper()),
+        help=f"{row.help} [{'; '.join(notes)}]",
+    )
+
+
+def _run(**given: Any) -> int:
+    try:
+        settings = serve_settings(given, os.environ)
+    except ValueError as error:
+        raise BadUsage(str(error), hint="tenantry serve --help") from None
+    from cli.serve import serve  # the whole host: only whoever runs one pays for loading it
+
+    return serve(settings)
+
+
+command = click.Command(
+    "serve",
+    callback=_run,
+    params=[_option(row) for row in SERVE],
+    short_help="Run the host: the visitors' listener, the API, the workers.",
+    help="""Run the host until SIGTERM or SIGINT, then drain and exit 0.
+
+The first start makes the data folder and writes the admin token to DATA/admin-token, mode 0600; on a
+terminal it is shown too. One host a data folder.
+
+\b
+Examples:
+  tenantry serve --data ./data
+  tenantry serve --data /var/lib/tenantry --http 0.0.0.0:80 --workers 4
+""",
+)

@@ -1,0 +1,149 @@
+"""What `tenantry deploy` sends: pure. Cloudflare's upload metadata, and secrets from stdin's text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from cli.errors import BadUsage
+from model.identity import parse_tenant_id
+from model.limits import Limits
+
+Pairs = Sequence[tuple[str, str]]
+
+#: The part that the module travels in, and its name there.
+MAIN_MODULE: Final = "main.wasm"
+_LIMITS: Final = tuple(field.name for field in fields(Limits))
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deploy command, parsed. Pairs are (binding's name, what it leads to), as given."""
+
+    name: str
+    namespace: str | None
+    tenant: str | None = None
+    tags: Sequence[str] = ()
+    variables: Pairs = ()
+    secrets: Mapping[str, str] | None = None
+    kv: Pairs = ()
+    queues: Pairs = ()
+    services: Pairs = ()
+    dispatch: Pairs = ()
+    limits: Pairs = ()
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose the resources are that are made on the way: the tenant's where one was named, else the
+        account's, since a name alone can't say that nobody else is to use them.
+        """
+        if self.tenant is None or self.namespace is None:
+            return {}
+        return {"tenant": self.tenant, "namespace": self.namespace}
+
+
+def check_names(deployment: Deployment) -> None:
+    """Raises BadUsage when two bindings have one name, or a limit is unknown or no number."""
+    names = [
+        ("--var", deployment.variables),
+        ("--secret", [(name, "") for name in deployment.secrets or {}]),
+        ("--kv", deployment.kv),
+        ("--queue", deployment.queues),
+        ("--service", deployment.services),
+        ("--dispatch", deployment.dispatch),
+    ]
+    seen: dict[str, str] = {}
+    for flag, pairs in names:
+        for name, target in pairs:
+            if name in seen:
+                raise BadUsage(f"{flag} {name}: {seen[name]} has that name already; each needs its own")
+            if not target and flag not in ("--var", "--secret"):
+                raise BadUsage(f"{flag} {name}= leads to nothing; right would be {flag} {name}=NAME")
+            seen[name] = flag
+    parse_limits(deployment.limits)
+    if deployment.tenant is not None:
+        parse_tenant_id(deployment.tenant)
+
+
+def parse_limits(pairs: Pairs) -> dict[str, int]:
+    """Raises BadUsage for a name that is no limit, and a value that is no whole number above zero."""
+    limits: dict[str, int] = {}
+    for name, text in pairs:
+        if name not in _LIMITS:
+            raise BadUsage(f"--limit {name}: no limit has that name; there are {', '.join(_LIMITS)}")
+        if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 53:
+            raise BadUsage(f"--limit {name}={text[:40]}: a whole number of 1 or more is right")
+        limits[name] = int(text)
+    return limits
+
+
+def upload_metadata(
+    deployment: Deployment, kv_ids: Mapping[str, str], *, tags: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The `metadata` part. `kv_ids` has the id of every title in `deployment.kv`.
+
+    Secrets that the script has stay, unless a new one takes the name.
+    """
+    bindings: list[dict[str, Any]] = [
+        {"type": "plain_text", "name": name, "text": text} for name, text in deployment.variables
+    ]
+    bindings += [
+        {"type": "secret_text", "name": name, "text": text}
+        for name, text in (deployment.secrets or {}).items()
+    ]
+    bindings += [
+        {"type": "kv_namespace", "name": name, "namespace_id": kv_ids[title]} for name, title in deployment.kv
+    ]
+    bindings += [{"type": "queue", "name": name, "queue_name": queue} for name, queue in deployment.queues]
+    bindings += [{"type": "service", "name": name, "service": script} for name, script in deployment.services]
+    bindings += [
+        {"type": "dispatch_namespace", "name": name, "namespace": namespace}
+        for name, namespace in deployment.dispatch
+    ]
+    metadata: dict[str, Any] = {
+        "main_module": MAIN_MODULE,
+        "bindings": bindings,
+        "keep_bindings": ["secret_text"],
+    }
+    if deployment.tags:
+        metadata["tags"] = list(deployment.tags)
+    if deployment.tenant is not None:
+        metadata["tenant"] = deployment.tenant
+    if deployment.limits:
+        metadata["limits"] = parse_limits(deployment.limits)
+    return metadata
+
+
+def parse_secret_lines(names: Sequence[str], text: str) -> dict[str, str]:
+    """The value of each of `names`, from stdin's text: one line each, `NAME=VALUE`, in any order.
+
+    For a single name all of the text is the value (so a PEM block can be given), with or without `NAME=`
+    in front; one line break at the end is dropped. Raises BadUsage, which never quotes a value.
+    """
+    if len(set(names)) != len(names):
+        raise BadUsage("--secret: a name was given twice")
+    if len(names) == 1:
+        value = text.removesuffix("\n").removesuffix("\r").removeprefix(f"{names[0]}=")
+        if not value:
+            raise BadUsage(f"--secret {names[0]}: stdin holds no value for it")
+        return {names[0]: value}
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or name not in names:
+            raise BadUsage(
+                f"line {number} of stdin is no NAME=VALUE of a --secret that was given ({', '.join(names)})",
+                hint="a value of several lines is set with: tenantry secrets put",
+            )
+        if name in values:
+            raise BadUsage(f"line {number} of stdin gives {name} a second time")
+        values[name] = value
+    missing = [name for name in names if not values.get(name)]
+    if missing:
+        raise BadUsage(
+            f"--secret {missing[0]}: stdin holds no value for it", hint="one line each: NAME=VALUE"
+        )
+    return values

@@ -1,0 +1,299 @@
+"""Every setting of `tenantry`, as a table. Flags, environment names and docs/settings.md come from it.
+
+`python -m cli.settings > docs/settings.md` writes the page; a test holds the two equal. A flag wins over
+the environment, which wins over the default. Nothing is read from a file, so that `ps` and the unit file
+show what a host runs with; nothing secret is a setting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a socket is: an IP literal without brackets, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """What `tenantry serve` was told, parsed and checked."""
+
+    data: Path
+    http: Address
+    control: Address
+    #: At least 1.
+    workers: int
+    #: None: the servers of /etc/resolv.conf.
+    resolver: Address | None
+    #: None: `data / "root-key"`.
+    root_key_file: Path | None
+    #: "debug", "info", "warning" or "error".
+    log_level: str
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row. `default` is text that `parse` takes, or None: then the value is None unless it is given,
+    or an error when `required`. `default_text` is what the page says instead, where the text says little.
+    """
+
+    name: str
+    kind: str
+    default: str | None
+    unit: str
+    help: str
+    parse: Callable[[str], Any]
+    required: bool = False
+    default_text: str = ""
+    #: Empty: derived from the name. The client's have no flag for what must not be seen in `ps`.
+    flag_text: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}" if self.flag_text is None else self.flag_text
+
+    @property
+    def env(self) -> str:
+        return f"TENANTRY_{self.name.upper()}"
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, `[V6]:PORT`; HOST is an IP address or `localhost`. Port 0 takes a free one.
+
+    Names are refused: which address they mean could change between two starts.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{text!r} is no HOST:PORT with a port of 0 to 65535, such as 127.0.0.1:8787")
+    if host == "localhost":
+        host = "127.0.0.1"
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise ValueError(f"{text!r}: {host!r} is no IP address; an IPv6 one needs brackets") from None
+    if (address.version == 6) != bracketed:
+        raise ValueError(f"{text!r}: brackets belong around an IPv6 address, and only there")
+    return Address(address.compressed, int(port))
+
+
+def parse_control_address(text: str) -> Address:
+    """As parse_address, on loopback: the API has no TLS of its own, and a token must not travel without."""
+    address = parse_address(text)
+    if not ipaddress.ip_address(address.host).is_loopback:
+        raise ValueError(
+            f"{text!r}: the control API listens on loopback only (127.0.0.1 or [::1]); "
+            "put a TLS-terminating proxy or an SSH tunnel in front of it"
+        )
+    return address
+
+
+def parse_resolver(text: str) -> Address:
+    address = parse_address(text)
+    if address.port == 0:
+        raise ValueError(f"{text!r}: a DNS server's port is 1 to 65535, by custom 53")
+    return address
+
+
+def parse_workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise ValueError(f"{text!r} is no number of worker processes from 1 to 1024")
+    return int(text)
+
+
+def parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise ValueError(f"{text!r} is no number of seconds from 0 to 3600")
+    return seconds
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def parse_log_level(text: str) -> str:
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(LOG_LEVELS)}")
+    return text.lower()
+
+
+def parse_path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("an empty path")
+    return Path(text).absolute()
+
+
+def one_a_core() -> int:
+    """How many processors this process may run on (affinity and cpusets counted, CPU quotas not)."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+SERVE: tuple[Setting, ...] = (
+    Setting(
+        "data",
+        "path",
+        None,
+        "",
+        "Folder of everything the host keeps: databases, modules, keys. Made, with mode 0700, when missing.",
+        parse_path,
+        required=True,
+    ),
+    Setting(
+        "http",
+        "address",
+        "127.0.0.1:8787",
+        "host:port",
+        "Where visitors' requests arrive. Port 0 takes a free one.",
+        parse_address,
+    ),
+    Setting(
+        "control",
+        "address",
+        "127.0.0.1:8788",
+        "host:port",
+        "Where the API listens. Loopback only.",
+        parse_control_address,
+    ),
+    Setting(
+        "workers",
+        "integer",
+        None,
+        "processes",
+        "Worker processes, which run the tenants' code.",
+        parse_workers,
+        default_text="one a core",
+    ),
+    Setting(
+        "resolver",
+        "address",
+        None,
+        "host:port",
+        "DNS server that resolves the hosts workers fetch from.",
+        parse_resolver,
+        default_text="those of /etc/resolv.conf",
+    ),
+    Setting(
+        "root_key_file",
+        "path",
+        None,
+        "",
+        "File of the root key, from which all others are derived; made, with mode 0600, when missing. "
+        "Keep it out of backups of the data folder: it opens every tenant's secrets.",
+        parse_path,
+        default_text="DATA/root-key",
+    ),
+    Setting(
+        "log_level",
+        "word",
+        "info",
+        "",
+        "Least severe line of the host's own log that is written to stderr: debug, info, warning, error.",
+        parse_log_level,
+    ),
+    Setting(
+        "drain_s",
+        "number",
+        "30",
+        "seconds",
+        "How long running events may go on after SIGTERM before they are ended.",
+        parse_seconds,
+    ),
+)
+
+#: Of every client command. A token has no flag: the command line of a process is everyone's to read.
+CLIENT: tuple[Setting, ...] = (
+    Setting("url", "URL", "http://127.0.0.1:8788", "", "Where the control API is.", str),
+    Setting("account", "word", "default", "", "The account id to act in.", str),
+    Setting("token", "text", None, "", "The API token.", str, flag_text=""),
+    Setting(
+        "data",
+        "path",
+        None,
+        "",
+        "The host's data folder, for whoever may read it: the token is taken from DATA/admin-token. The "
+        "flag wins over TENANTRY_TOKEN, which wins over TENANTRY_DATA.",
+        parse_path,
+    ),
+)
+
+
+def serve_settings(given: Mapping[str, str | None], environment: Mapping[str, str]) -> ServeSettings:
+    """What flags (`given`, by setting name) and environment say, as one value.
+
+    Raises ValueError; the message begins with the flag or the environment name that holds the bad value.
+    """
+    values: dict[str, Any] = {}
+    for row in SERVE:
+        text, source = given.get(row.name), row.flag
+        if text is None:
+            # An empty variable is an unset one, as in most unit files and compose files.
+            text, source = environment.get(row.env) or None, row.env
+        if text is None:
+            text, source = row.default, row.flag
+        if text is None and row.required:
+            raise ValueError(f"{row.flag} (or {row.env}) is missing: {row.help}")
+        try:
+            values[row.name] = None if text is None else row.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+    if values["workers"] is None:
+        values["workers"] = one_a_core()
+    settings = ServeSettings(**values)
+    if settings.http == settings.control and settings.http.port:
+        raise ValueError(f"--http and --control are both {settings.http}; each needs a port of its own")
+    return settings
+
+
+def _table(rows: tuple[Setting, ...]) -> list[str]:
+    lines = ["| flag | environment | type | unit | default | meaning |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        default = (
+            "required" if row.required else row.default_text or (f"`{row.default}`" if row.default else "")
+        )
+        flag = f"`{row.flag}`" if row.flag else ""
+        lines.append(f"| {flag} | `{row.env}` | {row.kind} | {row.unit} | {default} | {row.help} |")
+    return lines
+
+
+def page() -> str:
+    """docs/settings.md."""
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Made by `python -m cli.settings` from the table in `cli/settings.py`; change it there.",
+            "",
+            "A flag wins over the environment, the environment over the default. An empty environment",
+            "variable counts as unset. Limits of a worker are no settings of the host: see limits.md.",
+            "",
+            "## `tenantry serve`",
+            "",
+            *_table(SERVE),
+            "",
+            "## Every client command",
+            "",
+            *_table(CLIENT),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
