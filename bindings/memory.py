@@ -1,0 +1,231 @@
+"""Capabilities without a disk or a network: for tests, and for who wants to try a worker's logic.
+
+Public, and held to the same contracts as the real ones (tests/contracts). Time is what the caller says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from model.capabilities import (
+    Binding,
+    CallOptions,
+    EventContext,
+    KvEntry,
+    KvKey,
+    KvPage,
+    QueueMessage,
+    TreePermit,
+    WorkerEnv,
+)
+from model.clock import unix_s
+from model.errors import OperationError, OperationErrorCode
+from model.identity import DEFAULT_ACCOUNT, NamespaceName, RayId, ScriptName, TenantId, VersionId
+from model.messages import ByteSource, OutgoingRequest, Response
+from model.scripts import ScriptRef
+from storage.kv_store import LOOP_VALUE_BYTES, PAGE_BYTES, decode_cursor, encode_cursor
+
+_CURSOR_KEY: Final = b"in memory, so there is nothing to forge"
+
+
+class MemoryKvNamespace:
+    """A KvNamespace in a dict."""
+
+    def __init__(self, now_s: Callable[[], float] = unix_s) -> None:
+        self.entries: dict[bytes, KvEntry] = {}
+        self._now_s = now_s
+
+    def get(self, key: str) -> KvEntry | Awaitable[KvEntry | None] | None:
+        entry = self._alive(key.encode())
+        if entry is None or len(entry.value) <= LOOP_VALUE_BYTES:
+            return entry
+        return _later(entry)
+
+    def get_many(
+        self, keys: Sequence[str], max_bytes: int
+    ) -> Mapping[str, KvEntry] | Awaitable[Mapping[str, KvEntry]]:
+        found = {key: entry for key in keys if (entry := self._alive(key.encode())) is not None}
+        total = sum(len(entry.value) for entry in found.values())
+        if total > max_bytes:
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED,
+                f"the values of these {len(keys)} keys are {total} bytes; {max_bytes} at once is the most",
+            )
+        return found
+
+    async def put(self, key: str, entry: KvEntry) -> None:
+        self.entries[key.encode()] = KvEntry(entry.value, entry.metadata, entry.expiration)
+
+    async def delete(self, key: str) -> None:
+        self.entries.pop(key.encode(), None)
+
+    async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
+        start = prefix.encode()
+        after = None if cursor is None else decode_cursor(_CURSOR_KEY, "", start, cursor)
+        names = sorted(
+            key
+            for key in self.entries
+            if key.startswith(start) and (after is None or key > after) and self._alive(key) is not None
+        )
+        keys: list[KvKey] = []
+        size = 0
+        for name in names[:limit]:
+            entry = self.entries[name]
+            size += len(name) + len(entry.metadata or "")
+            if size > PAGE_BYTES and keys:
+                break
+            keys.append(KvKey(name.decode(), entry.metadata, entry.expiration))
+        if len(keys) == len(names):
+            return KvPage(keys, None)
+        return KvPage(keys, encode_cursor(_CURSOR_KEY, "", start, keys[-1].name.encode()))
+
+    def _alive(self, key: bytes) -> KvEntry | None:
+        entry = self.entries.get(key)
+        if entry is not None and entry.expiration is not None and entry.expiration <= self._now_s():
+            return None
+        return entry
+
+
+@dataclass
+class MemoryQueueProducer:
+    """A QueueProducer that keeps what was sent."""
+
+    messages: list[QueueMessage] = field(default_factory=list)
+    backlog_bytes: int = 25_000_000_000
+
+    async def send(self, messages: Sequence[QueueMessage]) -> None:
+        held = sum(len(message.body) for message in self.messages)
+        if held + sum(len(message.body) for message in messages) > self.backlog_bytes:
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED, f"Storage Limit Exceeded: the queue holds {held} bytes"
+            )
+        self.messages += messages
+
+
+@dataclass
+class MemorySecret:
+    """A SecretStore of one value; None: it has none."""
+
+    value: str | None
+
+    def get(self) -> str | Awaitable[str]:
+        if self.value is None:
+            raise OperationError(OperationErrorCode.NOT_FOUND, "the secret has no value")
+        return self.value
+
+
+@dataclass
+class MemoryFetcher:
+    """A Fetcher that answers by a function and keeps what it was asked."""
+
+    answer: Callable[[OutgoingRequest], Response]
+    requests: list[tuple[OutgoingRequest, EventContext]] = field(default_factory=list)
+
+    async def fetch(self, request: OutgoingRequest, context: EventContext) -> Response:
+        self.requests.append((request, context))
+        return self.answer(request)
+
+
+@dataclass
+class MemoryRunner:
+    """A WorkerRunner whose workers are functions."""
+
+    workers: dict[ScriptRef, Callable[[OutgoingRequest], Response]] = field(default_factory=dict)
+    calls: list[tuple[ScriptRef, OutgoingRequest, CallOptions]] = field(default_factory=list)
+
+    async def run(
+        self, ref: ScriptRef, request: OutgoingRequest, caller: EventContext, options: CallOptions
+    ) -> Response:
+        self.calls.append((ref, request, options))
+        worker = self.workers.get(ref)
+        if worker is None:
+            raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"Worker not found: {ref.script}")
+        return worker(request)
+
+
+class MemoryPermit:
+    """A TreePermit that always has room, and counts."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.parked = 0
+
+    def nested(self) -> None:
+        self.held += 1
+
+    def release_nested(self) -> None:
+        self.held -= 1
+
+    def park(self) -> None:
+        self.parked += 1
+
+    def unpark(self) -> None:
+        self.parked -= 1
+
+
+class MemoryEvent:
+    """A GuestEvent for calling operations without a guest. `close()` ends it."""
+
+    def __init__(
+        self,
+        env: WorkerEnv | None = None,
+        *,
+        script: str = "worker",
+        namespace: str | None = None,
+        tenant: str = "tenant",
+        permit: TreePermit | None = None,
+    ) -> None:
+        self.env = WorkerEnv() if env is None else env
+        self.context = EventContext(
+            account=DEFAULT_ACCOUNT,
+            namespace=None if namespace is None else NamespaceName(namespace),
+            script=ScriptName(script),
+            version=VersionId("1"),
+            tenant=TenantId(tenant),
+            tags=(),
+            ray_id=RayId("0" * 16),
+            depth=0,
+            permit=MemoryPermit() if permit is None else permit,
+        )
+        self.streams: dict[int, ByteSource] = {}
+        self._next_id = 1
+        self._closers: list[Callable[[], None]] = []
+
+    def borrow_stream(self, stream_id: object) -> ByteSource:
+        if not isinstance(stream_id, int) or isinstance(stream_id, bool):
+            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "a stream id is an integer")
+        source = self.streams.pop(stream_id, None)
+        if source is None:
+            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"stream {stream_id} is not open")
+        return source
+
+    def lend_stream(self, source: ByteSource) -> int:
+        stream_id = self._next_id
+        self._next_id += 1
+        self.streams[stream_id] = source
+        return stream_id
+
+    def close_later(self, close: Callable[[], None]) -> None:
+        self._closers.append(close)
+
+    def close(self) -> None:
+        """End the event: lent streams are closed, then what asked to be told."""
+        for source in self.streams.values():
+            source.close()
+        self.streams.clear()
+        while self._closers:
+            self._closers.pop()()
+
+
+def memory_env(**bindings: Binding) -> WorkerEnv:
+    """`memory_env(KV=Binding("kv_namespace", MemoryKvNamespace()))`."""
+    return WorkerEnv(bindings=bindings)
+
+
+async def _later(entry: KvEntry) -> KvEntry:
+    # A turn of the loop lies between, as with the real one: who forgets to await must notice here too.
+    await asyncio.sleep(0)
+    return entry

@@ -1,0 +1,187 @@
+"""Deliver queues to their consumers: which batch is due, what its verdict means, and the loop that does it.
+
+Every worker process runs one QueueDelivery over the same store. A lease keeps the others off; it is renewed
+while the consumer runs, and when the process dies it ends by itself and the messages are ready again. One
+query finds the queues with something ready, however many queues there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, retries_of
+from model.errors import OperationError, PlatformError
+from model.queues import ConsumerRecord
+from storage.failures import StorageError
+from storage.queue_store import DeadLettering, Lease, QueueStore, Settled
+
+LOG = logging.getLogger("tenantry.queues")
+
+#: Runs the consumer on one batch. Raising a PlatformError (or anything else) is the worker's failure.
+RunBatch = Callable[[ConsumerRecord, QueueBatch], Awaitable[BatchVerdict]]
+
+#: A settle that the disk refused is tried again: the lease keeps the messages meanwhile.
+_SETTLE_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """After a kill -9 a message waits up to `lease_s` for its next delivery."""
+
+    lease_s: float = 60.0
+    #: Well under a half of `lease_s`, so that one slow renewal loses nothing.
+    renew_s: float = 20.0
+    #: How soon a message is seen that another process sent, or whose delay is over.
+    poll_s: float = 0.2
+    #: Sends within this time are looked at together: a busy producer must not mean a query a message.
+    gather_s: float = 0.01
+    #: Batches that run in this process at once, over all consumers.
+    running: int = 32
+
+
+class QueueDelivery:
+    """`run()` in a task of its own; `stop()` ends it. `consumers` answers who consumes what, as of now."""
+
+    def __init__(
+        self,
+        store: QueueStore,
+        consumers: Callable[[], Sequence[ConsumerRecord]],
+        run_batch: RunBatch,
+        settings: DeliverySettings = DeliverySettings(),
+        on_settled: Callable[[ConsumerRecord, Settled], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._consumers = consumers
+        self._run_batch = run_batch
+        self._settings = settings
+        self._on_settled = on_settled
+        self._wake = asyncio.Event()
+        self._running: dict[str, asyncio.Task[bool]] = {}
+        self._listed: Sequence[ConsumerRecord] = ()
+        self._by_queue: dict[str, ConsumerRecord] = {}
+        self._stopping = False
+        store.on_send = self._sent
+
+    async def run(self) -> None:
+        """Until `stop()`. A failing disk is logged and tried again; nothing else ends it."""
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                await self._start_due()
+            except StorageError as error:
+                LOG.warning("queues were not looked at: %s (%s)", error.message, error.detail)
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(self._settings.gather_s)
+
+    async def stop(self, drain_s: float) -> None:
+        """Start nothing new; let running batches end for `drain_s`, then cancel them.
+
+        Their messages are delivered again once the lease is over.
+        """
+        self._stopping = True
+        self._wake.set()
+        running = list(self._running.values())
+        if not running:
+            return
+        _, late = await asyncio.wait(running, timeout=drain_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    def _sent(self, queue_id: str) -> None:
+        self._wake.set()
+
+    async def _start_due(self) -> None:
+        ready = await self._store.ready_queues()
+        if not ready:
+            return
+        listed = self._consumers()
+        if listed is not self._listed:  # the same object again means that nothing changed
+            self._listed, self._by_queue = listed, {consumer.queue_id: consumer for consumer in listed}
+        for queue in ready:
+            if self._stopping or len(self._running) >= self._settings.running:
+                return  # a batch that ends wakes us
+            consumer = self._by_queue.get(queue.queue_id)
+            if consumer is None or queue.queue_id in self._running:
+                continue
+            settings = consumer.settings
+            waited_ms = self._store.now_ms - queue.ready_since_ms
+            if waited_ms < settings.max_wait_ms:
+                count = await self._store.ready_count(queue.queue_id, settings.batch_size)
+                if count < settings.batch_size:
+                    continue
+            task = asyncio.create_task(self._deliver(consumer), name=f"deliver {consumer.queue_name}")
+            self._running[queue.queue_id] = task
+            task.add_done_callback(partial(self._ended, queue.queue_id))
+
+    def _ended(self, queue_id: str, task: asyncio.Task[bool]) -> None:
+        del self._running[queue_id]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            LOG.error("a delivery failed; its messages come again", exc_info=error)
+        elif task.result():
+            self._wake.set()  # there may be more, here or for a queue that waited for a place
+
+    async def _deliver(self, consumer: ConsumerRecord) -> bool:
+        """One batch, from lease to settling; False when another process was faster."""
+        settings = consumer.settings
+        used_up = DeadLettering(settings.max_retries + 1, settings.dead_letter_queue_id)
+        lease = await self._store.lease(
+            consumer.queue_id, settings.batch_size, int(self._settings.lease_s * 1000), used_up
+        )
+        if lease is None:
+            return False
+        renewing = asyncio.create_task(self._keep(lease))
+        try:
+            verdict = await self._verdict(consumer, lease)
+        finally:
+            renewing.cancel()
+        retried = retries_of([message.id for message in lease.messages], verdict, settings.retry_delay_s)
+        acknowledged = [message.id for message in lease.messages if message.id not in retried]
+        settled = await self._settle(lease, acknowledged, retried, used_up)
+        if self._on_settled is not None:
+            self._on_settled(consumer, settled)
+        return True
+
+    async def _verdict(self, consumer: ConsumerRecord, lease: Lease) -> BatchVerdict:
+        try:
+            return await self._run_batch(consumer, QueueBatch(consumer.queue_name, lease.messages))
+        except (PlatformError, OperationError) as error:
+            LOG.info("queue %s: its consumer failed: %s", consumer.queue_name, error.message)
+            return FAILED
+        except Exception:
+            # A bug of ours in whatever runs the batch must cost a delivery, not the messages or the loop.
+            LOG.exception("queue %s: running its consumer failed", consumer.queue_name)
+            return FAILED
+
+    async def _keep(self, lease: Lease) -> None:
+        """Renew until cancelled. A renewal that failed is tried again at the next turn."""
+        while True:
+            await asyncio.sleep(self._settings.renew_s)
+            try:
+                await self._store.renew(lease, int(self._settings.lease_s * 1000))
+            except StorageError as error:
+                LOG.warning("a lease was not renewed: %s (%s)", error.message, error.detail)
+
+    async def _settle(
+        self, lease: Lease, acknowledged: Sequence[str], retried: dict[str, int], used_up: DeadLettering
+    ) -> Settled:
+        tries = 0
+        while True:
+            try:
+                return await self._store.settle(lease, acknowledged, retried, used_up)
+            except StorageError:
+                tries += 1
+                if tries == _SETTLE_TRIES:
+                    raise
+                await asyncio.sleep(self._settings.poll_s)

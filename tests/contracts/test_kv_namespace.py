@@ -1,0 +1,240 @@
+"""The contract of KvNamespace, held by the public fake and by SQLite alike.
+
+An entry comes back whole or not at all; an expired key is gone at once, for every way of reading; a listing
+is in UTF-8 byte order, and going on from a cursor neither repeats nor skips a key, whatever is written.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bindings.kv import StoredKvNamespace
+from bindings.memory import MemoryKvNamespace
+from model.capabilities import KvEntry, KvNamespace
+from model.errors import OperationError, OperationErrorCode
+from storage.database import Database
+from storage.kv_store import KvStore, kv_migrations
+
+MIB = 1 << 20
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def namespace(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[KvNamespace]:
+    if request.param == "memory":
+        yield MemoryKvNamespace(clock)
+        return
+    database = Database.open(tmp_path / "kv.db", kv_migrations())
+    yield StoredKvNamespace(KvStore(database, clock), "a" * 32)
+    database.close()
+
+
+async def get(namespace: KvNamespace, key: str) -> KvEntry | None:
+    found = namespace.get(key)
+    if found is None or isinstance(found, KvEntry):
+        return found
+    return await found
+
+
+async def get_many(namespace: KvNamespace, keys: list[str], max_bytes: int = 25 * MIB) -> dict[str, KvEntry]:
+    found = namespace.get_many(keys, max_bytes)
+    return dict(await found if inspect.isawaitable(found) else found)
+
+
+async def listed(namespace: KvNamespace, prefix: str, limit: int) -> list[str]:
+    names: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await namespace.list(prefix, limit, cursor)
+        assert len(page.keys) <= limit
+        names += [key.name for key in page.keys]
+        cursor = page.cursor
+        if cursor is None:
+            return names
+
+
+async def test_absent_key_is_none(namespace: KvNamespace) -> None:
+    assert await get(namespace, "nothing") is None
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00\xff", b"v" * 65_536, b"v" * 65_537, b"v" * 2 * MIB], ids=len)
+async def test_value_comes_back_with_metadata_and_expiration(namespace: KvNamespace, value: bytes) -> None:
+    entry = KvEntry(value, '{"a":1}', 1_000_060)
+    await namespace.put("k", entry)
+    assert await get(namespace, "k") == entry
+
+
+async def test_up_to_64_kib_is_answered_at_once_and_above_it_is_awaited(namespace: KvNamespace) -> None:
+    await namespace.put("small", KvEntry(b"v" * 65_536))
+    await namespace.put("large", KvEntry(b"v" * 65_537))
+    assert isinstance(namespace.get("small"), KvEntry)
+    large = namespace.get("large")
+    assert inspect.isawaitable(large)
+    await large
+
+
+async def test_put_replaces_metadata_and_expiration_too(namespace: KvNamespace) -> None:
+    await namespace.put("k", KvEntry(b"1", "1", 1_000_060))
+    await namespace.put("k", KvEntry(b"2"))
+    assert await get(namespace, "k") == KvEntry(b"2", None, None)
+
+
+async def test_delete_is_idempotent(namespace: KvNamespace) -> None:
+    await namespace.put("k", KvEntry(b"1"))
+    await namespace.delete("k")
+    await namespace.delete("k")
+    assert await get(namespace, "k") is None
+
+
+@pytest.mark.parametrize(
+    ("passed_s", "alive"),
+    [
+        (59.9, True),
+        (60.0, False),  # at its second it is gone
+        (61.0, False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 70_000])
+async def test_expired_key_is_gone_at_once_for_every_reader(
+    namespace: KvNamespace, clock: Clock, passed_s: float, alive: bool, size: int
+) -> None:
+    await namespace.put("k", KvEntry(b"v" * size, None, int(clock.now) + 60))
+    clock.now += passed_s
+    assert (await get(namespace, "k") is not None) is alive
+    assert ("k" in await get_many(namespace, ["k"])) is alive
+    assert (await listed(namespace, "", 10) == ["k"]) is alive
+
+
+async def test_key_can_be_written_again_after_it_expired(namespace: KvNamespace, clock: Clock) -> None:
+    await namespace.put("k", KvEntry(b"1", None, int(clock.now) + 60))
+    clock.now += 100
+    await namespace.put("k", KvEntry(b"2"))
+    assert await get(namespace, "k") == KvEntry(b"2")
+
+
+async def test_get_many_answers_those_that_exist(namespace: KvNamespace) -> None:
+    for number in range(12):  # more than are read on the loop's thread
+        await namespace.put(f"k{number}", KvEntry(b"v%d" % number))
+    found = await get_many(namespace, [f"k{number}" for number in range(20)])
+    assert found == {f"k{number}": KvEntry(b"v%d" % number) for number in range(12)}
+
+
+@pytest.mark.parametrize(("max_bytes", "refused"), [(2000, False), (1999, True)])
+async def test_get_many_is_bounded_in_bytes(namespace: KvNamespace, max_bytes: int, refused: bool) -> None:
+    await namespace.put("a", KvEntry(b"v" * 1000))
+    await namespace.put("b", KvEntry(b"v" * 1000))
+    if not refused:
+        assert len(await get_many(namespace, ["a", "b"], max_bytes)) == 2
+        return
+    with pytest.raises(OperationError, match="2000 bytes") as caught:
+        await get_many(namespace, ["a", "b"], max_bytes)
+    assert caught.value.code is OperationErrorCode.LIMIT_EXCEEDED
+
+
+KEYS_IN_BYTE_ORDER = [
+    "\x00",
+    "A",
+    "Z",
+    "a",
+    "a\x00",
+    "a\x00b",
+    "aa",
+    "b",
+    "ä",
+    "￿",  # U+FFFF: before U+10000 in UTF-8, after it in UTF-16
+    "\U00010000",
+    "\U0010ffff",
+]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 1000])
+async def test_list_is_in_utf8_byte_order_whatever_the_page(namespace: KvNamespace, limit: int) -> None:
+    for key in reversed(KEYS_IN_BYTE_ORDER):
+        await namespace.put(key, KvEntry(b""))
+    assert await listed(namespace, "", limit) == KEYS_IN_BYTE_ORDER
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("", ["a", "a%", "ab", "a\U0010ffff", "b"]),
+        ("a", ["a", "a%", "ab", "a\U0010ffff"]),
+        ("a%", ["a%"]),  # no wildcard
+        ("a\U0010ffff", ["a\U0010ffff"]),
+        ("c", []),
+    ],
+)
+async def test_prefix_is_bytes_and_no_pattern(
+    namespace: KvNamespace, prefix: str, expected: list[str]
+) -> None:
+    for key in ["b", "a", "ab", "a%", "a\U0010ffff"]:
+        await namespace.put(key, KvEntry(b""))
+    assert await listed(namespace, prefix, 2) == expected
+
+
+async def test_list_shows_metadata_and_expiration(namespace: KvNamespace) -> None:
+    await namespace.put("k", KvEntry(b"v", '"m"', 1_000_060))
+    (key,) = (await namespace.list("", 10, None)).keys
+    assert (key.name, key.metadata, key.expiration) == ("k", '"m"', 1_000_060)
+
+
+async def test_exactly_full_page_has_no_cursor(namespace: KvNamespace) -> None:
+    await namespace.put("a", KvEntry(b""))
+    await namespace.put("b", KvEntry(b""))
+    assert (await namespace.list("", 2, None)).cursor is None
+    assert (await namespace.list("", 1, None)).cursor is not None
+
+
+async def test_cursor_stays_right_while_keys_are_written(namespace: KvNamespace) -> None:
+    for key in ["b", "d", "f"]:
+        await namespace.put(key, KvEntry(b""))
+    first = await namespace.list("", 2, None)
+    assert [key.name for key in first.keys] == ["b", "d"]
+    await namespace.delete("d")  # the very key that the cursor names
+    await namespace.put("a", KvEntry(b""))  # before it: already passed
+    await namespace.put("e", KvEntry(b""))
+    rest = await namespace.list("", 2, first.cursor)
+    assert [key.name for key in rest.keys] == ["e", "f"]
+
+
+@pytest.mark.parametrize("damage", ["", "x", "ä", "AAAA", "=" * 20, "flip", "other prefix"])
+async def test_cursor_that_was_not_given_is_refused(namespace: KvNamespace, damage: str) -> None:
+    for key in ["a1", "a2", "a3"]:
+        await namespace.put(key, KvEntry(b""))
+    given = (await namespace.list("a", 1, None)).cursor
+    assert given is not None
+    prefix, cursor = "a", damage
+    if damage == "flip":
+        cursor = given[:-1] + ("A" if given[-1] != "A" else "Q")
+    elif damage == "other prefix":
+        prefix, cursor = "", given
+    with pytest.raises(OperationError, match="cursor") as caught:
+        await namespace.list(prefix, 1, cursor)
+    assert caught.value.code is OperationErrorCode.INVALID_ARGUMENT
+
+
+async def test_page_is_bounded_in_bytes_too(namespace: KvNamespace) -> None:
+    metadata = '"' + "m" * 1022 + '"'
+    expected = [f"{number:0512d}" for number in range(500)]
+    for key in expected:
+        await namespace.put(key, KvEntry(b"", metadata))
+    page = await namespace.list("", 1000, None)
+    assert 0 < len(page.keys) < 500
+    assert page.cursor is not None
+    assert await listed(namespace, "", 1000) == expected
