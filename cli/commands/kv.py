@@ -237,15 +237,16 @@ def put(
     data = value.encode() if value is not None else b""
     if file is not None:
         data = read_file(file, at_most=VALUE_BYTES, what="value")
+    about = None if metadata is None else _check_json(metadata)
     path = _values(client, title, "values", key)
     query = {"expiration_ttl": ttl, "expiration": expires}
-    if metadata is None:
+    if about is None:
         client.put_bytes(path, data, "application/octet-stream", query)
     else:
         content_type, body = encode_multipart(
             [
                 Part("value", data, "application/octet-stream", "value"),
-                Part("metadata", _check_json(metadata), "application/json"),
+                Part("metadata", about, "application/json"),
             ]
         )
         client.put_bytes(path, body, content_type, query)
