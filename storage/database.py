@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import errno
 import os
 import threading
 import weakref
@@ -30,6 +29,7 @@ from storage.failures import (
     StorageLost,
     StorageReadOnly,
     ValueTooLarge,
+    from_os_error,
 )
 from storage.file_lock import FileLock
 from storage.group_commit import GroupCommitter, Job, TransactionLost
@@ -85,7 +85,7 @@ class Database:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 lock = FileLock(path.with_name(path.name + ".lock"))
             except OSError as error:
-                raise _translate_os(error, path) from error
+                raise from_os_error(error, path) from error
             self._writer = GroupCommitter(_SqliteEngine(path, busy_timeout_s, hook), lock, busy_timeout_s)
 
     @staticmethod
@@ -159,7 +159,7 @@ class Database:
         try:
             status = os.stat(self.path)
         except OSError as error:
-            raise _translate_os(error, self.path) from error
+            raise from_os_error(error, self.path) from error
         if (status.st_dev, status.st_ino) != self._identity:
             raise StorageLost("a database file was replaced while it was open", detail=str(self.path))
         self.read("SELECT count(*) FROM schema_migrations")
@@ -354,12 +354,3 @@ def _translate(error: apsw.Error, path: Path) -> StorageError:
         if isinstance(error, family):
             return failure(message, detail=detail)
     return StorageError("the storage refused a statement", detail=detail)
-
-
-def _translate_os(error: OSError, path: Path) -> StorageError:
-    detail = f"{path}: {error}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("the storage is full", detail=detail)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageReadOnly("the storage may not be written", detail=detail)
-    return StorageLost("the storage can't be opened", detail=detail)

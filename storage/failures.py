@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Self
 
 from model.errors import PlatformFault
@@ -58,3 +60,13 @@ class ValueTooLarge(StorageError):
 
 class SchemaMismatch(StorageError):
     """The file was made by a newer release, or by migrations that were changed afterwards."""
+
+
+def from_os_error(error: OSError, path: Path) -> StorageError:
+    """The failure that an operating system's error on one of our files is."""
+    detail = f"{path}: {error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("the storage is full", detail=detail)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageReadOnly("the storage may not be accessed or written", detail=detail)
+    return StorageLost("the storage can't be read or written", detail=detail)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from storage.failures import StorageBusy, StorageClosed, StorageError
+from storage.failures import ConstraintViolated, StorageBusy, StorageClosed, StorageError
 from storage.file_lock import FileLock
 
 #: A batch ends after this many works or this long, so that neither the first work of a batch nor another
@@ -132,7 +132,7 @@ class GroupCommitter:
                 settled.append(Settled(job, engine.run(job.work)))
             except TransactionLost as lost:
                 engine.abandon()
-                return self._rerun(settled, Settled(job, error=lost.__cause__))
+                return [Settled(job, error=lost.__cause__), *self._rerun(settled)]
             except BaseException as error:  # whatever a work raises is its caller's, and the thread lives on
                 settled.append(Settled(job, error=error))
             if alone or len(settled) >= BATCH_WORKS or time.monotonic() >= ends_at:
@@ -142,6 +142,8 @@ class GroupCommitter:
             engine.commit()
         except StorageError as error:
             engine.abandon()
+            if isinstance(error, ConstraintViolated) and not alone:
+                return self._rerun(settled)  # a deferred rule: it is one work's fault, the disk is well
             return [s if s.error else Settled(s.job, error=error.again()) for s in settled]
         try:
             engine.committed()
@@ -149,11 +151,11 @@ class GroupCommitter:
             _log.exception("the hook after a commit failed")
         return settled
 
-    def _rerun(self, before: list[Settled], culprit: Settled) -> list[Settled]:
-        """The works before the culprit were undone with it; none was acknowledged, so they run again, each
+    def _rerun(self, undone: list[Settled]) -> list[Settled]:
+        """These works were undone through another's fault; none was acknowledged, so they run again, each
         in a transaction of its own, where it can only fail by itself."""
-        settled = [culprit]
-        for one in before:
+        settled: list[Settled] = []
+        for one in undone:
             settled += [one] if one.error else self._batch(one.job, alone=True)
         return settled
 
