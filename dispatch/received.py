@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dispatch.trusted_proxies import TrustedProxies, forwarded_for, plain_ip
-from model.errors import VisitorError
+from model.errors import UpstreamError, VisitorError
 from model.hostname import InvalidHostname, parse_host
 from model.messages import HOP_BY_HOP, Client, Header, Headers, IncomingRequest, StreamClosed
 
@@ -78,20 +78,25 @@ class ReceivedRequest(IncomingRequest):
 class AsgiBody:
     """A ByteSource over ASGI `receive`, held to `limit_bytes` once `take_body` has set it."""
 
-    __slots__ = ("_ended", "_receive", "bytes_in", "limit_bytes")
+    __slots__ = ("_ended", "_receive", "bytes_in", "failure", "limit_bytes")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._ended = False
         self.limit_bytes = 0
         self.bytes_in = 0
+        #: Once the limit was passed: what the visitor is to be shown, if the worker has not answered.
+        self.failure: VisitorError | None = None
 
     async def read(self) -> bytes:
-        """The next chunk. Raises StreamClosed when the visitor left, VisitorError (413) past the limit."""
+        """The next chunk. Raises StreamClosed when the visitor left, UpstreamError past the limit, then and
+        at each later read; `failure` holds the 413.
+        """
+        if self.failure is not None:
+            raise UpstreamError(self.failure.message)
         while not self._ended:
             message = await self._receive()
             if message["type"] != "http.request":
-                self._ended = True
                 raise StreamClosed("the visitor left before the end of the request's body")
             if not message.get("more_body", False):
                 self._ended = True
@@ -100,7 +105,8 @@ class AsgiBody:
                 self.bytes_in += len(data)
                 if self.bytes_in > self.limit_bytes:
                     self._ended = True
-                    raise _too_large(self.limit_bytes)
+                    self.failure = _too_large(self.limit_bytes)
+                    raise UpstreamError(self.failure.message)
                 return data
         return b""
 

@@ -192,45 +192,55 @@ class AsgiResponder:
             raise StreamClosed("the visitor left")
 
     def _check(self, status: int, headers: Headers) -> tuple[list[Header], int | None]:
-        """The headers to send, the ray id last, and the content-length that the worker promised."""
-        if type(status) is not int or status not in _STATUSES:
-            raise TenantError(f"status {status!r:.20}: a worker may answer 200 to 599")
-        if len(headers) > MAX_RESPONSE_HEADERS:
-            raise TenantError(f"{len(headers)} response headers: {MAX_RESPONSE_HEADERS} is the limit")
-        checked: list[Header] = []
-        promised: int | None = None
-        size = 0
-        for header in headers:
-            name, value = header
-            size += len(name) + len(value)
-            verdict = _verdicts.get(name)
-            if verdict is None:
-                verdict = _judge(name)
-            if _bad_value(value):
-                raise TenantError(
-                    f"response header {_shown(name)}: its value has a control byte (CR, LF, NUL, …)"
-                )
-            if verdict == _PASS:
-                checked.append(header)
-            elif verdict == _CONTENT_LENGTH:
-                if promised is not None or not _LENGTH.fullmatch(value):
-                    raise TenantError(f"content-length {_shown(value)}: one, of 1 to 15 digits, is right")
-                promised = int(value)
-                if status not in _BODYLESS:
-                    checked.append(header)
-            elif verdict != _DROP:
-                raise _refusal(name, verdict)
-        if size > self._max_header_bytes:
-            raise TenantError(
-                f"response headers of {size} bytes: the platform's limit is {self._max_header_bytes}"
-            )
+        """The headers to send, the ray id last, and how long a body the worker promised."""
+        checked, promised = _checked(status, headers, self._max_header_bytes)
         if status in _BODYLESS:
-            promised = None
             self._headless = True
+            if promised is not None:
+                checked = [header for header in checked if header[0].lower() != b"content-length"]
+                promised = None
             if status == 205:
                 checked.append((b"content-length", b"0"))
         checked.append(self._ray)
         return checked, promised
+
+
+def check_headers(status: int, headers: Headers, max_header_bytes: int = 128 * 1024) -> list[Header]:
+    """A worker's headers as another worker may get them. Raises TenantError, as AsgiResponder.start."""
+    return _checked(status, headers, max_header_bytes)[0]
+
+
+def _checked(status: int, headers: Headers, max_header_bytes: int) -> tuple[list[Header], int | None]:
+    """The headers that pass, and the content-length among them."""
+    if type(status) is not int or status not in _STATUSES:
+        raise TenantError(f"status {status!r:.20}: a worker may answer 200 to 599")
+    if len(headers) > MAX_RESPONSE_HEADERS:
+        raise TenantError(f"{len(headers)} response headers: {MAX_RESPONSE_HEADERS} is the limit")
+    checked: list[Header] = []
+    promised: int | None = None
+    size = 0
+    for header in headers:
+        name, value = header
+        size += len(name) + len(value)
+        verdict = _verdicts.get(name)
+        if verdict is None:
+            verdict = _judge(name)
+        if _bad_value(value):
+            raise TenantError(
+                f"response header {_shown(name)}: its value has a control byte (CR, LF, NUL, …)"
+            )
+        if verdict == _PASS:
+            checked.append(header)
+        elif verdict == _CONTENT_LENGTH:
+            if promised is not None or not _LENGTH.fullmatch(value):
+                raise TenantError(f"content-length {_shown(value)}: one, of 1 to 15 digits, is right")
+            promised = int(value)
+            checked.append(header)
+        elif verdict != _DROP:
+            raise _refusal(name, verdict)
+    if size > max_header_bytes:
+        raise TenantError(f"response headers of {size} bytes: the platform's limit is {max_header_bytes}")
+    return checked, promised
 
 
 def _judge(name: bytes) -> int:
@@ -241,7 +251,7 @@ def _judge(name: bytes) -> int:
         verdict = _CONTENT_LENGTH
     elif lower in HOP_BY_HOP:
         verdict = _HOP_BY_HOP
-    elif lower == b"date" or lower.startswith(b"x-tenantry-"):
+    elif lower.startswith(b"x-tenantry-"):
         verdict = _DROP
     else:
         verdict = _PASS
