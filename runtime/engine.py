@@ -18,7 +18,7 @@ from runtime.linking import make_linker
 _UNREACHABLE: Final = 9
 #: (module (memory (export "memory") 1) (func $start unreachable) (start $start)), in binary.
 _TRAPPING_MODULE: Final = bytes.fromhex(
-    "0061736d01000000" "010401600000" "03020100" "0503010001" "070a01066d656d6f72790200" "080100" "0a05010300000b"
+    "0061736d01000000010401600000030201000503010001070a01066d656d6f727902000801000a05010300000b"
 )
 
 

@@ -22,7 +22,7 @@ from model.outcome import PAGES, EventOutcome
 from model.scripts import ScriptVersion
 from runtime import metering
 from runtime.abi.core_module import codec
-from runtime.abi.core_module.codec import GuestException, QueueAnswer
+from runtime.abi.core_module.codec import GuestException
 from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.engine_store import Engine
 from runtime.capi.failures import GuestTrap, PoolExhausted
@@ -93,33 +93,24 @@ class Worker:
         event.report(ending, request)
         return ending
 
-    async def queue(
-        self, batch: Mapping[str, object], context: EventContext
-    ) -> tuple[Ending, QueueAnswer | None]:
-        """Hand over a batch as the ABI has it, without `vars`. The answer is None when it acknowledged all."""
-        event = _Event(self, "queue", context, self.background_limits, None, None)
-        answer: QueueAnswer | None = None
+    async def background(
+        self, handler: str, value: Mapping[str, object], context: EventContext
+    ) -> tuple[Ending, object]:
+        """Run `queue` or `scheduled` on an event that no visitor waits for; `value` is as the ABI has it.
+
+        The second of the pair is what the handler returned, None for 0.
+        """
+        event = _Event(self, handler, context, self.background_limits, None, None)
+        answer: object = None
 
         async def read(sandbox: Sandbox, result: int) -> None:
             nonlocal answer
             if result:
-                answer = codec.decode_queue_answer(sandbox.read_result(result, _RESULT_BYTES))
+                answer = codec.decode_answer(sandbox.read_result(result, _RESULT_BYTES))
 
-        ending = await event.run(lambda _: codec.encode({**batch, "vars": self.env.vars}), read)
+        ending = await event.run(lambda _: codec.encode(value), read)
         event.report(ending, None)
         return ending, answer
-
-    async def scheduled(self, cron: str, scheduled_time_ms: int, context: EventContext) -> Ending:
-        event = _Event(self, "scheduled", context, self.background_limits, None, None)
-
-        async def read(sandbox: Sandbox, result: int) -> None:
-            if result:
-                codec.decode_nothing(sandbox.read_result(result, _RESULT_BYTES))
-
-        tick = {"cron": cron, "scheduled_time_ms": scheduled_time_ms, "vars": self.env.vars}
-        ending = await event.run(lambda _: codec.encode(tick), read)
-        event.report(ending, None)
-        return ending
 
     def _narrow(self, limits: tuple[tuple[str, int], ...]) -> Limits:
         known = {name: value for name, value in limits if name in Limits.__slots__}
@@ -358,4 +349,4 @@ def _bytes_in(request: IncomingRequest | None) -> int:
         return 0
     if isinstance(request.body, bytes):
         return len(request.body)
-    return int(getattr(request.body, "bytes_read", 0))
+    return int(getattr(request.body, "bytes_in", 0))

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgpack
 
 from model.errors import OperationError
-from model.messages import Header, Headers, IncomingRequest
+from model.messages import Header, IncomingRequest
 from runtime.capi.guest import AbiViolation
 
 #: One `call`: its bytes, its operations, the depth of its values.
@@ -208,40 +208,12 @@ def decode_headers(value: object) -> list[Header]:
     return headers
 
 
-@dataclass(slots=True)
-class QueueAnswer:
-    """What a `queue` handler returned: ids to acknowledge, and (id, delay in s) to try again."""
-
-    ack: list[str]
-    retry: list[tuple[str, int]]
-
-
-def decode_queue_answer(data: bytes) -> QueueAnswer:
-    value = decode(data, "the returned queue answer")
-    if not isinstance(value, dict):
-        raise AbiViolation("the returned queue answer is no map {ack, retry}")
-    if "error" in value:
-        raise GuestException(_error_text(value["error"]))
-    ack, retry = value.get("ack", []), value.get("retry", [])
-    if not isinstance(ack, list) or not all(isinstance(item, str) for item in ack):
-        raise AbiViolation("queue answer: `ack` is a list of message ids")
-    if not isinstance(retry, list) or not all(
-        isinstance(item, list)
-        and len(item) == 2
-        and isinstance(item[0], str)
-        and _is_int(item[1])
-        and 0 <= item[1] <= 43_200
-        for item in retry
-    ):
-        raise AbiViolation("queue answer: `retry` is a list of [message id, delay in s up to 43200]")
-    return QueueAnswer(ack, [(item[0], item[1]) for item in retry])
-
-
-def decode_nothing(data: bytes) -> None:
-    """What `scheduled` may return besides 0: a map, of which only `error` means something."""
+def decode_answer(data: bytes) -> object:
+    """What a `queue` or `scheduled` handler returned: any value; `{error: …}` raises GuestException."""
     value = decode(data, "the returned value")
     if isinstance(value, dict) and "error" in value:
         raise GuestException(_error_text(value["error"]))
+    return value
 
 
 def _error_text(error: object) -> str:
@@ -249,7 +221,3 @@ def _error_text(error: object) -> str:
         code, message = error.get("code"), error.get("message")
         return f"{str(code)[:100]}: {str(message)[:2000]}"
     return str(error)[:2000]
-
-
-def encode_headers(headers: Headers) -> list[tuple[str, str | bytes]]:
-    return [(name.decode("latin-1"), header_value(value)) for name, value in headers]

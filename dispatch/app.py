@@ -1,0 +1,226 @@
+"""DispatchApp: the ASGI entry. One value grows on its way down; failures become one page here.
+
+received → matched → admitted → executed → recorded. Nothing below knows who called.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+from dispatch.admission import Admission
+from dispatch.hook import Dispatcher, Hook, HookEnv
+from dispatch.received import ReceivedRequest, accept_header, receive_request, take_body
+from dispatch.responses import AsgiResponder, StayingVisitor
+from dispatch.route_index import RouteIndex
+from dispatch.routing import NoRoute
+from dispatch.runner import TreeRunner
+from dispatch.trusted_proxies import TrustedProxies
+from dispatch.workers import Workers
+from model.capabilities import EventContext
+from model.errors import PlatformError, PlatformFault, VisitorError
+from model.identity import (
+    DEFAULT_ACCOUNT,
+    NamespaceName,
+    RayId,
+    ScriptName,
+    TenantId,
+    VersionId,
+    new_ray_id,
+)
+from model.messages import StreamClosed
+from model.observer import EventRecord, Observer
+from model.outcome import PAGES, EventOutcome
+from model.scripts import ScriptRef
+
+_log = logging.getLogger("tenantry.dispatch")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_NO_PARAMS: Final[Mapping[str, str]] = {}
+#: Code of the page for a hostname or path that nothing answers.
+NO_ROUTE: Final = 1108
+#: Answers a path of the host itself; None when it is none of its.
+HealthAnswer = Callable[[str], tuple[int, bytes] | None]
+
+
+class DispatchApp:
+    """`health(path)` answers /healthz and /readyz, where no tenant has a route for the name."""
+
+    def __init__(
+        self,
+        index: RouteIndex,
+        workers: Workers,
+        runner: TreeRunner,
+        admission: Admission,
+        observer: Observer,
+        health: HealthAnswer,
+        trusted: TrustedProxies,
+        hooks: Mapping[str, tuple[Hook, NamespaceName]],
+    ) -> None:
+        self._index = index
+        self._workers = workers
+        self._runner = runner
+        self._admission = admission
+        self._observer = observer
+        self._health = health
+        self._trusted = trusted
+        self._hooks = hooks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # neither WebSockets nor lifespan events are announced to this app
+        ray_id = new_ray_id()
+        visitor = scope["extensions"].get("tenantry.visitor") or StayingVisitor()
+        responder = AsgiResponder(send, scope["method"], ray_id, visitor)
+        started = time.monotonic()
+        request: ReceivedRequest | None = None
+        try:
+            request = receive_request(scope, receive, ray_id, self._trusted)
+            routed = self._index.match(request.hostname, request.path, request.headers)
+            if isinstance(routed, NoRoute):
+                await self._answer_unrouted(request, responder, routed)
+                return
+            if routed.target.script is None:
+                await self._run_hook(str(routed.target.hook), request, responder, ray_id)
+                return
+            await self._run_worker(routed.target.script, request, responder, visitor, ray_id)
+        except PlatformError as error:
+            if error.detail:
+                _log.warning("ray %s: %s (%s)", ray_id, error.message, error.detail)
+            await self._fail(error, request, responder, started, ray_id, scope)
+        except StreamClosed as closed:
+            gone = PlatformFault(str(closed), outcome=EventOutcome.CANCELED)
+            await self._fail(gone, request, responder, started, ray_id, scope)
+
+    async def _run_worker(
+        self, ref: ScriptRef, request: ReceivedRequest, responder: AsgiResponder, visitor: Any, ray_id: RayId
+    ) -> None:
+        worker = self._workers.get(ref)
+        if worker is None:
+            raise VisitorError(
+                "there is no worker here", detail=f"a route leads to {ref}, which is not there"
+            )
+        version = worker.version
+        if "fetch" not in version.handlers:
+            raise VisitorError("there is no worker here", detail=f"{ref} has no `fetch` handler")
+        if request.body is not None:
+            await take_body(request, worker.fetch_limits.request_body_bytes)
+        permit = self._admission.try_admit(version.tenant) or await self._admission.wait_admit(version.tenant)
+        try:
+            context = EventContext(
+                version.account,
+                ref.namespace,
+                ref.script,
+                version.version,
+                version.tenant,
+                version.tags,
+                ray_id,
+                0,
+                permit,
+                _NO_PARAMS,
+                request.client.ip,
+            )
+            ending = await worker.fetch(request, responder, context, _NO_PARAMS, None, visitor)
+            if not responder.started:
+                await responder.send_error(ending.outcome, accept_header(request.headers))
+        finally:
+            if self._runner.has_tree(permit):
+                await self._runner.wait_for_tree(permit)
+            permit.release()
+
+    async def _run_hook(
+        self, name: str, request: ReceivedRequest, responder: AsgiResponder, ray_id: RayId
+    ) -> None:
+        """A dispatch worker in trusted Python. Its sandboxes are those of the workers that it gets."""
+        found = self._hooks.get(name)
+        if found is None:
+            raise PlatformFault(
+                "dispatch failed", detail=f"a route leads to the hook {name!r}, which is not loaded"
+            )
+        hook, namespace = found
+        if request.body is not None:
+            await take_body(request, 100 << 20)
+        tenant = TenantId("platform")
+        permit = self._admission.try_admit(tenant) or await self._admission.wait_admit(tenant)
+        try:
+            context = EventContext(
+                DEFAULT_ACCOUNT,
+                None,
+                ScriptName(name),
+                VersionId("hook"),
+                tenant,
+                (),
+                ray_id,
+                0,
+                permit,
+                _NO_PARAMS,
+                request.client.ip,
+            )
+            response = await hook.run(request, HookEnv(Dispatcher(self._runner, namespace, context)))
+            if response.body is None or isinstance(response.body, bytes):
+                await responder.send_whole(response.status, response.headers, response.body or b"")
+                return
+            try:
+                await responder.start(response.status, response.headers)
+                while data := await response.body.read():
+                    await responder.write(data)
+                await responder.end()
+            finally:
+                response.body.close()
+        finally:
+            if self._runner.has_tree(permit):
+                await self._runner.wait_for_tree(permit)
+            permit.release()
+
+    async def _answer_unrouted(
+        self, request: ReceivedRequest, responder: AsgiResponder, reason: NoRoute
+    ) -> None:
+        if request.hostname == "localhost" or request.hostname[0].isdigit() or ":" in request.hostname:
+            answer = self._health(request.path)
+            if answer is not None:
+                status, body = answer
+                await responder.send_whole(status, [(b"content-type", b"application/json")], body)
+                return
+        raise VisitorError(
+            f"no worker answers for {request.hostname}{request.path[:200]}: {reason.reason}", code=NO_ROUTE
+        )
+
+    async def _fail(
+        self,
+        error: PlatformError,
+        request: ReceivedRequest | None,
+        responder: AsgiResponder,
+        started: float,
+        ray_id: RayId,
+        scope: Scope,
+    ) -> None:
+        """Show the page, and write the one line of a request that no worker has recorded."""
+        accept = b"" if request is None else accept_header(request.headers)
+        await responder.send_error(error, accept)
+        page = PAGES[error.outcome]
+        self._observer.completed(
+            EventRecord(
+                ray_id,
+                "fetch",
+                None,
+                "",
+                "",
+                error.outcome,
+                responder.status or error.status or page.status,
+                0,
+                int((time.monotonic() - started) * 1e6),
+                0,
+                0,
+                0,
+                responder.bytes_out,
+                scope["method"],
+                "" if request is None else request.hostname,
+                "" if request is None else request.path,
+                error.message,
+            )
+        )

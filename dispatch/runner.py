@@ -1,0 +1,231 @@
+"""Run a worker for another worker: service bindings and dispatch, inside the caller's tree.
+
+A nested sandbox takes a slot of the tree's permit at once or fails with load_shed; it never waits, so trees
+cannot deadlock. Its response streams to the caller through a pipe; when the caller lets go of it, the nested
+event is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from dispatch.responses import check_headers
+from dispatch.workers import Workers
+from model.capabilities import CallOptions, EventContext, TreePermit
+from model.errors import LoadShed, OperationError, OperationErrorCode
+from model.hostname import InvalidHostname, parse_host
+from model.identity import RayId
+from model.messages import Client, Headers, IncomingRequest, OutgoingRequest, Response, StreamClosed
+from model.outcome import EventOutcome
+from model.scripts import ScriptRef
+from runtime.streams import Pipe
+from runtime.worker import Worker
+
+MAX_DEPTH: Final = 16
+_NOT_FOUND: Final = "Worker not found"
+
+
+class PipeResponder:
+    """A Responder whose receiver is another worker. `response` is set when the worker has started it."""
+
+    def __init__(self, headless: bool) -> None:
+        self.started = False
+        self.status = 0
+        self.bytes_out = 0
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._headless = headless
+        self._pipe = Pipe()
+        self.leave: Callable[[], None] = _nothing
+
+    async def start(self, status: int, headers: Headers) -> None:
+        checked = check_headers(status, headers)
+        self.started = True
+        self.status = status
+        self._give(Response(status, checked, _NestedBody(self._pipe, self)))
+
+    async def write(self, data: bytes) -> None:
+        if self._headless or not data:
+            return
+        await self._pipe.write(data)
+        self.bytes_out += len(data)
+
+    async def end(self) -> None:
+        self._pipe.end()
+
+    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        checked = check_headers(status, headers)
+        self.started = True
+        self.status = status
+        self.bytes_out = 0 if self._headless else len(body)
+        self._pipe.end()
+        self._give(Response(status, checked, b"" if self._headless else body))
+
+    def abort(self) -> None:
+        self._pipe.fail(StreamClosed("the worker failed in the middle of its response"))
+
+    def _give(self, response: Response) -> None:
+        if self.response.cancelled():
+            raise StreamClosed("the caller does not wait for the response any more")
+        self.response.set_result(response)
+
+    @property
+    def ended(self) -> bool:
+        return self._pipe.ended
+
+
+class _NestedBody:
+    """The ByteSource that the caller reads; closing it early ends the nested event."""
+
+    __slots__ = ("_pipe", "_responder")
+
+    def __init__(self, pipe: Pipe, responder: PipeResponder) -> None:
+        self._pipe = pipe
+        self._responder = responder
+
+    async def read(self) -> bytes:
+        return await self._pipe.read()
+
+    def close(self) -> None:
+        if not self._pipe.ended:
+            self._responder.leave()
+        self._pipe.close()
+
+
+class _Caller:
+    """The Visitor of a nested event: the worker that called it."""
+
+    __slots__ = ("left", "on_leave")
+
+    def __init__(self) -> None:
+        self.left = False
+        self.on_leave: Callable[[], None] | None = None
+
+    def leave(self) -> None:
+        if not self.left:
+            self.left = True
+            if self.on_leave is not None:
+                self.on_leave()
+
+
+def _nothing() -> None:
+    return
+
+
+class TreeRunner:
+    """The WorkerRunner of a process."""
+
+    def __init__(self) -> None:
+        self._workers: Workers | None = None
+        self._tasks: dict[TreePermit, set[asyncio.Task[None]]] = {}
+
+    def use(self, workers: Workers) -> None:
+        """Workers are lent this runner, so it comes first and learns of them here, once, at start."""
+        self._workers = workers
+
+    async def run(
+        self, ref: ScriptRef, request: OutgoingRequest, caller: EventContext, options: CallOptions
+    ) -> Response:
+        """See model.capabilities.WorkerRunner."""
+        worker = self._workers.get(ref) if self._workers is not None else None
+        if worker is None or "fetch" not in worker.version.handlers:
+            why = "" if worker is None else ": it has no `fetch` handler"
+            raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"{_NOT_FOUND}: {ref.script}{why}")
+        if caller.depth + 1 > MAX_DEPTH:
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED, f"workers called each other more than {MAX_DEPTH} deep"
+            )
+        incoming = _incoming(request, caller)
+        try:
+            caller.permit.nested()
+        except LoadShed as shed:
+            raise OperationError(OperationErrorCode.LOAD_SHED, shed.message) from shed
+        visitor = _Caller()
+        responder = PipeResponder(request.method == "HEAD")
+        responder.leave = visitor.leave
+        task = asyncio.get_running_loop().create_task(
+            self._execute(worker, incoming, responder, caller, options, visitor)
+        )
+        tasks = self._tasks.setdefault(caller.permit, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        try:
+            return await asyncio.shield(responder.response)
+        except asyncio.CancelledError:
+            responder.response.cancel()
+            visitor.leave()
+            raise
+
+    async def _execute(
+        self,
+        worker: Worker,
+        request: IncomingRequest,
+        responder: PipeResponder,
+        caller: EventContext,
+        options: CallOptions,
+        visitor: _Caller,
+    ) -> None:
+        version = worker.version
+        context = EventContext(
+            version.account,
+            version.ref.namespace,
+            version.ref.script,
+            version.version,
+            version.tenant,
+            version.tags,
+            caller.ray_id,
+            caller.depth + 1,
+            caller.permit,
+            {**caller.outbound_params, **options.outbound_params},
+            caller.client_ip,
+        )
+        try:
+            ending = await worker.fetch(request, responder, context, options.params, options.limits, visitor)
+            if not responder.started and not responder.response.done():
+                code = (
+                    OperationErrorCode.LOAD_SHED
+                    if ending.outcome is EventOutcome.LOAD_SHED
+                    else OperationErrorCode.WORKER_FAILED
+                )
+                responder.response.set_exception(
+                    OperationError(code, f"{version.ref.script}: {ending.outcome}: {ending.message}")
+                )
+        except Exception as error:
+            # Whatever it was, the caller must not wait for ever; the session logs it as the host's fault.
+            if not responder.response.done():
+                responder.response.set_exception(error)
+            else:
+                responder.abort()
+        finally:
+            caller.permit.release_nested()
+
+    async def wait_for_tree(self, permit: TreePermit) -> None:
+        """Until every nested sandbox of the tree has ended: then its permit may be released."""
+        tasks = self._tasks.pop(permit, None)
+        while tasks:
+            await asyncio.wait(tasks)
+
+    def has_tree(self, permit: TreePermit) -> bool:
+        return permit in self._tasks
+
+
+def _incoming(request: OutgoingRequest, caller: EventContext) -> IncomingRequest:
+    """The called worker's view of a subrequest. Raises OperationError(invalid_argument)."""
+    try:
+        parts = urlsplit(request.url)
+        host = parse_host(parts.netloc.encode("ascii"))
+    except (ValueError, InvalidHostname) as error:
+        raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"request.url: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        raise OperationError(
+            OperationErrorCode.INVALID_ARGUMENT, "request.url: an absolute http or https URL is right"
+        )
+    headers = [*request.headers, (b"host", parts.netloc.encode("ascii"))]
+    length = len(request.body) if isinstance(request.body, bytes) else None
+    client = Client(caller.client_ip, parts.scheme == "https", RayId(caller.ray_id))
+    path = parts.path or "/"
+    return IncomingRequest(
+        request.method, request.url, host.name, path, headers, request.body, length, client
+    )
