@@ -268,7 +268,6 @@ def _refusal(status: int, envelope: Mapping[str, Any]) -> ApiError:
 
 _HINTS: Final = {
     401: "set TENANTRY_TOKEN, or pass --data DIR to use the admin token of that data folder",
-    403: "this token may not do that, or the host does not know itself by the name in TENANTRY_URL",
     429: "the host asks to slow down; try again shortly",
     503: "the host is busy or draining; try again shortly",
 }

@@ -32,6 +32,8 @@ class Deployment:
     services: Pairs = ()
     dispatch: Pairs = ()
     limits: Pairs = ()
+    #: Names of bindings that may lead to another tenant's.
+    shared: Sequence[str] = ()
 
     @property
     def owner(self) -> dict[str, str]:
@@ -61,6 +63,9 @@ def check_names(deployment: Deployment) -> None:
             if not target and flag not in ("--var", "--secret"):
                 raise BadUsage(f"{flag} {name}= leads to nothing; right would be {flag} {name}=NAME")
             seen[name] = flag
+    for name in deployment.shared:
+        if seen.get(name) not in ("--kv", "--queue", "--service"):
+            raise BadUsage(f"--share {name}: no --kv, --queue or --service has that name")
     parse_limits(deployment.limits)
     if deployment.tenant is not None:
         parse_tenant_id(deployment.tenant)
@@ -78,9 +83,7 @@ def parse_limits(pairs: Pairs) -> dict[str, int]:
     return limits
 
 
-def upload_metadata(
-    deployment: Deployment, kv_ids: Mapping[str, str], *, tags: Sequence[str] | None = None
-) -> dict[str, Any]:
+def upload_metadata(deployment: Deployment, kv_ids: Mapping[str, str]) -> dict[str, Any]:
     """The `metadata` part. `kv_ids` has the id of every title in `deployment.kv`.
 
     Secrets that the script has stay, unless a new one takes the name.
@@ -101,6 +104,9 @@ def upload_metadata(
         {"type": "dispatch_namespace", "name": name, "namespace": namespace}
         for name, namespace in deployment.dispatch
     ]
+    for binding in bindings:
+        if binding["name"] in deployment.shared:
+            binding["shared"] = True
     metadata: dict[str, Any] = {
         "main_module": MAIN_MODULE,
         "bindings": bindings,

@@ -45,6 +45,12 @@ class NoToken(CliError):
     exit_code = ExitCode.AUTH
 
 
+#: Of the API: no token, an unknown one, one without the scope.
+_TOKEN_CODES = (10000, 9106)
+#: Of the API: a KV title that exists. A 400 there, since client libraries send a 409 again.
+_TITLE_EXISTS = 10014
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One element of an envelope's `errors`."""
@@ -62,10 +68,16 @@ class ApiError(CliError):
         self.code = self.problems[0].code if self.problems else 0
         text = "; ".join(f"{p.message} (code {p.code})" if p.code else p.message for p in self.problems)
         super().__init__(text or f"the host answered {status} without saying why", hint=hint)
-        if status in (401, 403):
+        # A 403 of another kind is about what was asked for, such as another tenant's resource.
+        if status == 401 or (status == 403 and self.code in _TOKEN_CODES):
             self.exit_code = ExitCode.AUTH
 
     @property
     def absent(self) -> bool:
         """What the request was about is not there."""
         return self.status == 404
+
+    @property
+    def exists(self) -> bool:
+        """What was to be made is there already."""
+        return self.status == 409 or self.code == _TITLE_EXISTS

@@ -73,6 +73,13 @@ from cli.resources import find_kv_namespace, find_queue
     multiple=True,
     help="A dispatch namespace whose workers it may call, made when missing; repeatable.",
 )
+@click.option(
+    "--share",
+    "shared",
+    type=BINDING,
+    multiple=True,
+    help="Let the --kv, --queue or --service of this name lead to another tenant's; repeatable.",
+)
 @click.option("--limit", "limits", type=pair("NUMBER"), multiple=True, help="Such as cpu_ms=200; repeatable.")
 @json_option
 @client_command
@@ -90,6 +97,7 @@ def command(
     queues: tuple[tuple[str, str], ...],
     services: tuple[tuple[str, str], ...],
     dispatch: tuple[tuple[str, str], ...],
+    shared: tuple[str, ...],
     limits: tuple[tuple[str, str], ...],
     as_json: bool,
 ) -> None:
@@ -119,6 +127,7 @@ def command(
         services=services,
         dispatch=dispatch,
         limits=limits,
+        shared=shared,
     )
     check_names(deployment)
     new_patterns = _unrouted(client, patterns, deployment)
@@ -192,17 +201,17 @@ def _make_resources(client: ApiClient, deployment: Deployment, made: list[str]) 
     for namespace in dict.fromkeys([*own, *(target for _, target in deployment.dispatch)]):
         _make_namespace(client, namespace, made)
     kv_ids: dict[str, str] = {}
-    for _, title in deployment.kv:
+    for binding, title in deployment.kv:
         path, body = client.path("storage", "kv", "namespaces"), {"title": title, **deployment.owner}
         find = functools.partial(find_kv_namespace, client, title)
         found = _find_or_create(client, find, path, body, f"KV namespace {title}", made)
-        _check_owner(found, deployment, f"the KV namespace {title!r}")
+        _check_owner(found, deployment, binding, f"the KV namespace {title!r}")
         kv_ids[title] = str(found["id"])
-    for _, name in deployment.queues:
+    for binding, name in deployment.queues:
         path, body = client.path("queues"), {"queue_name": name, **deployment.owner}
         find = functools.partial(find_queue, client, name)
         found = _find_or_create(client, find, path, body, f"queue {name}", made)
-        _check_owner(found, deployment, f"the queue {name!r}")
+        _check_owner(found, deployment, binding, f"the queue {name!r}")
     return kv_ids
 
 
@@ -237,25 +246,25 @@ def _find_or_create(
 
 
 def _create(client: ApiClient, path: str, body: Mapping[str, object]) -> Mapping[str, Any] | None:
-    """The thing made, or None when another deploy made it in the meantime (409)."""
+    """The thing made, or None when another deploy made it in the meantime."""
     try:
         made: Mapping[str, Any] = client.post(path, body)
     except ApiError as error:
-        if error.status != 409:
+        if not error.exists:
             raise
         return None
     return made
 
 
-def _check_owner(found: Mapping[str, Any], deployment: Deployment, what: str) -> None:
-    """A deploy for one tenant doesn't silently share another's data, even with a token that may."""
+def _check_owner(found: Mapping[str, Any], deployment: Deployment, binding: str, what: str) -> None:
+    """What the host would refuse after the upload: another tenant's resource, not said to be shared."""
     tenant, namespace = found.get("tenant"), found.get("namespace")
-    if tenant is None:
+    if tenant is None or binding in deployment.shared:
         return
     if (namespace, tenant) != (deployment.namespace, deployment.tenant or deployment.name):
         raise CliError(
             f"{what} is tenant {tenant!r}'s, of dispatch namespace {namespace!r}; nothing deployed",
-            hint="name another one, or the tenant with --tenant",
+            hint=f"name another one, or the tenant with --tenant; to share it all the same: --share {binding}",
         )
 
 

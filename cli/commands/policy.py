@@ -2,17 +2,192 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from cli.client import ApiClient
-from cli.params import NAMESPACE_OR_DASH
+from cli.errors import BadUsage, CliError, ExitCode
+from cli.junit import TestCase, junit_document
+from cli.output import print_json, printable, say
+from cli.params import NAMESPACE_OR_DASH, client_command, confirm, json_option, read_file, yes_option
+
+if TYPE_CHECKING:
+    from outbound.policy_tests import CaseResult
 
 POLICY_BYTES = 1 << 20
 
 _namespace = click.argument("namespace", type=NAMESPACE_OR_DASH, metavar="NS")
 
 
+@click.group(short_help="Say where workers may connect to, and test it.")
+def command() -> None:
+    """An egress policy says which requests may leave the workers of a dispatch namespace; NS `-` is for
+    plain scripts. Until one is set, none may. Addresses inside your network stay closed whatever a rule
+    says, unless the rule opens them by CIDR.
+
+    \b
+    Example:
+      tenantry policy test policy.yaml cases.yaml && tenantry policy set production policy.yaml
+    """
+
+
 def policy_path(client: ApiClient, namespace: str) -> str:
     if namespace == "-":
         return client.path("workers", "egress-policy")
     return client.path("workers", "dispatch", "namespaces", namespace, "egress-policy")
+
+
+@command.command("set")
+@_namespace
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@json_option
+@client_command
+def set_(client: ApiClient, namespace: str, file: Path, as_json: bool) -> None:
+    """Set the policy to FILE (YAML or JSON; - is stdin). It holds from the next request on.
+
+    \b
+    Example:
+      tenantry policy set production policy.yaml
+    """
+    text = _read_text(file, "policy")
+    _check_policy(file, text)
+    result = client.put(policy_path(client, namespace), {"policy": text})
+    if as_json:
+        print_json(result)
+        return
+    version = f", version {result['version']}" if isinstance(result, dict) and "version" in result else ""
+    say(f"set the egress policy of {_describe(namespace)}{version}")
+
+
+@command.command()
+@_namespace
+@json_option
+@client_command
+def get(client: ApiClient, namespace: str, as_json: bool) -> None:
+    """Show the policy as it was set.
+
+    \b
+    Example:
+      tenantry policy get production > policy.yaml
+    """
+    result = client.get(policy_path(client, namespace))
+    if as_json:
+        print_json(result)
+        return
+    for line in str(result["policy"]).splitlines():
+        say(printable(line))
+
+
+@command.command()
+@_namespace
+@yes_option
+@client_command
+def delete(client: ApiClient, namespace: str, yes: bool) -> None:
+    """Delete the policy: from then on, nothing may leave.
+
+    \b
+    Example:
+      tenantry policy delete staging
+    """
+    confirm(f"Deny every request that leaves {_describe(namespace)}?", yes)
+    client.delete(policy_path(client, namespace))
+    say(f"deleted the egress policy of {_describe(namespace)}; nothing may leave now")
+
+
+@command.command()
+@click.argument("policy", type=click.Path(path_type=Path), metavar="POLICY")
+@click.argument("cases", type=click.Path(path_type=Path), metavar="CASES")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the results as JUnit XML too.")
+@json_option
+def test(policy: Path, cases: Path, junit: Path | None, as_json: bool) -> int:
+    """Judge the requests in CASES by POLICY, here, without a network and without a host.
+
+    Exit code 0 when every case passed, 1 when one did not, 2 when a file is wrong. A case says what
+    should happen:
+
+    \b
+      cases:
+        - name: payments may be posted to
+          request: {method: POST, url: "https://api.example.com/v1/pay"}
+          dns: [93.184.216.34]
+          expected: allow
+
+    \b
+    Example:
+      tenantry policy test policy.yaml cases.yaml --junit build/policy.xml
+    """
+    results = run_cases(policy, cases)
+    failed = [result for result in results if not result.passed]
+    if junit is not None:
+        _write_junit(junit, policy, cases, results)
+    if as_json:
+        print_json([_as_json(result) for result in results])
+    else:
+        for result in results:
+            say(f"{'pass' if result.passed else 'FAIL'}  {printable(result.case.name)}")
+            if not result.passed:
+                case = result.case
+                say(f"      line {case.line}: {printable(case.method)} {printable(case.url)}")
+                say(f"      {printable(result.problem)}")
+        say(f"{len(results) - len(failed)} of {len(results)} passed")
+    return ExitCode.REFUSED if failed else ExitCode.OK
+
+
+def run_cases(policy: Path, cases: Path) -> Sequence[CaseResult]:
+    """Raises BadUsage naming the file, line, column and field that are wrong."""
+    from outbound.policy import PolicyError
+    from outbound.policy_tests import parse_cases, run_policy_cases
+
+    policy_text, cases_text = _read_text(policy, "policy"), _read_text(cases, "cases")
+    _check_policy(policy, policy_text)
+    try:
+        parse_cases(cases_text)
+        return run_policy_cases(policy_text, cases_text)
+    except PolicyError as error:
+        raise BadUsage(f"{cases}: {error}") from None
+
+
+def _check_policy(file: Path, text: str) -> None:
+    """Refuse what the host would, in its words and with the file's name."""
+    from outbound.policy import PolicyError, parse_policy
+
+    try:
+        parse_policy(text)
+    except PolicyError as error:
+        raise BadUsage(f"{file}: {error}") from None
+
+
+def _read_text(file: Path, what: str) -> str:
+    try:
+        return read_file(file, at_most=POLICY_BYTES, what=what).decode()
+    except UnicodeDecodeError as error:
+        raise BadUsage(f"{file} is no UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _as_json(result: CaseResult) -> dict[str, object]:
+    return {
+        "name": result.case.name,
+        "line": result.case.line,
+        "passed": result.passed,
+        "problem": result.problem,
+        "result": result.judgement.result,
+        "rule": result.judgement.rule,
+        "reason": result.judgement.reason,
+        "address": result.judgement.address,
+    }
+
+
+def _write_junit(file: Path, policy: Path, cases: Path, results: Sequence[CaseResult]) -> None:
+    rows = [TestCase(result.case.name, str(cases), result.case.line, result.problem) for result in results]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(junit_document(f"egress policy {policy}", rows), encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _describe(namespace: str) -> str:
+    return "plain scripts" if namespace == "-" else f"namespace {namespace}"

@@ -143,7 +143,7 @@ def test_title_on_a_later_page_is_found(host: RecordingApi, run: Run, module: Pa
 def test_made_by_another_deploy_in_the_meantime_is_used(host: RecordingApi, run: Run, module: Path) -> None:
     found = ok([{"id": "9" * 32, "title": "carts"}], total_count=1)
     host.on("GET", "/storage/kv/namespaces", ok([], total_count=0), found)
-    host.on("POST", "/storage/kv/namespaces", refused(409, 10014, "title exists"))
+    host.on("POST", "/storage/kv/namespaces", refused(400, 10014, "title exists"))
     ended = run("deploy", str(module), "--name", "hello", "--kv", "C=carts")
     assert ended.code == 0
     assert "made" not in ended.err
@@ -164,6 +164,15 @@ def test_another_tenant_s_resource_is_not_shared_by_name(
     assert ended.code == 1
     assert "is tenant 'zeta''s" in ended.err
     assert not [asked for asked in host.asked if asked.method != "GET"]
+
+
+def test_another_tenant_s_resource_is_shared_when_said(host: RecordingApi, run: Run, module: Path) -> None:
+    found = {"id": "9" * 32, "title": "x", "tenant": "zeta", "namespace": "production"}
+    host.on("GET", "/storage/kv/namespaces", ok([found], total_count=1))
+    run("deploy", str(module), "--name", "hello", "--kv", "B=x", "--service", "S=s", "--share", "B")
+    shared, own = metadata_of(host.only("PUT"))["bindings"]
+    assert shared["shared"] is True
+    assert "shared" not in own
 
 
 def test_hostname_is_routed_after_the_upload(host: RecordingApi, run: Run, module: Path) -> None:
@@ -219,6 +228,7 @@ def test_route_of_a_path_below_is_no_hindrance(host: RecordingApi, run: Run, mod
         (("--name", "h", "--var", "1A=x"), "binding name '1A'"),
         (("--name", "h", "--kv", "A="), "--kv A= leads to nothing"),
         (("--name", "h", "--var", "A=x", "--kv", "A=t"), "--kv A: --var has that name already"),
+        (("--name", "h", "--share", "A"), "--share A: no --kv, --queue or --service"),
         (("--name", "h", "--limit", "cpu=1"), "--limit cpu: no limit has that name; there are cpu_ms"),
         (("--name", "h", "--limit", "cpu_ms=-5"), "a whole number of 1 or more"),
         (("--name", "h", "--limit", "cpu_ms=0"), "a whole number of 1 or more"),

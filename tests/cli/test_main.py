@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -36,7 +37,7 @@ COMMANDS = dict(every_command())
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_help_of_every_command_has_an_example_of_it(path: str) -> None:
-    text = COMMANDS[path].help or ""
+    text = inspect.cleandoc(COMMANDS[path].help or "")
     assert "\b\nExample" in text
     assert f"tenantry {path}" in text
 
@@ -115,15 +116,24 @@ def test_no_token_is_exit_4_and_says_the_ways_to_have_one(
 
 
 @pytest.mark.parametrize(
-    ("status", "exit_code"), [(401, 4), (403, 4), (400, 1), (404, 1), (409, 1), (503, 1)]
+    ("status", "code", "exit_code"),
+    [
+        (401, 9106, 4),
+        (403, 10000, 4),  # the token's scopes
+        (403, 10021, 1),  # another tenant's resource: no other token would help
+        (400, 10016, 1),
+        (404, 10007, 1),
+        (409, 20002, 1),
+        (503, 10002, 1),
+    ],
 )
 def test_refusal_shows_the_host_s_words_and_code(
-    api: RecordingApi, run: Run, status: int, exit_code: int
+    api: RecordingApi, run: Run, status: int, code: int, exit_code: int
 ) -> None:
-    api.on("GET", "/workers/dispatch/namespaces", refused(status, 10016, "name: has a space"))
+    api.on("GET", "/workers/dispatch/namespaces", refused(status, code, "name: has a space"))
     ended = run("namespaces", "list")
     assert ended.code == exit_code
-    assert "error: name: has a space (code 10016)\n" in ended.err
+    assert f"error: name: has a space (code {code})\n" in ended.err
 
 
 def test_several_errors_are_all_shown(api: RecordingApi, run: Run) -> None:
