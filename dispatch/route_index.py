@@ -171,7 +171,7 @@ class RouteIndex:
             self._scripts.discard(_parse_ref(key))
         elif kind == "namespace":
             # Its scripts' versions carry `trusted`, which may have changed; or it is gone with them.
-            self._scripts.discard_where(lambda ref: ref.namespace == key)
+            self._scripts.discard_where(lambda ref: (ref.namespace or "") == key)
 
     def _evict_pattern(self, pattern: str) -> None:
         self._patterns.discard(pattern)
