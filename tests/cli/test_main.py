@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+from cli import reference
 from cli.main import SECTIONS
 from tests.cli.conftest import Run
 from tests.cli.recording_api import Answer, RecordingApi, ok, refused
@@ -231,3 +232,7 @@ def test_reader_that_closes_early_is_no_error(api: RecordingApi) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.startswith("NAME")
+
+
+def test_reference_in_docs_is_what_the_commands_say() -> None:
+    assert (Path(__file__).parents[2] / "docs/cli.md").read_text() == reference.page()
