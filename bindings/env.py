@@ -1,0 +1,53 @@
+"""What one script version is lent: its BindingSpecs made into capabilities, once a version and process."""
+
+from __future__ import annotations
+
+from bindings.dispatch_namespace import StoredDispatcher
+from bindings.kv import StoredKvNamespace
+from bindings.queues import StoredQueueProducer
+from bindings.secret_store import NamedSecret, SealedSecrets
+from bindings.service import Lookup, NamedService
+from model.capabilities import Binding, Fetcher, WorkerEnv, WorkerRunner
+from model.identity import NamespaceName, ScriptName
+from model.scripts import BindingKind, ScriptVersion
+from storage.kv_store import KvStore
+from storage.queue_store import QueueStore
+
+
+def build_env(
+    version: ScriptVersion,
+    *,
+    kv: KvStore,
+    queues: QueueStore,
+    secrets: SealedSecrets,
+    runner: WorkerRunner,
+    gateway: Fetcher | None,
+    lookup: Lookup,
+) -> WorkerEnv:
+    """Reads nothing: what a binding names is looked up when it is used. `gateway` None: no way out.
+
+    Text bindings (plain_text, and json as its text) are `vars`; the others are bindings by their name.
+    Who may bind what was decided at upload.
+    """
+    variables: dict[str, str] = {}
+    bindings: dict[str, Binding] = {}
+    for spec in version.bindings:
+        value: object
+        match spec.kind:
+            case BindingKind.PLAIN_TEXT | BindingKind.JSON:
+                variables[spec.name] = spec.target
+                continue
+            case BindingKind.SECRET_TEXT:
+                value = NamedSecret(secrets, version.account, version.ref, spec.name)
+            case BindingKind.KV_NAMESPACE:
+                value = StoredKvNamespace(kv, spec.target)
+            case BindingKind.QUEUE:
+                value = StoredQueueProducer(queues, spec.target)
+            case BindingKind.SERVICE:
+                value = NamedService(
+                    runner, lookup, version.account, version.ref.namespace, ScriptName(spec.target)
+                )
+            case BindingKind.DISPATCH_NAMESPACE:
+                value = StoredDispatcher(runner, lookup, version.account, NamespaceName(spec.target))
+        bindings[spec.name] = Binding(spec.kind, value)
+    return WorkerEnv(vars=variables, bindings=bindings, fetcher=gateway)

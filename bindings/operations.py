@@ -1,0 +1,354 @@
+"""The contract: every operation that a guest can ask for, with its arguments, result, errors and limits.
+
+`OPERATIONS` is what the runtime serves, through either ABI; `REFERENCE` says the same to a reader and is
+what docs/bindings.md is made from. A row is here or the operation does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from bindings.dispatch_namespace import PARAM_BYTES, PARAM_COUNT, dispatch_fetch
+from bindings.http_values import HEADER_BYTES, HEADER_COUNT, INLINE_BODY_BYTES, URL_BYTES
+from bindings.kv import (
+    GET_MANY_KEYS,
+    INLINE_BYTES,
+    INLINE_BYTES_TOGETHER,
+    KEY_BYTES,
+    LEAST_TTL_S,
+    LIST_LIMIT,
+    METADATA_BYTES,
+    VALUE_BYTES,
+    kv_delete,
+    kv_get,
+    kv_get_many,
+    kv_list,
+    kv_put,
+)
+from bindings.outbound_fetch import fetch
+from bindings.queues import (
+    BATCH_BYTES,
+    BATCH_MESSAGES,
+    MESSAGE_BYTES,
+    MOST_DELAY_S,
+    queue_send,
+    queue_send_batch,
+)
+from bindings.secret_store import secret_get
+from bindings.service import service_fetch
+from model.capabilities import GuestEvent, Operation, OperationResult, OperationTable
+from model.errors import OperationErrorCode as Code
+from model.scripts import BindingKind
+
+#: Any operation may answer these; they are not repeated in the rows.
+COMMON_ERRORS: Final = (
+    Code.UNKNOWN_OPERATION,
+    Code.UNKNOWN_BINDING,
+    Code.INVALID_ARGUMENT,
+    Code.LIMIT_EXCEEDED,
+    Code.CANCELLED,
+    Code.INTERNAL,
+)
+
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OperationNotes:
+    """One operation, for the reader. Shapes are in the notation of docs/bindings.md."""
+
+    name: str
+    summary: str
+    #: Name and shape of each argument after the binding; `?` marks those that may be left out.
+    arguments: tuple[tuple[str, str], ...]
+    result: str
+    #: Beyond COMMON_ERRORS.
+    errors: tuple[tuple[Code, str], ...] = ()
+    limits: tuple[str, ...] = ()
+    #: The `type` of the binding in upload metadata; None: the operation's binding is nil.
+    binding: str | None = None
+    subrequest: bool = False
+
+
+_REQUEST = (
+    "{url: str, method?: str (GET), headers?: [[name: str, value: str | bin]…], "
+    "body?: bin | str, body_stream?: stream id}"
+)
+_RESPONSE = (
+    "{status: int, headers: [[name: str, value: str (ASCII) | bin]…], body?: bin | body_stream?: stream id}; "
+    f"`body` when it is complete and at most {INLINE_BODY_BYTES // _KIB} KiB, neither when there is none"
+)
+_REQUEST_LIMITS = (
+    f"URL {URL_BYTES // _KIB} KiB, {HEADER_COUNT} headers, {HEADER_BYTES // _KIB} KiB of them",
+    "hop-by-hop headers and `transfer-encoding` are refused, `host` is dropped (the URL names it), "
+    "`content-length` must be that of a body of bytes",
+    "keys that a Request has and this does not (`vars`, `params`, `client`, `host`) are passed over",
+)
+_ENTRY = (
+    f"{{value: bin, metadata: any | nil, expiration: int (UNIX s) | nil}}; above {INLINE_BYTES // _KIB} KiB "
+    "{value_stream: stream id, size: int, metadata, expiration}"
+)
+_STORAGE = ((Code.UNAVAILABLE, "the storage failed; trying again later may help"),)
+_KV_WRITE = (*_STORAGE, (Code.NOT_FOUND, "the namespace was deleted"))
+_QUEUE_SEND = (
+    *_STORAGE,
+    (Code.NOT_FOUND, "the queue was deleted"),
+    (Code.LIMIT_EXCEEDED, "`Storage Limit Exceeded`: the queue's backlog is full"),
+)
+_DELAY = f"delay_seconds?: int (0 to {MOST_DELAY_S})"
+_MESSAGE_LIMITS = (f"a message {MESSAGE_BYTES} bytes", "JSON at most 24 deep, integers within 64 bits")
+_WORKER_CALL = (
+    (Code.WORKER_NOT_FOUND, "its message begins with `Worker not found`"),
+    (Code.WORKER_FAILED, "the other worker ended without a response: its outcome and why"),
+    (Code.LOAD_SHED, "no sandbox is free: a nested one never waits"),
+    (Code.CLOSED_STREAM, "the request's stream was closed"),
+)
+
+_Run = Callable[[GuestEvent, object, Sequence[object]], OperationResult]
+
+_ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
+    (
+        OperationNotes(
+            "fetch",
+            "Send a request to the internet, through the egress policy. Redirects are handed to the worker.",
+            (("request", _REQUEST),),
+            _RESPONSE,
+            (
+                (Code.DENIED, "the egress policy, or the address rules: the message has the reason"),
+                (Code.UPSTREAM_FAILED, "the origin or its name could not be reached, or broke HTTP"),
+                (Code.TIMEOUT, "the origin took too long"),
+                (Code.CLOSED_STREAM, "the request's stream was closed"),
+            ),
+            _REQUEST_LIMITS,
+            subrequest=True,
+        ),
+        fetch,
+    ),
+    (
+        OperationNotes(
+            "kv.get",
+            "Read one value.",
+            (("key", "str"), ("options?", "{cache_ttl?: int} (no effect: reads are never stale)")),
+            f"nil when absent or expired; {_ENTRY}",
+            _STORAGE,
+            (f"key 1 to {KEY_BYTES} bytes of UTF-8, not `.` or `..`",),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_get,
+    ),
+    (
+        OperationNotes(
+            "kv.get_many",
+            "Read several values as of one moment.",
+            (("keys", "[str…]"), ("options?", "{cache_ttl?: int} (no effect)")),
+            "{key: nil | entry…}, every key asked for, an entry as of kv.get; values are also streams when "
+            f"the inline ones together would be above {INLINE_BYTES_TOGETHER // _KIB} KiB",
+            (*_STORAGE, (Code.LIMIT_EXCEEDED, f"the values together are above {VALUE_BYTES // _MIB} MiB")),
+            (f"1 to {GET_MANY_KEYS} keys",),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_get_many,
+    ),
+    (
+        OperationNotes(
+            "kv.put",
+            "Write one value, durably: value, metadata and expiration are replaced together.",
+            (
+                ("key", "str"),
+                ("value", "bin | str (as UTF-8) | {stream: stream id}"),
+                (
+                    "options?",
+                    "{expiration?: int (UNIX s), expiration_ttl?: int (s; wins), metadata?: any JSON value}",
+                ),
+            ),
+            "nil",
+            (
+                *_KV_WRITE,
+                (Code.CLOSED_STREAM, "the value's stream was closed, or broke off: nothing was written"),
+                (Code.UPSTREAM_FAILED, "the value's stream failed: nothing was written"),
+            ),
+            (
+                f"value {VALUE_BYTES // _MIB} MiB",
+                f"metadata {METADATA_BYTES} bytes of JSON, without bytes, NaN and infinities",
+                f"expiration at least {LEAST_TTL_S} s from now",
+            ),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_put,
+    ),
+    (
+        OperationNotes(
+            "kv.delete",
+            "Delete one key; one that is not there is no error.",
+            (("key", "str"),),
+            "nil",
+            _STORAGE,
+            (),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_delete,
+    ),
+    (
+        OperationNotes(
+            "kv.list",
+            "List keys in UTF-8 byte order. The cursor stays right while keys are written.",
+            (("options?", f"{{prefix?: str, limit?: int (1 to {LIST_LIMIT}, the default), cursor?: str}}"),),
+            "{keys: [{name: str, expiration?: int, metadata?: any}…], list_complete: bool, cursor?: str}; "
+            "`cursor` only when `list_complete` is false",
+            (*_STORAGE, (Code.INVALID_ARGUMENT, "a cursor that no listing with this prefix gave")),
+            ("a page ends before `limit` at 512 KiB of names and metadata",),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_list,
+    ),
+    (
+        OperationNotes(
+            "queue.send",
+            "Send one message; answers when it is durable.",
+            (
+                ("body", "any JSON value | str | bin, by content_type"),
+                ("options?", f'{{content_type?: "json" (default) | "text" | "bytes", {_DELAY}}}'),
+            ),
+            "nil",
+            _QUEUE_SEND,
+            _MESSAGE_LIMITS,
+            BindingKind.QUEUE,
+            True,
+        ),
+        queue_send,
+    ),
+    (
+        OperationNotes(
+            "queue.send_batch",
+            "Send several messages, all or none; answers when they are durable.",
+            (
+                ("messages", "[{body, content_type?, delay_seconds?}…], each as of queue.send"),
+                ("options?", f"{{{_DELAY}}}, for messages without their own"),
+            ),
+            "nil",
+            _QUEUE_SEND,
+            (f"1 to {BATCH_MESSAGES} messages, {BATCH_BYTES} bytes together", *_MESSAGE_LIMITS),
+            BindingKind.QUEUE,
+            True,
+        ),
+        queue_send_batch,
+    ),
+    (
+        OperationNotes(
+            "secret.get",
+            "Read the secret that the binding names.",
+            (),
+            "str",
+            (
+                (Code.NOT_FOUND, "it has no value"),
+                (Code.UNAVAILABLE, "it can't be opened now"),
+            ),
+            (),
+            BindingKind.SECRET_TEXT,
+        ),
+        secret_get,
+    ),
+    (
+        OperationNotes(
+            "service.fetch",
+            "Send a request to another worker, without the network.",
+            (("request", _REQUEST),),
+            _RESPONSE,
+            _WORKER_CALL,
+            (*_REQUEST_LIMITS, "16 workers deep"),
+            BindingKind.SERVICE,
+            True,
+        ),
+        service_fetch,
+    ),
+    (
+        OperationNotes(
+            "dispatch.fetch",
+            "Send a request to a worker of the dispatch namespace, by its name.",
+            (
+                ("script", "str"),
+                ("request", _REQUEST),
+                (
+                    "options?",
+                    "{params?: {str: str}, limits?: {cpu_ms?: int, subrequests?: int}, outbound?: {str: str}}",
+                ),
+            ),
+            f"{_RESPONSE}. `params` reach the worker, `outbound` the egress policy alone; `limits` only lower",
+            _WORKER_CALL,
+            (
+                *_REQUEST_LIMITS,
+                f"params and outbound {PARAM_COUNT} entries and {PARAM_BYTES // _KIB} KiB each",
+                "16 workers deep",
+            ),
+            BindingKind.DISPATCH_NAMESPACE,
+            True,
+        ),
+        dispatch_fetch,
+    ),
+)
+
+OPERATIONS: Final[OperationTable] = MappingProxyType(
+    {notes.name: Operation(notes.name, notes.binding, notes.subrequest, run) for notes, run in _ROWS}
+)
+
+#: What the runtime serves by itself, since it is about the event and not about anything lent.
+RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
+    OperationNotes(
+        "stream.read",
+        "Read from a stream; waits for at least one byte.",
+        (("stream", "stream id"), ("max", "int, bytes")),
+        "bin of 1 to `max` bytes; nil at the end",
+        (
+            (Code.CLOSED_STREAM, "closed, handed on, or its sender broke off"),
+            (Code.UPSTREAM_FAILED, "the origin that feeds it failed"),
+        ),
+    ),
+    OperationNotes(
+        "stream.close",
+        "Let go of a stream; what is left of it is not read.",
+        (("stream", "stream id"),),
+        "nil",
+    ),
+    OperationNotes(
+        "stream.open",
+        "Make a stream that this worker writes, to be given as a body or a value.",
+        (),
+        "stream id",
+    ),
+    OperationNotes(
+        "stream.write",
+        "Write to a stream of stream.open; waits while its reader is slow.",
+        (("stream", "stream id"), ("data", "bin")),
+        "nil",
+        ((Code.CLOSED_STREAM, "its reader went away"),),
+    ),
+    OperationNotes("stream.end", "End a stream of stream.open.", (("stream", "stream id"),), "nil"),
+    OperationNotes(
+        "response.start",
+        "Begin the response; once an event.",
+        (("status", "int"), ("headers", "[[name: str, value: str | bin]…]")),
+        "nil",
+        ((Code.CONFLICT, "a response was started already"),),
+        ("`content-length` is held to what is written; hop-by-hop headers are refused",),
+    ),
+    OperationNotes(
+        "response.write",
+        "Write a part of the body; waits while the visitor is slow.",
+        (("data", "bin"),),
+        "nil",
+        ((Code.CLOSED_STREAM, "the visitor left, or the response has ended"),),
+    ),
+    OperationNotes("response.end", "End the response; the worker may go on in the background.", (), "nil"),
+    OperationNotes("sleep", "Wait.", (("ms", "int"),), "nil"),
+)
+
+REFERENCE: Final[tuple[OperationNotes, ...]] = (*(notes for notes, _ in _ROWS), *RUNTIME_OPERATIONS)

@@ -1,0 +1,92 @@
+"""Every kind of binding becomes what its operations expect, under its name; text becomes a variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bindings.env import build_env
+from bindings.memory import MemoryEvent, MemoryFetcher, MemoryRunner
+from bindings.operations import OPERATIONS
+from bindings.secret_store import SealedSecrets
+from model.errors import OperationError
+from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName, TenantId, VersionId
+from model.messages import Response
+from model.scripts import BindingKind, BindingSpec, ScriptRef, ScriptVersion
+from storage.database import Database
+from storage.kv_store import KvStore, kv_migrations
+from storage.queue_store import QueueStore, queue_migrations
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[tuple[KvStore, QueueStore]]:
+    kv = Database.open(tmp_path / "kv.db", kv_migrations())
+    queues = Database.open(tmp_path / "queues.db", queue_migrations())
+    yield KvStore(kv), QueueStore(queues)
+    kv.close()
+    queues.close()
+
+
+async def no_key(ref: ScriptRef, name: str, version: int) -> bytes:
+    return b""
+
+
+async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore]) -> None:
+    kv, queues = stores
+    specs = (
+        BindingSpec(BindingKind.PLAIN_TEXT, "GREETING", "hello"),
+        BindingSpec(BindingKind.JSON, "CONFIG", '{"a":1}'),
+        BindingSpec(BindingKind.SECRET_TEXT, "TOKEN", ""),
+        BindingSpec(BindingKind.KV_NAMESPACE, "KV", "n" * 32),
+        BindingSpec(BindingKind.QUEUE, "QUEUE", "q" * 32),
+        BindingSpec(BindingKind.SERVICE, "AUTH", "auth"),
+        BindingSpec(BindingKind.DISPATCH_NAMESPACE, "DISPATCHER", "customers"),
+    )
+    assert {spec.kind for spec in specs} == set(BindingKind)
+    version = ScriptVersion(
+        account=DEFAULT_ACCOUNT,
+        ref=ScriptRef(NamespaceName("customers"), ScriptName("shop")),
+        tenant=TenantId("t"),
+        version=VersionId("1"),
+        module_digest="",
+        handlers=frozenset({"fetch"}),
+        bindings=specs,
+    )
+    gateway = MemoryFetcher(lambda request: Response(200))
+    env = build_env(
+        version,
+        kv=kv,
+        queues=queues,
+        secrets=SealedSecrets(lambda ref, name: None, no_key),
+        runner=MemoryRunner(),
+        gateway=gateway,
+        lookup=lambda ref: None,
+    )
+    assert env.vars == {"GREETING": "hello", "CONFIG": '{"a":1}'}
+    assert {name: binding.kind for name, binding in env.bindings.items()} == {
+        spec.name: spec.kind for spec in specs[2:]
+    }
+    assert env.fetcher is gateway
+
+    event = MemoryEvent(env)
+
+    async def call(operation: str, binding: str, *args: object) -> object:
+        row, lent = OPERATIONS[operation], env.bindings[binding]
+        assert row.binding_kind == lent.kind
+        result = row.run(event, lent.value, args)
+        return result if result is None or isinstance(result, str | dict) else await result  # type: ignore[misc]
+
+    assert await call("kv.put", "KV", "k", b"v") is None
+    assert await call("kv.get", "KV", "k") == {"value": b"v", "metadata": None, "expiration": None}
+    assert await kv.get_entry("n" * 32, "k") is not None
+    await call("queue.send", "QUEUE", {"a": 1})
+    assert queues.backlog("q" * 32).messages == 1
+    for operation, binding, args in (
+        ("secret.get", "TOKEN", []),
+        ("service.fetch", "AUTH", [{"url": "http://a/"}]),
+        ("dispatch.fetch", "DISPATCHER", ["x", {"url": "http://a/"}]),
+    ):
+        with pytest.raises(OperationError, match=r"TOKEN|Worker not found"):
+            await call(operation, binding, *args)
