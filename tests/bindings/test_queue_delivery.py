@@ -1,0 +1,253 @@
+"""When a batch goes, what its verdict does to each message, and that one bad consumer holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from bindings.delivery_verdict import ALL_ACKNOWLEDGED, FAILED, BatchVerdict, QueueBatch
+from bindings.queue_delivery import DeliverySettings, QueueDelivery
+from model.capabilities import QueueMessage
+from model.errors import OperationError, OperationErrorCode, TenantError
+from model.identity import ScriptName
+from model.queues import ConsumerRecord, ConsumerSettings
+from model.scripts import ScriptRef
+from storage.database import Database
+from storage.queue_store import Backlog, QueueStore, Settled, queue_migrations
+
+Answer = Callable[[QueueBatch], BatchVerdict]
+
+
+class World:
+    """One store, one delivery, and consumers that answer by a function and are written down."""
+
+    def __init__(self, store: QueueStore, settings: DeliverySettings) -> None:
+        self.store = store
+        self.consumers: list[ConsumerRecord] = []
+        self.answers: dict[str, Answer] = {}
+        self.delivered: list[tuple[str, list[tuple[str, int]]]] = []
+        self.running = 0
+        self.most_running = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.settled: list[Settled] = []
+        self.delivery = QueueDelivery(
+            store,
+            lambda: self.consumers,
+            self.run_batch,
+            settings,
+            lambda consumer, settled: self.settled.append(settled),
+        )
+        self.task = asyncio.create_task(self.delivery.run())
+
+    def consume(
+        self,
+        queue_id: str,
+        answer: Answer = lambda batch: ALL_ACKNOWLEDGED,
+        settings: ConsumerSettings = ConsumerSettings(max_wait_ms=0),  # noqa: B008
+    ) -> None:
+        script = ScriptRef(None, ScriptName("consumer"))
+        self.consumers = [*self.consumers, ConsumerRecord(queue_id, queue_id, script, settings)]
+        self.answers[queue_id] = answer
+
+    async def run_batch(self, consumer: ConsumerRecord, batch: QueueBatch) -> BatchVerdict:
+        self.delivered.append(
+            (batch.queue, [(message.body.decode(), message.attempts) for message in batch.messages])
+        )
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.hold.wait()
+            return self.answers[consumer.queue_id](batch)
+        finally:
+            self.running -= 1
+
+    async def send(self, queue_id: str, *bodies: str) -> None:
+        await self.store.send(queue_id, [QueueMessage(body.encode(), "text") for body in bodies])
+
+    async def until(self, fact: Callable[[], bool]) -> None:
+        for _ in range(1000):
+            if fact():
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(f"it did not happen in 10 s; delivered: {self.delivered}")
+
+    async def until_empty(self, queue_id: str) -> None:
+        await self.until(lambda: self.store.backlog(queue_id) == Backlog())
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = Database.open(tmp_path / "queues.db", queue_migrations())
+    world = World(QueueStore(database), DeliverySettings(lease_s=2, renew_s=0.5, poll_s=0.02, running=2))
+    yield world
+    world.hold.set()
+    await world.delivery.stop(5)
+    await world.task
+    database.close()
+
+
+async def test_full_batch_goes_at_once(world: World) -> None:
+    world.consume("q", settings=ConsumerSettings(batch_size=3, max_wait_ms=60_000))
+    await world.send("q", "a", "b")
+    await asyncio.sleep(0.2)
+    assert world.delivered == []
+    await world.send("q", "c", "d")
+    await world.until(lambda: len(world.delivered) == 1)
+    assert world.delivered == [("q", [("a", 1), ("b", 1), ("c", 1)])]
+    await asyncio.sleep(0.1)
+    assert world.store.backlog("q").messages == 1  # "d" waits for two more
+
+
+async def test_partial_batch_goes_when_the_oldest_has_waited(world: World) -> None:
+    world.consume("q", settings=ConsumerSettings(batch_size=10, max_wait_ms=300))
+    await world.send("q", "a")
+    await asyncio.sleep(0.1)
+    assert world.delivered == []
+    await world.send("q", "b")
+    await world.until_empty("q")
+    assert world.delivered == [("q", [("a", 1), ("b", 1)])]
+
+
+async def test_explicit_retry_comes_again_and_the_rest_does_not(world: World) -> None:
+    def answer(batch: QueueBatch) -> BatchVerdict:
+        return BatchVerdict(retry={m.id: 0 for m in batch.messages if m.body == b"b" and m.attempts < 3})
+
+    world.consume("q", answer)
+    await world.send("q", "a", "b", "c")
+    await world.until_empty("q")
+    assert world.delivered == [("q", [("a", 1), ("b", 1), ("c", 1)]), ("q", [("b", 2)]), ("q", [("b", 3)])]
+
+
+def _raise(error: Exception) -> Answer:
+    def answer(batch: QueueBatch) -> BatchVerdict:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda batch: FAILED,
+        _raise(TenantError("trap")),
+        _raise(OperationError(OperationErrorCode.INVALID_ARGUMENT, "ack: a number")),
+        _raise(KeyError("a bug of ours")),
+    ],
+    ids=["failed", "worker's error", "wrong return", "bug"],
+)
+@pytest.mark.parametrize("dead_letter_queue", ["dlq", None])
+async def test_failing_worker_gets_its_retries_and_then_no_more(
+    world: World, caplog: pytest.LogCaptureFixture, answer: Answer, dead_letter_queue: str | None
+) -> None:
+    caplog.set_level(logging.CRITICAL, "tenantry.queues")
+    world.consume(
+        "q", answer, ConsumerSettings(max_wait_ms=0, max_retries=2, dead_letter_queue_id=dead_letter_queue)
+    )
+    await world.send("q", "a", "b")
+    await world.until_empty("q")
+    await world.until(lambda: len(world.settled) == 3)
+    assert world.delivered == [("q", [("a", attempt), ("b", attempt)]) for attempt in (1, 2, 3)]
+    dead = await world.store.peek("dlq", 10)
+    assert [message.body for message in dead] == ([b"a", b"b"] if dead_letter_queue else [])
+    last = Settled(dead_lettered=2) if dead_letter_queue else Settled(dropped=2)
+    assert world.settled == [Settled(retried=2), Settled(retried=2), last]
+
+
+async def test_dead_letter_queue_can_have_a_consumer(world: World) -> None:
+    world.consume(
+        "q", lambda batch: FAILED, ConsumerSettings(max_wait_ms=0, max_retries=0, dead_letter_queue_id="dlq")
+    )
+    world.consume("dlq")
+    await world.send("q", "a")
+    await world.until(lambda: ("dlq", [("a", 1)]) in world.delivered)
+    await world.until_empty("dlq")
+
+
+async def test_consumers_own_retry_delay_is_kept(world: World) -> None:
+    world.consume("q", lambda batch: FAILED, ConsumerSettings(max_wait_ms=0, retry_delay_s=3600))
+    await world.send("q", "a")
+    await world.until(lambda: len(world.settled) == 1)
+    await asyncio.sleep(0.1)
+    assert len(world.delivered) == 1
+
+
+async def test_lease_is_renewed_while_the_consumer_runs(tmp_path: Path, world: World) -> None:
+    world.consume("q")
+    world.hold.clear()
+    await world.send("q", "a")
+    await world.until(lambda: world.running == 1)
+    await asyncio.sleep(2.5)  # longer than the lease
+    assert await world.store.lease("q", 1, 1000) is None
+    world.hold.set()
+    await world.until_empty("q")
+
+
+async def test_one_batch_a_consumer_and_a_bound_for_all(world: World) -> None:
+    settings = ConsumerSettings(batch_size=1, max_wait_ms=0)
+    for queue_id in ("p", "q", "r"):
+        world.consume(queue_id, settings=settings)
+    world.hold.clear()
+    for queue_id in ("p", "q", "r"):
+        await world.send(queue_id, "a", "b")
+    await world.until(lambda: world.running == 2)
+    await asyncio.sleep(0.1)
+    assert world.most_running == 2  # two places
+    assert len({queue for queue, _ in world.delivered}) == 2  # of different consumers
+    world.hold.set()
+    for queue_id in ("p", "q", "r"):
+        await world.until_empty(queue_id)
+
+
+async def test_queue_without_a_consumer_waits_until_it_has_one(world: World) -> None:
+    await world.send("q", "a")
+    await asyncio.sleep(0.1)
+    assert world.delivered == []
+    world.consume("q")
+    await world.until_empty("q")
+
+
+async def test_stop_lets_a_running_batch_end_and_starts_no_other(world: World) -> None:
+    world.consume("q", settings=ConsumerSettings(batch_size=1, max_wait_ms=0))
+    world.hold.clear()
+    await world.send("q", "a", "b")
+    await world.until(lambda: world.running == 1)
+    stopping = asyncio.create_task(world.delivery.stop(5))
+    await asyncio.sleep(0.05)
+    world.hold.set()
+    await stopping
+    assert world.settled == [Settled(acknowledged=1)]
+    assert world.store.backlog("q").messages == 1
+
+
+async def test_stop_does_not_wait_for_ever(world: World) -> None:
+    world.consume("q")
+    world.hold.clear()
+    await world.send("q", "a")
+    await world.until(lambda: world.running == 1)
+    await world.delivery.stop(0.05)
+    assert world.running == 0
+    assert world.store.backlog("q").messages == 1  # to be delivered again
+
+
+async def test_thousands_of_idle_queues_are_not_looked_at_one_by_one(world: World) -> None:
+    for number in range(2000):
+        world.consume(f"idle{number}")
+    await world.store.send("idle7", [QueueMessage(b"later", "text", 3600)])
+    counts: list[str] = []
+    ready_count = world.store.ready_count
+
+    async def counted(queue_id: str, at_most: int) -> int:
+        counts.append(queue_id)
+        return await ready_count(queue_id, at_most)
+
+    world.store.ready_count = counted  # type: ignore[method-assign]
+    world.consume("busy", settings=ConsumerSettings(batch_size=2, max_wait_ms=60_000))
+    await world.send("busy", "a")
+    await world.send("busy", "b")
+    await world.until_empty("busy")
+    assert set(counts) <= {"busy"}
