@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dispatch.admission import Admission
 from dispatch.hook import Dispatcher, Hook, HookEnv
-from dispatch.received import ReceivedRequest, accept_header, receive_request, take_body
+from dispatch.received import AsgiBody, ReceivedRequest, accept_header, receive_request, take_body
 from dispatch.responses import AsgiResponder, StayingVisitor
 from dispatch.route_index import RouteIndex
 from dispatch.routing import NoRoute
@@ -21,6 +21,7 @@ from dispatch.trusted_proxies import TrustedProxies
 from dispatch.workers import Workers
 from model.capabilities import EventContext
 from model.errors import PlatformError, PlatformFault, VisitorError
+from model.hostname import is_ip_literal
 from model.identity import (
     DEFAULT_ACCOUNT,
     NamespaceName,
@@ -49,7 +50,9 @@ HealthAnswer = Callable[[str], tuple[int, bytes] | None]
 
 
 class DispatchApp:
-    """`health(path)` answers /healthz and /readyz, where no tenant has a route for the name."""
+    """`health(path)` answers /healthz and /readyz, where no tenant has a route for the name. `hops_of(value)`
+    verifies a hop header: how many hosts of this platform the request has passed.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class DispatchApp:
         health: HealthAnswer,
         trusted: TrustedProxies,
         hooks: Mapping[str, tuple[Hook, NamespaceName]],
+        hops_of: Callable[[bytes], int],
     ) -> None:
         self._index = index
         self._workers = workers
@@ -70,6 +74,7 @@ class DispatchApp:
         self._health = health
         self._trusted = trusted
         self._hooks = hooks
+        self._hops_of = hops_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,10 +129,13 @@ class DispatchApp:
                 permit,
                 _NO_PARAMS,
                 request.client.ip,
+                0 if request.hop is None else self._hops_of(request.hop),
             )
             ending = await worker.fetch(request, responder, context, _NO_PARAMS, None, visitor)
             if not responder.started:
-                await responder.send_error(ending.outcome, accept_header(request.headers))
+                # A body over its limit broke off under the worker's hands: that is the visitor's to know.
+                too_large = request.body.failure if isinstance(request.body, AsgiBody) else None
+                await responder.send_error(too_large or ending.outcome, accept_header(request.headers))
         finally:
             if self._runner.has_tree(permit):
                 await self._runner.wait_for_tree(permit)
@@ -160,6 +168,7 @@ class DispatchApp:
                 permit,
                 _NO_PARAMS,
                 request.client.ip,
+                0 if request.hop is None else self._hops_of(request.hop),
             )
             response = await hook.run(request, HookEnv(Dispatcher(self._runner, namespace, context)))
             if response.body is None or isinstance(response.body, bytes):
@@ -180,7 +189,7 @@ class DispatchApp:
     async def _answer_unrouted(
         self, request: ReceivedRequest, responder: AsgiResponder, reason: NoRoute
     ) -> None:
-        if request.hostname == "localhost" or request.hostname[0].isdigit() or ":" in request.hostname:
+        if request.hostname == "localhost" or is_ip_literal(request.hostname):
             answer = self._health(request.path)
             if answer is not None:
                 status, body = answer
@@ -200,7 +209,7 @@ class DispatchApp:
         scope: Scope,
     ) -> None:
         """Show the page, and write the one line of a request that no worker has recorded."""
-        accept = b"" if request is None else accept_header(request.headers)
+        accept = accept_header(scope["headers"])
         await responder.send_error(error, accept)
         page = PAGES[error.outcome]
         self._observer.completed(

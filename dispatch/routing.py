@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dispatch.paths import has_prefix, normalise_path, normalise_prefix
 from model.messages import Header, Headers
+from model.paths import has_prefix, normalise_path, normalise_prefix
 from model.scripts import HostnameRoutes, Route, Target
 
 
@@ -100,22 +100,6 @@ def route(facts: RequestFacts, candidates: Sequence[HostnameRoutes]) -> Routed |
     if isinstance(compiled, NoRoute):
         return compiled
     return choose(compiled.rules, facts.path, facts.headers)
-
-
-def tie_key(route: Route) -> tuple[str, str, int]:
-    """Routes with different keys are ordered by the precedence list; those with the same one may tie."""
-    return route.pattern, normalise_prefix(route.path_prefix), len(route.headers)
-
-
-def ties(one: Route, other: Route) -> bool:
-    """Whether one request could match both routes and nothing says which of them goes first.
-
-    Conditions on one header with two different values can never both hold, so such routes don't tie.
-    """
-    if tie_key(one) != tie_key(other):
-        return False
-    wanted = dict(one.headers)
-    return all(wanted.get(name, value) == value for name, value in other.headers)
 
 
 def _rules(candidate: HostnameRoutes) -> Iterable[Rule]:

@@ -180,6 +180,7 @@ class TreeRunner:
             caller.permit,
             {**caller.outbound_params, **options.outbound_params},
             caller.client_ip,
+            caller.hops,
         )
         try:
             ending = await worker.fetch(request, responder, context, options.params, options.limits, visitor)

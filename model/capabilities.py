@@ -44,6 +44,8 @@ class EventContext:
     #: Given by the dispatcher to this call, for the egress policy and the outbound worker.
     outbound_params: Mapping[str, str] = field(default_factory=dict)
     client_ip: str = ""
+    #: How many hosts of this platform the visitor's request has passed before it came here.
+    hops: int = 0
 
 
 class Fetcher(Protocol):

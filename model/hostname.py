@@ -46,11 +46,20 @@ def parse_host(host: bytes) -> Hostname:
         raise InvalidHostname("Host has a byte that is not ASCII; send the A-label (xn--…) form") from None
     name, port = _split_port(text)
     if name.startswith("["):
+        if not name.endswith("]") or "%" in name:
+            raise InvalidHostname(
+                "Host has a bracket that is not closed, or an IPv6 zone; neither names a host"
+            )
         try:
             return Hostname(ipaddress.IPv6Address(name[1:-1]).compressed, port, True)
         except ValueError:
             raise InvalidHostname("Host has brackets but is no IPv6 address") from None
     return _parse_name(name, port)
+
+
+def is_ip_literal(name: str) -> bool:
+    """Whether a Hostname's `name` is an address."""
+    return ":" in name or (name[-1:].isdigit() and parse_host(name.encode()).is_ip)
 
 
 def parse_pattern(text: str) -> str:
@@ -118,11 +127,9 @@ def _parse_name(name: str, port: int | None) -> Hostname:
 
 def _to_ascii(text: str) -> Hostname:
     if text.isascii():
-        return (
-            _parse_name(text.lower(), None)
-            if ":" not in text
-            else parse_host(f"[{text.strip('[]')}]".encode())
-        )
+        if ":" not in text:
+            return _parse_name(text.lower(), None)
+        return parse_host((text if text.startswith("[") else f"[{text}]").encode())
     import idna  # 20 ms to load, and only a person's U-label needs it
 
     try:

@@ -24,6 +24,8 @@ class ModuleProblem(StrEnum):
     COMMAND = "command"
     TOO_MANY = "too_many"
     TOO_MUCH_MEMORY = "too_much_memory"
+    #: It reads well, but does not validate, takes too long to compile, or fails when it starts.
+    DOES_NOT_COMPILE = "does_not_compile"
 
 
 class InvalidModule(ValueError):

@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 
-from dispatch.routing import NoRoute, RequestFacts, Routed, route, tie_key, ties
+from dispatch.routing import NoRoute, RequestFacts, Routed, route
 from model.hostname import wildcard_candidates
 from model.messages import Headers
+from model.route_ties import tie_key, ties
 from model.scripts import HostnameRoutes, Route
 from tests.dispatch.support import make_route
 

@@ -72,6 +72,11 @@ def test_hosts(host: bytes, name: str, port: int | None, is_ip: bool) -> None:
         b"::1",  # an IPv6 address needs its brackets
         b"[]",
         b"[::1]x",
+        b"[::1",
+        b"[::12",
+        b"[::1%eth0]",
+        b"[::1%?x]",
+        b"[fe80::1%a b]",
         b"[127.0.0.1]",
         b"[a.example]",
         b"[::1%eth0]:x",

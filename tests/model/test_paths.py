@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.paths import has_prefix, normalise_path, normalise_prefix
+from model.paths import has_prefix, normalise_path, normalise_prefix
 
 
 @pytest.mark.parametrize(

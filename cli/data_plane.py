@@ -1,0 +1,299 @@
+"""The data plane of one worker process, joined: stores, runtime, bindings, gateway, dispatch."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict
+from bindings.env import build_env
+from bindings.operations import OPERATIONS
+from bindings.queue_delivery import QueueDelivery
+from bindings.secret_store import SealedSecrets
+from dispatch.admission import Admission, AdmissionLimits
+from dispatch.app import DispatchApp
+from dispatch.route_index import ALL, RouteIndex
+from dispatch.runner import TreeRunner
+from dispatch.trusted_proxies import TrustedProxies
+from dispatch.workers import Workers
+from model.capabilities import EventContext
+from model.errors import OperationError, OperationErrorCode
+from model.identity import new_ray_id
+from model.observer import Observer
+from model.outcome import EventOutcome
+from model.queues import ConsumerRecord
+from model.scripts import ScriptRef, ScriptVersion
+from outbound.addresses import AddressRanges
+from outbound.audit import AuditSink
+from outbound.connector import Connector
+from outbound.gateway import Gateway
+from outbound.hops import HopSigner
+from outbound.host_addresses import host_addresses
+from outbound.policy import DENY_ALL, EgressPolicy, parse_policy
+from outbound.resolver import Resolver
+from runtime.aot_cache import AotCache
+from runtime.capi.engine_store import Engine
+from runtime.fiber import Lanes
+from runtime.instance_pool import InstancePool
+from runtime.linking import make_linker
+from runtime.metering import Ending
+from runtime.running import RunningEvents
+from runtime.worker import RuntimeHost, Worker
+from storage.changes import ChangeSequence
+from storage.control_store import ControlStore
+from storage.database import Database
+from storage.failures import StorageError
+from storage.kv_store import KvStore, kv_migrations
+from storage.queue_store import QueueStore, Settled, queue_migrations
+
+_log = logging.getLogger("tenantry.data_plane")
+
+_CHECK_LOG_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlaneSettings:
+    data: Path
+    #: None: the servers of /etc/resolv.conf.
+    resolver: tuple[str, int] | None
+    #: Derived from the root key, for their one purpose.
+    aot_key: bytes
+    hop_key: bytes
+    #: Ports that the platform listens on: no subrequest may reach them on this host.
+    listener_ports: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlLink:
+    """What a worker process asks of control."""
+
+    secret_key: Callable[[ScriptRef, str, int], Awaitable[bytes]]
+    #: (module digest, why) → the image is there.
+    recompile: Callable[[str, str], Awaitable[None]]
+
+
+class DataPlane:
+    """Make it inside the running loop; `close` it when nothing runs any more."""
+
+    def __init__(
+        self,
+        settings: DataPlaneSettings,
+        engine: Engine,
+        observer: Observer,
+        audit: AuditSink,
+        link: ControlLink,
+        on_settled: Callable[[str, int], None],
+    ) -> None:
+        data = settings.data
+        self._sequence = ChangeSequence(data / "changes.seq")
+        self.store = ControlStore.open(data / "control.db", self._sequence, read_only=True)
+        self._kv_database = Database.open(data / "kv.db", kv_migrations())
+        self._queue_database = Database.open(data / "queues.db", queue_migrations())
+        self._kv = KvStore(self._kv_database)
+        self._queues = QueueStore(self._queue_database)
+        self.index = RouteIndex(self.store)
+        self.index.on_change(self._changed)
+        self._policies: dict[str, EgressPolicy] = {}
+        self._consumers: list[ConsumerRecord] | None = None
+        signer = HopSigner(settings.hop_key)
+        own = frozenset(map(ipaddress.ip_address, host_addresses()))
+        self._resolver = Resolver([settings.resolver] if settings.resolver else None)
+        self._connector = Connector()
+        self._gateway = Gateway(
+            self._policy_for,
+            self._resolver,
+            self._connector,
+            audit,
+            hop_key=settings.hop_key,
+            ranges=AddressRanges(own, settings.listener_ports),
+            hops_of=lambda context: context.hops,
+        )
+        self._secrets = SealedSecrets(self.store.secret_ciphertext, link.secret_key)
+        self._runner = TreeRunner()
+        cache = AotCache(data / "aot", settings.aot_key)
+        self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile)
+        self.running = RunningEvents()
+        self.lanes = Lanes()
+        self._host = RuntimeHost(engine, self.lanes, self.pool, OPERATIONS, observer, self.running)
+        self.workers = Workers(self.index, self._make_worker)
+        self._runner.use(self.workers)
+        self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
+        self.app = DispatchApp(
+            self.index,
+            self.workers,
+            self._runner,
+            self.admission,
+            observer,
+            self._health,
+            TrustedProxies(()),
+            {},
+            signer.verify,
+        )
+        self._on_settled = on_settled
+        self.delivery = QueueDelivery(
+            self._queues,
+            self._list_consumers,
+            self._run_batch,
+            on_settled=lambda consumer, settled: self._settled(settled),
+        )
+        self.draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin what runs beside requests: sweeping, queue delivery, reading the change log."""
+        self.running.start()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self.delivery.run()),
+            loop.create_task(self._check_log()),
+            loop.create_task(self._kv.sweep_forever()),
+            loop.create_task(self._queues.sweep_forever()),
+        ]
+
+    def unready(self) -> list[str]:
+        """Why this process should get no new visitors; empty when it should."""
+        reasons = []
+        if self.draining:
+            reasons.append("draining")
+        if self.admission.is_full:
+            reasons.append("full: no room for another event")
+        try:
+            self.store.database.read("SELECT 1")
+        except StorageError as error:
+            reasons.append(f"storage: {error.message}")
+        return reasons
+
+    async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, object]) -> dict[str, object]:
+        """Run `scheduled` once, now, for whoever asked for it by hand."""
+        worker = self.workers.get(ref)
+        if worker is None:
+            raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"Worker not found: {ref}")
+        if kind not in worker.version.handlers:
+            raise OperationError(
+                OperationErrorCode.INVALID_ARGUMENT,
+                f"{ref} has no `{kind}` handler; deploy one that exports it",
+            )
+        event = {**payload, "vars": worker.env.vars}
+        ending, _ = await self._background(worker, kind, event)
+        return {"outcome": str(ending.outcome), "error": ending.message}
+
+    async def close(self, drain_s: float) -> None:
+        """End what still runs after `drain_s`, and let go of everything."""
+        await self.delivery.stop(drain_s)
+        self.running.doom_all()
+        await self.running.drained(5.0)
+        self.running.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connector.close()
+        await self._resolver.close()
+        self.lanes.close()
+        self._kv_database.close()
+        self._queue_database.close()
+        self.store.close()
+
+    # -- made once a version -------------------------------------------------------------------------
+
+    def _make_worker(self, version: ScriptVersion) -> Worker:
+        env = build_env(
+            version,
+            kv=self._kv,
+            queues=self._queues,
+            secrets=self._secrets,
+            runner=self._runner,
+            gateway=self._gateway,
+            lookup=self.index.script,
+        )
+        return Worker(self._host, version, env)
+
+    def _policy_for(self, context: EventContext) -> EgressPolicy:
+        self.index.refresh()
+        key = context.namespace or ""
+        policy = self._policies.get(key)
+        if policy is None:
+            found = self.store.policy_document(context.namespace)
+            # It was parsed when it was set, so a failure here is a downgrade: deny rather than guess.
+            policy = self._policies[key] = DENY_ALL if found is None else parse_policy(found[1])
+        return policy
+
+    def _changed(self, kind: str, key: str) -> None:
+        if kind == ALL:
+            self._policies.clear()
+            self._consumers = None
+        elif kind == "policy":
+            self._policies.pop(key, None)
+        elif kind in ("consumer", "script", "namespace"):
+            self._consumers = None
+
+    # -- events without a visitor --------------------------------------------------------------------
+
+    def _list_consumers(self) -> list[ConsumerRecord]:
+        self.index.refresh()
+        if self._consumers is None:
+            self._consumers = self.store.queue_consumers()
+        return self._consumers
+
+    async def _run_batch(self, consumer: ConsumerRecord, batch: QueueBatch) -> BatchVerdict:
+        worker = self.workers.get(consumer.script)
+        if worker is None or "queue" not in worker.version.handlers:
+            _log.warning("queue %s: its consumer %s is not there", consumer.queue_name, consumer.script)
+            return FAILED
+        ending, answer = await self._background(worker, "queue", batch.guest_value(worker.env.vars))
+        if ending.outcome is not EventOutcome.OK:
+            return FAILED
+        return parse_verdict(answer)
+
+    async def _background(
+        self, worker: Worker, handler: str, event: Mapping[str, object]
+    ) -> tuple[Ending, object]:
+        version = worker.version
+        permit = self.admission.try_admit(version.tenant) or await self.admission.wait_admit(version.tenant)
+        try:
+            context = EventContext(
+                version.account,
+                version.ref.namespace,
+                version.ref.script,
+                version.version,
+                version.tenant,
+                version.tags,
+                new_ray_id(),
+                0,
+                permit,
+            )
+            return await worker.background(handler, event, context)
+        finally:
+            if self._runner.has_tree(permit):
+                await self._runner.wait_for_tree(permit)
+            permit.release()
+
+    def _settled(self, settled: Settled) -> None:
+        for result, count in asdict(settled).items():
+            if count:
+                self._on_settled(result, count)
+
+    # -- around --------------------------------------------------------------------------------------
+
+    def _health(self, path: str) -> tuple[int, bytes] | None:
+        if path == "/healthz":
+            return 200, b'{"status":"ok"}\n'
+        if path == "/readyz":
+            reasons = self.unready()
+            body = json.dumps({"ready": not reasons, "reasons": reasons}).encode() + b"\n"
+            return (503 if reasons else 200), body
+        return None
+
+    async def _check_log(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_LOG_S)
+            try:
+                if self.store.check_sequence():
+                    self.index.check_log()
+            except StorageError as error:
+                _log.warning("the change log was not read: %s (%s)", error.message, error.detail)

@@ -1,0 +1,56 @@
+"""What an upload goes through before it can be served, and the same again when an image is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from control.publishing import PreparedModule
+from model.errors import LoadShed
+from model.limits import FETCH_LIMITS
+from runtime.aot_cache import AotCache, ModuleFacts
+from runtime.artifact import Artifact, read_artifact
+from runtime.compile import Compiler, CompileRefused
+from runtime.module_problems import InvalidModule, ModuleProblem
+from storage.object_store import FolderObjectStore
+
+#: Uploads that may wait for a compile child; the next one is told to come back.
+MAX_WAITING: Final = 32
+
+
+class LocalPublisher:
+    """Implements control.publishing.Publisher over this machine's object store and AOT cache."""
+
+    def __init__(self, objects: FolderObjectStore, cache: AotCache, compiler: Compiler) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._compiler = compiler
+        self._waiting = 0
+
+    async def prepare(self, module: bytes) -> PreparedModule:
+        """See Publisher.prepare. A module that is here already is not compiled again."""
+        artifact = await asyncio.to_thread(read_artifact, module)
+        startup_us = 0
+        if not self._cache.has(artifact.digest):
+            startup_us = await self._compile(artifact, module)
+        await asyncio.to_thread(self._objects.put, module)
+        return PreparedModule(artifact.digest, artifact.handlers, -(-startup_us // 1000))
+
+    async def remake(self, digest: str) -> None:
+        """Compile a stored module again: its image is missing, forged, or of another engine."""
+        module = await asyncio.to_thread(self._objects.get, digest)
+        await self._compile(await asyncio.to_thread(read_artifact, module), module)
+
+    async def _compile(self, artifact: Artifact, module: bytes) -> int:
+        if self._waiting >= MAX_WAITING:
+            raise LoadShed(f"{MAX_WAITING} uploads wait to be compiled; try again shortly", retry_after_s=5)
+        self._waiting += 1
+        try:
+            compiled = await self._compiler.compile(module, FETCH_LIMITS.memory_bytes)
+        except CompileRefused as refused:
+            raise InvalidModule(ModuleProblem.DOES_NOT_COMPILE, str(refused)) from refused
+        finally:
+            self._waiting -= 1
+        facts = ModuleFacts("_initialize" in artifact.exports)
+        await asyncio.to_thread(self._cache.store, artifact.digest, facts, compiled.image)
+        return compiled.startup_us

@@ -1,0 +1,100 @@
+"""`tenantry serve`: prepare the data folder, then supervise one control and N worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final
+
+from cli.errors import CliError
+from cli.process_logging import log_to_stderr
+from cli.settings import ServeSettings
+from processes.child import ProcessSpec
+from processes.listeners import ListenAddress, PortGroup
+from processes.serve_lock import AlreadyServing, serve_lock
+from processes.supervisor import Supervisor
+from storage.changes import ChangeSequence
+from storage.control_store import ControlStore
+from storage.database import Database
+from storage.keys import RootKey
+from storage.kv_store import kv_migrations
+from storage.queue_store import queue_migrations
+from storage.token_store import TokenStore
+
+#: Sandboxes that can exist at once in a worker process: 256 running and 5,000 suspended trees, twice, and a
+#: reserve. Each costs some 4 of the 65,530 memory maps that a process has by default.
+SLOTS: Final = 11_000
+
+
+def serve(settings: ServeSettings) -> int:
+    """Until SIGTERM or SIGINT; 0 after an orderly stop. Raises CliError when it can't start."""
+    log_to_stderr(settings.log_level, "supervisor")
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with serve_lock(settings.data / "serve.lock"):
+            root = _prepare(settings)
+            return asyncio.run(_supervise(settings, root))
+    except AlreadyServing as error:
+        raise CliError(str(error)) from error
+
+
+def _prepare(settings: ServeSettings) -> RootKey:
+    """Make what is missing in the data folder, migrate what is old, and show the first token once."""
+    data = settings.data
+    root = RootKey.load_or_create(settings.root_key_file or data / "root-key")
+    sequence = ChangeSequence(data / "changes.seq")
+    ControlStore.open(data / "control.db", sequence).close()
+    sequence.close()
+    for name, migrations in (("kv", kv_migrations()), ("queues", queue_migrations())):
+        Database.open(data / f"{name}.db", migrations).close()
+    tokens = TokenStore.open(data / "tokens.db")
+    is_new = not (data / "admin-token").exists()
+    token = tokens.ensure_admin_token(data / "admin-token")
+    tokens.close()
+    if is_new and sys.stderr.isatty():
+        sys.stderr.write(f"admin token (also in {data / 'admin-token'}): {token}\n")
+    return root
+
+
+async def _supervise(settings: ServeSettings, root: RootKey) -> int:
+    try:
+        http = PortGroup(ListenAddress(settings.http.host, settings.http.port))
+        control = PortGroup(ListenAddress(settings.control.host, settings.control.port))
+    except OSError as error:
+        raise CliError(f"cannot listen: {error}") from error
+    common: dict[str, object] = {
+        "data": str(settings.data),
+        "log_level": settings.log_level,
+        "aot_key": root.derive("aot"),
+        "drain_s": settings.drain_s,
+        "slots": SLOTS,
+    }
+    resolver = settings.resolver
+    worker_config = common | {
+        "resolver": [resolver.host, resolver.port] if resolver else None,
+        "hop_key": root.derive("hop"),
+        "listener_ports": [http.address.port, control.address.port],
+    }
+    control_config = common | {
+        "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
+        "host": control.address.host,
+        "port": control.address.port,
+        "workers": settings.workers,
+    }
+    supervisor = Supervisor(
+        control=ProcessSpec("control", _argv("cli.control_process"), control_config, control),
+        worker=ProcessSpec("worker", _argv("cli.worker_process"), worker_config, http),
+        workers=settings.workers,
+        drain_s=settings.drain_s,
+    )
+    running = asyncio.ensure_future(supervisor.run())
+    ready = asyncio.ensure_future(supervisor.ready())
+    await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        print(f"serving http://{http.address}  (API: http://{control.address})", flush=True)
+    ready.cancel()
+    return await running
+
+
+def _argv(module: str) -> list[str]:
+    return [sys.executable, "-m", module]

@@ -1,0 +1,133 @@
+"""A worker process: `python -m cli.worker_process`, started by the supervisor with what it needs in a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
+from cli.process_logging import log_to_stderr
+from cli.telemetry import WorkerTelemetry
+from edge.server import DoorServer
+from model.errors import OperationError, OperationErrorCode
+from model.identity import NamespaceName, ScriptName
+from model.scripts import ScriptRef
+from processes.bootstrap import Inherited, bootstrap
+from processes.channel import Channel, ChannelError
+from runtime.aot_cache import ImageUnavailable
+from runtime.capi.engine_store import Engine, EngineSettings
+from runtime.engine import start_engine
+
+_log = logging.getLogger("tenantry.worker")
+
+#: Compiling again can take as long as compiling did.
+_RECOMPILE_S: Final = 150.0
+_SECRET_S: Final = 5.0
+
+
+def main() -> int:
+    inherited = bootstrap()
+    log_to_stderr(str(inherited.config["log_level"]), f"worker-{inherited.index}")
+    engine = start_engine(EngineSettings(slots=int(inherited.config["slots"])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(inherited, engine))
+
+
+async def _serve(inherited: Inherited, engine: Engine) -> int:
+    config = inherited.config
+    control = inherited.channels["control"]
+    telemetry = WorkerTelemetry(control, inherited.index)
+    plane = DataPlane(
+        DataPlaneSettings(
+            Path(config["data"]),
+            tuple(config["resolver"]) if config["resolver"] else None,
+            config["aot_key"],
+            config["hop_key"],
+            frozenset(config["listener_ports"]),
+        ),
+        engine,
+        telemetry.observer,
+        telemetry.audit,
+        _link(control),
+        telemetry.queue_settled,
+    )
+    telemetry.watch(plane)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    control.on_request("trigger", _trigger(plane))
+    control.on_request("unready", _unready(plane))
+    control.start()
+    plane.start()
+    telemetry.start()
+    server = DoorServer(plane.app)
+    await server.start(inherited.listeners)
+    inherited.ready()
+    await stop.wait()
+    _log.info("draining")
+    plane.draining = True
+    server.begin_drain()
+    drain_s = float(config["drain_s"])
+    started = loop.time()
+    if not await server.drained(drain_s):
+        _log.warning("some requests did not end within %g s and are ended now", drain_s)
+    await plane.close(max(0.0, drain_s - (loop.time() - started)))
+    server.close()
+    await telemetry.close()
+    control.close()
+    return 0
+
+
+def _link(control: Channel) -> ControlLink:
+    async def secret_key(ref: ScriptRef, name: str, version: int) -> bytes:
+        wanted = {"namespace": ref.namespace, "script": ref.script, "name": name, "version": version}
+        try:
+            key = await control.request("secret_key", wanted, _SECRET_S)
+        except ChannelError as error:
+            raise OperationError(
+                OperationErrorCode.UNAVAILABLE, f"secret {name}: its key can't be had now; try again"
+            ) from error
+        if not isinstance(key, bytes):
+            raise OperationError(OperationErrorCode.UNAVAILABLE, f"secret {name}: there is no key for it")
+        return key
+
+    async def recompile(digest: str, why: str) -> None:
+        _log.warning("module %s is compiled again: %s", digest, why)
+        try:
+            await control.request("recompile", {"digest": digest, "why": why}, _RECOMPILE_S)
+        except ChannelError as error:
+            raise ImageUnavailable(str(error)) from error
+
+    return ControlLink(secret_key, recompile)
+
+
+def _trigger(plane: DataPlane) -> Any:
+    async def run(payload: object) -> object:
+        if not isinstance(payload, Mapping):
+            raise ChannelError("trigger: a map is expected")
+        namespace = payload.get("namespace")
+        ref = ScriptRef(NamespaceName(namespace) if namespace else None, ScriptName(str(payload["script"])))
+        try:
+            return await plane.trigger(ref, str(payload["kind"]), payload["event"])
+        except OperationError as error:
+            return {"refused": error.message, "code": str(error.code)}
+
+    return run
+
+
+def _unready(plane: DataPlane) -> Any:
+    async def answer(_payload: object) -> object:
+        return plane.unready()
+
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())
