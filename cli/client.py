@@ -192,8 +192,13 @@ class ApiClient:
                 f"{self.url}: TLS failed: {error.reason or error}",
                 hint="the control API itself speaks plain http, on loopback; https is a proxy's before it",
             ) from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        except (ConnectionResetError, BrokenPipeError, http.client.HTTPException) as error:
+            raise Unreachable(
+                f"{self.url} closed the connection before it had answered",
+                hint="it may be restarting: try again, and look at its log",
+            ) from error
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
             raise Unreachable(
                 f"cannot reach the control API at {self.url}: {reason}",
                 hint="start a host with `tenantry serve --data DIR`, or set TENANTRY_URL to where one is",
@@ -216,7 +221,7 @@ class ApiClient:
     def _parse_envelope(self, reply: Reply) -> Mapping[str, Any]:
         try:
             envelope = json.loads(reply.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             envelope = None
         if not isinstance(envelope, dict) or "success" not in envelope:
             raise CliError(
@@ -259,7 +264,7 @@ def _query_string(query: Query | None) -> str:
 def _refusal(status: int, envelope: Mapping[str, Any]) -> ApiError:
     errors = envelope.get("errors")
     problems = [
-        Problem(int(error.get("code") or 0), str(error.get("message") or ""))
+        Problem(code if isinstance(code := error.get("code"), int) else 0, str(error.get("message") or ""))
         for error in (errors if isinstance(errors, list) else [])
         if isinstance(error, dict)
     ]

@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from cli.client import ApiClient
-from cli.errors import BadUsage, CliError, NoToken
+from cli.errors import ApiError, BadUsage, CliError, NoToken
 from cli.settings import CLIENT
 from model.identity import (
     InvalidName,
@@ -98,6 +98,9 @@ def header_pair() -> _Pair:
 namespace_argument = click.argument("namespace", type=NAMESPACE_OR_DASH, metavar="NS")
 script_argument = click.argument("script", type=SCRIPT, metavar="NAME")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script to read.")
+force_option = click.option(
+    "--force", is_flag=True, help="Delete it although something stands on it, which then goes too."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 
 
@@ -185,6 +188,16 @@ def read_file(path: Path, *, at_most: int, what: str) -> bytes:
     if len(data) > at_most:
         raise BadUsage(f"the {what} {path} is larger than {at_most} bytes, the most the host takes")
     return data
+
+
+def delete_unless_used(client: ApiClient, path: str, *, force: bool) -> None:
+    """DELETE what the host keeps while something stands on it, unless `force`."""
+    try:
+        client.delete(path, {"force": "true"} if force else None)
+    except ApiError as error:
+        if error.status == 409 and not force:
+            error.hint = "--force deletes it all the same, and what stands on it"
+        raise
 
 
 def confirm(question: str, yes: bool) -> None:

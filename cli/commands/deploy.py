@@ -259,9 +259,9 @@ def _create(client: ApiClient, path: str, body: Mapping[str, object]) -> Mapping
 def _check_owner(found: Mapping[str, Any], deployment: Deployment, binding: str, what: str) -> None:
     """What the host would refuse after the upload: another tenant's resource, not said to be shared."""
     tenant, namespace = found.get("tenant"), found.get("namespace")
-    if tenant is None or binding in deployment.shared:
+    if tenant is None or deployment.known_tenant is None or binding in deployment.shared:
         return
-    if (namespace, tenant) != (deployment.namespace, deployment.tenant or deployment.name):
+    if (namespace, tenant) != (deployment.namespace, deployment.known_tenant):
         raise CliError(
             f"{what} is tenant {tenant!r}'s, of dispatch namespace {namespace!r}; nothing deployed",
             hint=f"name another one, or the tenant with --tenant; to share it all the same: --share {binding}",

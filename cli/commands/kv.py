@@ -11,7 +11,17 @@ import click
 from cli.client import ApiClient, Part, encode_multipart
 from cli.errors import BadUsage, CliError
 from cli.output import note, print_json, print_table, printable, say
-from cli.params import NAMESPACE, TENANT, client_command, confirm, json_option, read_file, yes_option
+from cli.params import (
+    NAMESPACE,
+    TENANT,
+    client_command,
+    confirm,
+    delete_unless_used,
+    force_option,
+    json_option,
+    read_file,
+    yes_option,
+)
 from cli.resources import kv_namespace_id
 
 #: The host's own limit of a value, which it checks too.
@@ -101,9 +111,10 @@ def owner(tenant: str | None, namespace: str | None) -> dict[str, str]:
 
 @namespaces.command("delete")
 @_title
+@force_option
 @yes_option
 @client_command
-def _delete_namespace(client: ApiClient, title: str, yes: bool) -> None:
+def _delete_namespace(client: ApiClient, title: str, force: bool, yes: bool) -> None:
     """Delete a KV namespace and every value in it.
 
     \b
@@ -112,7 +123,7 @@ def _delete_namespace(client: ApiClient, title: str, yes: bool) -> None:
     """
     namespace_id = kv_namespace_id(client, title)
     confirm(f"Delete the KV namespace {printable(title)} with all its values?", yes)
-    client.delete(client.path("storage", "kv", "namespaces", namespace_id))
+    delete_unless_used(client, client.path("storage", "kv", "namespaces", namespace_id), force=force)
     say(f"deleted KV namespace {printable(title)}")
 
 
@@ -256,7 +267,7 @@ def put(
 def _check_json(text: str) -> bytes:
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadUsage(f"--metadata is no JSON: {error}") from None
     return text.encode()
 

@@ -6,7 +6,15 @@ import click
 
 from cli.client import ApiClient
 from cli.output import print_json, print_table, say
-from cli.params import NAMESPACE, client_command, confirm, json_option, yes_option
+from cli.params import (
+    NAMESPACE,
+    client_command,
+    confirm,
+    delete_unless_used,
+    force_option,
+    json_option,
+    yes_option,
+)
 
 
 @click.group(short_help="List, make and delete dispatch namespaces.")
@@ -70,15 +78,18 @@ def create(client: ApiClient, namespace: str, trusted: bool, as_json: bool) -> N
 
 @command.command()
 @click.argument("namespace", type=NAMESPACE, metavar="NS")
+@force_option
 @yes_option
 @client_command
-def delete(client: ApiClient, namespace: str, yes: bool) -> None:
-    """Delete a dispatch namespace.
+def delete(client: ApiClient, namespace: str, force: bool, yes: bool) -> None:
+    """Delete a dispatch namespace; with --force, with all its workers, their routes, and its tenants' KV
+    namespaces and queues.
 
     \b
     Example:
       tenantry namespaces delete staging
     """
     confirm(f"Delete dispatch namespace {namespace}?", yes)
-    client.delete(client.path("workers", "dispatch", "namespaces", namespace))
+    path = client.path("workers", "dispatch", "namespaces", namespace)
+    delete_unless_used(client, path, force=force)
     say(f"deleted dispatch namespace {namespace}")

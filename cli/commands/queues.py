@@ -18,6 +18,8 @@ from cli.params import (
     TENANT,
     client_command,
     confirm,
+    delete_unless_used,
+    force_option,
     json_option,
     label,
     plain,
@@ -82,9 +84,10 @@ def create(client: ApiClient, queue: str, tenant: str | None, namespace: str | N
 
 @command.command()
 @_queue
+@force_option
 @yes_option
 @client_command
-def delete(client: ApiClient, queue: str, yes: bool) -> None:
+def delete(client: ApiClient, queue: str, force: bool, yes: bool) -> None:
     """Delete a queue with the messages in it.
 
     \b
@@ -93,7 +96,7 @@ def delete(client: ApiClient, queue: str, yes: bool) -> None:
     """
     found = queue_id(client, queue)
     confirm(f"Delete the queue {printable(queue)} with its messages?", yes)
-    client.delete(client.path("queues", found))
+    delete_unless_used(client, client.path("queues", found), force=force)
     say(f"deleted queue {printable(queue)}")
 
 
@@ -135,7 +138,7 @@ def send(client: ApiClient, queue: str, body: str, content_type: str, delay: int
     if content_type == "json":
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadUsage(f"BODY is no JSON: {error}", hint="for plain text: --content-type text") from None
     message: dict[str, object] = {"body": value, "content_type": content_type}
     if delay is not None:

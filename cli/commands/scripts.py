@@ -11,6 +11,8 @@ from cli.output import print_json, print_table, printable, say
 from cli.params import (
     client_command,
     confirm,
+    delete_unless_used,
+    force_option,
     json_option,
     label,
     namespace_argument,
@@ -105,9 +107,10 @@ def _describe(binding: dict[str, Any]) -> str:
 @command.command()
 @namespace_argument
 @script_argument
+@force_option
 @yes_option
 @client_command
-def delete(client: ApiClient, namespace: str, script: str, yes: bool) -> None:
+def delete(client: ApiClient, namespace: str, script: str, force: bool, yes: bool) -> None:
     """Delete a worker and its secrets. What it stored in KV and queues stays.
 
     \b
@@ -115,5 +118,5 @@ def delete(client: ApiClient, namespace: str, script: str, yes: bool) -> None:
       tenantry scripts delete production hello
     """
     confirm(f"Delete the worker {label(plain(namespace), script)}?", yes)
-    client.delete(client.script(plain(namespace), script))
+    delete_unless_used(client, client.script(plain(namespace), script), force=force)
     say(f"deleted {label(plain(namespace), script)}")

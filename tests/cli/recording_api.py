@@ -33,6 +33,8 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    #: "": as any server. "early": without reading the body, then close. "never": close without an answer.
+    how: str = ""
 
 
 def ok(result: Any = None, **info: Any) -> Answer:
@@ -49,14 +51,14 @@ def refused(status: int, code: int, message: str) -> Answer:
 
 
 class RecordingApi:
-    """`answers` maps "METHOD /path" to an answer, or to a list of them that are given in turn, the last
-    for ever. What is not listed is refused with 404 and code 7003.
+    """`answers` maps "METHOD /path" to answers that are given in turn, the last for ever. What is not listed
+    is refused with 404 and code 7003.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[Asked] = []
-        self.answers: dict[str, Answer | list[Answer]] = {}
+        self.answers: dict[str, list[Answer]] = {}
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
         full = path if path.startswith(("/client", "/healthz", "/readyz")) else A + path
@@ -67,9 +69,7 @@ class RecordingApi:
         found = self.answers.get(f"{asked.method} {asked.path}")
         if found is None:
             return refused(404, 7003, f"Could not route to {asked.method} {asked.path}")
-        if isinstance(found, list):
-            return found.pop(0) if len(found) > 1 else found[0]
-        return found
+        return found.pop(0) if len(found) > 1 else found[0]
 
     def calls(self) -> list[str]:
         return [f"{asked.method} {asked.path.removeprefix(A)}" for asked in self.asked]
@@ -89,11 +89,16 @@ def recording_api() -> Iterator[RecordingApi]:
             length = int(self.headers.get("content-length") or 0)
             if self.headers.get("transfer-encoding"):
                 raise AssertionError("the client must know its length")
-            body = self.rfile.read(length)
             parts = urlsplit(self.path)
+            listed = api.answers.get(f"{self.command} {parts.path}")
+            how = listed[0].how if listed else ""
+            body = b"" if how else self.rfile.read(length)
+            self.close_connection = bool(how)
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(self.command, parts.path, parse_qs(parts.query), headers, body)
             answer = api.answer(asked)
+            if how == "never":
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

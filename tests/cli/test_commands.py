@@ -59,6 +59,16 @@ def test_bad_name_is_refused_here(api: RecordingApi, run: Run, name: str) -> Non
     assert api.asked == []
 
 
+def test_what_is_in_use_goes_only_by_force(api: RecordingApi, run: Run) -> None:
+    path = f"{NAMESPACES}/p"
+    api.on("DELETE", path, refused(409, 100121, "namespace 'p' is in use: script 's'"), ok())
+    ended = run("namespaces", "delete", "p")
+    assert ended.code == 1
+    assert "hint: --force deletes it all the same" in ended.err
+    assert run("namespaces", "delete", "p", "--force").code == 0
+    assert [asked.query for asked in api.asked] == [{}, {"force": ["true"]}]
+
+
 # Lists.
 
 
