@@ -305,18 +305,20 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
     OperationNotes(
         "stream.read",
         "Read from a stream; waits for at least one byte.",
-        (("stream", "stream id"), ("max", "int, bytes")),
-        "bin of 1 to `max` bytes; nil at the end",
+        (("stream", "stream id"), ("max", "int (bytes, 1 or more)")),
+        "bin of 1 to `max` bytes, at most 256 KiB; nil at the end",
         (
             (Code.CLOSED_STREAM, "closed, handed on, or its sender broke off"),
             (Code.UPSTREAM_FAILED, "the origin that feeds it failed"),
         ),
+        ("128 streams open in one event",),
     ),
     OperationNotes(
         "stream.close",
-        "Let go of a stream; what is left of it is not read.",
+        "Let go of a stream; what is left of it is not read. One of stream.open breaks off for its reader.",
         (("stream", "stream id"),),
         "nil",
+        ((Code.CLOSED_STREAM, "closed or handed on before"),),
     ),
     OperationNotes(
         "stream.open",
@@ -327,28 +329,43 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
     OperationNotes(
         "stream.write",
         "Write to a stream of stream.open; waits while its reader is slow.",
-        (("stream", "stream id"), ("data", "bin")),
+        (("stream", "stream id"), ("data", "bin | str")),
         "nil",
-        ((Code.CLOSED_STREAM, "its reader went away"),),
+        ((Code.CLOSED_STREAM, "ended, or its reader went away"),),
     ),
-    OperationNotes("stream.end", "End a stream of stream.open.", (("stream", "stream id"),), "nil"),
+    OperationNotes(
+        "stream.end",
+        "End a stream of stream.open.",
+        (("stream", "stream id"),),
+        "nil",
+        ((Code.CLOSED_STREAM, "ended before, or its reader went away"),),
+    ),
     OperationNotes(
         "response.start",
         "Begin the response; once an event.",
         (("status", "int"), ("headers", "[[name: str, value: str | bin]…]")),
         "nil",
-        ((Code.CONFLICT, "a response was started already"),),
+        (
+            (Code.INVALID_ARGUMENT, "started before, or the event has no visitor"),
+            (Code.CLOSED_STREAM, "the visitor left"),
+        ),
         ("`content-length` is held to what is written; hop-by-hop headers are refused",),
     ),
     OperationNotes(
         "response.write",
         "Write a part of the body; waits while the visitor is slow.",
-        (("data", "bin"),),
+        (("data", "bin | str"),),
         "nil",
         ((Code.CLOSED_STREAM, "the visitor left, or the response has ended"),),
     ),
-    OperationNotes("response.end", "End the response; the worker may go on in the background.", (), "nil"),
-    OperationNotes("sleep", "Wait.", (("ms", "int"),), "nil"),
+    OperationNotes(
+        "response.end",
+        "End the response; the worker may go on in the background.",
+        (),
+        "nil",
+        ((Code.CLOSED_STREAM, "the visitor left, or the response has ended"),),
+    ),
+    OperationNotes("sleep", "Wait.", (("ms", "int (0 to 900000)"),), "nil"),
 )
 
 REFERENCE: Final[tuple[OperationNotes, ...]] = (*(notes for notes, _ in _ROWS), *RUNTIME_OPERATIONS)
