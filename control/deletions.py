@@ -1,0 +1,18 @@
+"""Remove what deleted KV namespaces and queues held, from files of their own."""
+
+from __future__ import annotations
+
+from control.services import ControlServices
+
+
+async def finish_deletions(services: ControlServices) -> None:
+    """All that are still to be done: after each delete, and once at start, for those that a crash cut short.
+
+    What is deleted is out of reach before this; here its room is given back. Idempotent.
+    """
+    for kind, resource_id in services.store.pending_deletions.all():
+        if kind == "kv":
+            await services.kv.delete_namespace(resource_id)
+        else:
+            await services.queues.delete_queue(resource_id)
+        await services.store.pending_deletions.forget(kind, resource_id)

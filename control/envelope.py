@@ -1,0 +1,149 @@
+"""The v4 envelope, around every answer; and the one table from what went wrong to status and code.
+
+`{success, errors: [{code, message, source?}], messages, result, result_info?}`. `source.pointer` is the field.
+Codes are Cloudflare's where it has one (wrangler acts on some: 10092, 10007, 10021, 10014, 10000); 20000 and
+up are ours alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformError
+from storage.control_failures import ChangeRefused, Rule
+from storage.failures import DiskFull, StorageError
+
+#: An operation's message begins with the argument at fault, where one is.
+_FIELD = re.compile(r"([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)?): ")
+JSON_TYPE: Final = "application/json"
+
+
+class Code:
+    """Error codes that are used in more than one place."""
+
+    AUTHENTICATION: Final = 10000
+    INTERNAL: Final = 10002
+    NO_AUTHORIZATION: Final = 9106
+    NO_ROUTE: Final = 7003
+    METHOD: Final = 7001
+    PARSE: Final = 10006
+    INVALID_NAME: Final = 10016
+    VALIDATION: Final = 10021
+    BODY: Final = 10026
+    TOO_LARGE: Final = 10027
+    KEY_NOT_FOUND: Final = 10009
+    HOST: Final = 20000
+    POLICY: Final = 20020
+
+
+class ApiError(Exception):
+    """A request that is not done. `field` is where in what was sent; "" when it is the address or a header."""
+
+    def __init__(
+        self,
+        status: int,
+        code: int,
+        message: str,
+        field: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.headers = headers
+        self.meta = meta
+
+
+_RULES: Final[Mapping[Rule, tuple[int, int]]] = {
+    Rule.NAMESPACE_MISSING: (404, 100119),
+    Rule.NAMESPACE_EXISTS: (409, 100120),
+    Rule.NAMESPACE_IN_USE: (409, 100121),
+    Rule.SCRIPT_MISSING: (404, 10007),
+    Rule.NAMESPACED_SCRIPT_MISSING: (404, 10092),
+    Rule.SCRIPT_IN_USE: (409, 10064),
+    Rule.BINDING_INVALID: (400, Code.VALIDATION),
+    Rule.BINDING_MISSING: (404, 10056),
+    Rule.INHERIT_INVALID: (400, 10057),
+    Rule.NOT_THE_OWNER: (403, Code.VALIDATION),
+    Rule.SECRET_MISSING: (404, 10056),
+    Rule.ROUTE_MISSING: (404, 20001),
+    Rule.ROUTE_TIE: (409, 20002),
+    Rule.HEADER_ROUTES_OFF: (400, 20003),
+    Rule.HEADER_ROUTES_IN_USE: (409, 20004),
+    Rule.HOSTNAME_MISSING: (404, 20005),
+    Rule.KV_NAMESPACE_MISSING: (404, 10013),
+    # 400, as elsewhere: the SDKs send a 409 again, twice.
+    Rule.KV_TITLE_EXISTS: (400, 10014),
+    Rule.KV_NAMESPACE_IN_USE: (409, 20006),
+    Rule.QUEUE_MISSING: (404, 11000),
+    Rule.QUEUE_EXISTS: (409, 11009),
+    Rule.QUEUE_IN_USE: (409, 20007),
+    Rule.CONSUMER_MISSING: (404, 11001),
+    Rule.CONSUMER_EXISTS: (409, 11004),
+    Rule.HANDLER_MISSING: (400, 10069),
+    Rule.POLICY_MISSING: (404, 20021),
+}
+_OPERATIONS: Final[Mapping[OperationErrorCode, tuple[int, int]]] = {
+    OperationErrorCode.INVALID_ARGUMENT: (400, Code.VALIDATION),
+    OperationErrorCode.LIMIT_EXCEEDED: (413, Code.TOO_LARGE),
+    OperationErrorCode.NOT_FOUND: (404, Code.KEY_NOT_FOUND),
+    OperationErrorCode.UNAVAILABLE: (503, Code.INTERNAL),
+    OperationErrorCode.LOAD_SHED: (503, Code.INTERNAL),
+    OperationErrorCode.TIMEOUT: (504, Code.INTERNAL),
+}
+
+
+def translate(error: Exception) -> ApiError | None:
+    """What an error that the layers below raise on purpose means to who asked; None for anything else."""
+    match error:
+        case ApiError():
+            return error
+        case ChangeRefused():
+            status, code = _RULES[error.rule]
+            return ApiError(status, code, error.message, error.field)
+        case OperationError():
+            status, code = _OPERATIONS.get(error.code, (500, Code.INTERNAL))
+            field = _FIELD.match(error.message)
+            return ApiError(status, code, error.message, field[1] if field else "")
+        case StorageError():
+            status = 507 if isinstance(error, DiskFull) else 503
+            return ApiError(status, Code.INTERNAL, error.message, headers={"retry-after": "1"})
+        case LoadShed():
+            retry = {"retry-after": str(error.retry_after_s or 1)}
+            return ApiError(503, Code.INTERNAL, error.message, headers=retry)
+        case PlatformError():
+            return ApiError(error.status, Code.INTERNAL, error.message)
+        case _:
+            return None
+
+
+def success(result: object, info: Mapping[str, Any] | None = None, *, status: int = 200) -> Response:
+    content: dict[str, Any] = {"success": True, "errors": [], "messages": [], "result": result}
+    if info is not None:
+        content["result_info"] = info
+    return _response(content, status, None)
+
+
+def failure(error: ApiError) -> Response:
+    shown: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.field:
+        shown["source"] = {"pointer": error.field}
+    if error.meta:
+        shown["meta"] = error.meta
+    content = {"success": False, "errors": [shown], "messages": [], "result": None}
+    return _response(content, error.status, error.headers)
+
+
+def _response(content: object, status: int, headers: Mapping[str, str] | None) -> Response:
+    response = Response(msgspec.json.encode(content), status, headers, JSON_TYPE)
+    response.headers["cache-control"] = "no-store"
+    return response

@@ -1,0 +1,26 @@
+"""What an upload goes through before it can be served; implemented by who may start compile children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedModule:
+    """A module that was found good, and is ready to be mapped by worker processes."""
+
+    #: sha256 of its bytes, hex.
+    digest: str
+    #: "fetch", "queue", "scheduled".
+    handlers: frozenset[str]
+    startup_time_ms: int
+
+
+class Publisher(Protocol):
+    async def prepare(self, module: bytes) -> PreparedModule:
+        """Parse, compile in a child, instantiate once, store bytes and image. Idempotent by content.
+
+        Raises runtime.module_problems.InvalidModule when the bytes are no worker; PlatformError subclasses
+        (LoadShed: too many uploads now) when it is not the upload's fault.
+        """

@@ -1,0 +1,32 @@
+"""For who watches the host: `/healthz` and `/readyz` (open, they say nothing of tenants), `/metrics`."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from control.call import Call, Endpoint
+from control.envelope import ApiError, Code, success
+
+
+async def healthz(call: Call) -> Response:
+    """This process answers."""
+    return success({"status": "ok"})
+
+
+async def readyz(call: Call) -> Response:
+    """The host can do its work; 503 with the reasons when it can't."""
+    reasons = call.services.unready()
+    if reasons:
+        raise ApiError(503, Code.INTERNAL, f"not ready: {', '.join(reasons)}", headers={"retry-after": "1"})
+    return success({"status": "ready"})
+
+
+async def metrics(call: Call) -> Response:
+    return Response(call.services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+ENDPOINTS = [
+    Endpoint("GET", "/healthz", healthz, is_open=True),
+    Endpoint("GET", "/readyz", readyz, is_open=True),
+    Endpoint("GET", "/metrics", metrics),
+]

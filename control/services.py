@@ -1,0 +1,91 @@
+"""All that the API stands on, handed in once; protocols only, so that a test brings small ones of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from control.host_check import HostRules
+from control.publishing import Publisher
+from model.capabilities import KvEntry, KvPage, QueueMessage
+from model.clock import unix_s
+from model.identity import DEFAULT_ACCOUNT, AccountId
+from model.observer import LogLine
+from model.scripts import ScriptRef
+from storage.control_store import ControlStore
+from storage.token_store import TokenStore
+
+
+class KvContents(Protocol):
+    """Keys and values by namespace id: storage.kv_store.KvStore."""
+
+    async def get_entry(self, namespace_id: str, key: str) -> KvEntry | None: ...
+
+    async def put_many(self, namespace_id: str, entries: Sequence[tuple[str, KvEntry]]) -> None: ...
+
+    async def delete_many(self, namespace_id: str, keys: Sequence[str]) -> None: ...
+
+    async def list(self, namespace_id: str, prefix: str, limit: int, cursor: str | None) -> KvPage: ...
+
+    async def delete_namespace(self, namespace_id: str) -> int: ...
+
+
+class QueueContents(Protocol):
+    """Messages by queue id: storage.queue_store.QueueStore."""
+
+    async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> Sequence[str]: ...
+
+    async def purge(self, queue_id: str) -> int: ...
+
+    async def delete_queue(self, queue_id: str) -> int: ...
+
+
+class ObjectStore(Protocol):
+    """Module bytes by sha256, hex. Calls block: they are made in a thread."""
+
+    def put(self, data: bytes) -> str: ...
+
+    def get(self, digest: str) -> bytes: ...
+
+
+class SecretSealer(Protocol):
+    def seal(self, account: AccountId, ref: ScriptRef, name: str, version: int, text: str) -> bytes:
+        """What `bindings.secret_store` opens. Pure."""
+
+
+class LogReader(Protocol):
+    """Lines that guests wrote, of every process: observability.log_ring.LogRings."""
+
+    def read(self, ref: ScriptRef, after: int, /) -> tuple[Sequence[LogLine], int]:
+        """Those after the cursor `after` (0: all that are kept), and the cursor to go on from."""
+
+    def wait(self, ref: ScriptRef, after: int, timeout_s: float, /) -> Awaitable[object]:
+        """Until there is a line after `after`, at most `timeout_s`."""
+
+
+#: (script, "scheduled" or "queue", payload) → how it went, from a worker process.
+Trigger = Callable[[ScriptRef, str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(slots=True)
+class ControlServices:
+    store: ControlStore
+    tokens: TokenStore
+    kv: KvContents
+    queues: QueueContents
+    objects: ObjectStore
+    sealer: SecretSealer
+    publisher: Publisher
+    logs: LogReader
+    trigger: Trigger
+    #: outbound.policy.parse_policy; raises ValueError with a message that names line and field.
+    parse_policy: Callable[[str], object]
+    #: The names that the control listener goes by.
+    hosts: HostRules
+    #: Prometheus text.
+    metrics: Callable[[], str] = lambda: ""
+    #: Why the host is not ready; empty when it is.
+    unready: Callable[[], Sequence[str]] = tuple
+    now_s: Callable[[], float] = unix_s
+    accounts: frozenset[AccountId] = field(default_factory=lambda: frozenset({DEFAULT_ACCOUNT}))
