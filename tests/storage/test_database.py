@@ -356,3 +356,10 @@ def test_errors_show_no_path_but_keep_it_for_the_operator(database: Database, tm
         database.read("SELECT nothing")
     assert str(tmp_path) not in str(caught.value)
     assert str(tmp_path) in caught.value.detail
+
+
+async def test_log_file_stays_small_however_much_is_written(database: Database, tmp_path: Path) -> None:
+    for number in range(300):
+        await database.write(insert(str(number), bytes(100_000)))
+        database.read("SELECT count(*) FROM items")
+    assert (tmp_path / "items.db-wal").stat().st_size < 10_000_000  # of 30 MB: it is copied back on the way
