@@ -68,13 +68,16 @@ class QueueDelivery:
         store.on_send = self._sent
 
     async def run(self) -> None:
-        """Until `stop()`. A failing disk is logged and tried again; nothing else ends it."""
+        """Until `stop()`. What fails, the disk above all, is logged and tried again at the next turn."""
         while not self._stopping:
             self._wake.clear()
             try:
                 await self._start_due()
             except StorageError as error:
                 LOG.warning("queues were not looked at: %s (%s)", error.message, error.detail)
+            except Exception:
+                # A bug in who lists the consumers must not end delivery for every queue of this process.
+                LOG.exception("queues were not looked at")
             try:
                 await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
             except TimeoutError:

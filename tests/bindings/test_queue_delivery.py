@@ -211,6 +211,22 @@ async def test_queue_without_a_consumer_waits_until_it_has_one(world: World) -> 
     await world.until_empty("q")
 
 
+async def test_failure_to_list_consumers_does_not_end_delivery(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = world.delivery._consumers
+
+    def fail() -> list[ConsumerRecord]:
+        raise KeyError("a bug")
+
+    world.delivery._consumers = fail
+    await world.send("q", "a")
+    await world.until(lambda: "queues were not looked at" in caplog.text)
+    world.delivery._consumers = broken
+    world.consume("q")
+    await world.until_empty("q")
+
+
 async def test_stop_lets_a_running_batch_end_and_starts_no_other(world: World) -> None:
     world.consume("q", settings=ConsumerSettings(batch_size=1, max_wait_ms=0))
     world.hold.clear()
