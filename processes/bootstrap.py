@@ -1,0 +1,98 @@
+"""How a child learns who it is: one MessagePack map through a pipe that it inherits.
+
+Configuration holds secrets, so it stands neither in the arguments nor in the environment, which others
+can read; only the pipe's number does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from processes.channel import Channel
+from processes.confinement import die_with_parent, no_core_dumps, no_new_privileges
+
+PIPE_VARIABLE: Final = "TENANTRY_BOOTSTRAP_FD"
+#: The pipe is written before anyone reads it, so it must fit into the kernel's buffer.
+MAX_CONFIG_BYTES: Final = 60 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a child process was given.
+
+    `listeners`: listening already; the control process's and a worker's each have one.
+    `channels`: not started. Of a worker: "control". Of control: "supervisor", "worker-0", "worker-1"…
+    """
+
+    kind: str
+    index: int
+    config: Mapping[str, Any]
+    listeners: tuple[socket.socket, ...]
+    channels: Mapping[str, Channel]
+    _ready_fd: int
+
+    def ready(self) -> None:
+        """Tell the supervisor that this process serves. Once."""
+        os.write(self._ready_fd, b"R")
+        os.close(self._ready_fd)
+
+
+def pack(
+    *,
+    kind: str,
+    index: int,
+    config: Mapping[str, object],
+    listeners: list[int],
+    channels: Mapping[str, int],
+    ready: int,
+) -> bytes:
+    """What goes into the pipe. Raises ValueError when it doesn't fit."""
+    data: bytes = msgpack.packb(
+        {
+            "kind": kind,
+            "index": index,
+            "parent": os.getpid(),
+            "config": dict(config),
+            "listeners": listeners,
+            "channels": dict(channels),
+            "ready": ready,
+        }
+    )
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ValueError(f"the configuration of {kind} is {len(data)} bytes; {MAX_CONFIG_BYTES} fit")
+    return data
+
+
+def bootstrap() -> Inherited:
+    """Read the pipe, once, first thing in a child's main. Ends the process if the supervisor has died.
+
+    From here on it dies with its supervisor, dumps no core, gains no privileges, and leaves SIGINT (a
+    terminal's ^C) to the supervisor, who sends SIGTERM. None of what was inherited is passed on to
+    children. Raises RuntimeError when nobody prepared a pipe.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    number = os.environ.pop(PIPE_VARIABLE, "")
+    if not number.isdecimal():
+        raise RuntimeError("this is started by `tenantry serve`, not by hand")
+    with os.fdopen(int(number), "rb") as pipe:
+        given = msgpack.unpackb(pipe.read())
+    die_with_parent(given["parent"])
+    no_core_dumps()
+    no_new_privileges()
+    for descriptor in [*given["listeners"], *given["channels"].values(), given["ready"]]:
+        os.set_inheritable(descriptor, False)
+    return Inherited(
+        kind=given["kind"],
+        index=given["index"],
+        config=given["config"],
+        listeners=tuple(socket.socket(fileno=fd) for fd in given["listeners"]),
+        channels={name: Channel(socket.socket(fileno=fd)) for name, fd in given["channels"].items()},
+        _ready_fd=given["ready"],
+    )

@@ -1,0 +1,201 @@
+"""One supervised process: its descriptors, which outlive it, and the life that it has now."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from processes.bootstrap import PIPE_VARIABLE, pack
+from processes.listeners import PortGroup
+from processes.restarts import RestartHistory, RestartPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """What to run: `argv`, given `config` (MessagePack-able, may hold secrets) and a listener of `port`."""
+
+    kind: str
+    argv: Sequence[str]
+    config: Mapping[str, object]
+    port: PortGroup
+
+
+class Child:
+    """States: "starting", "running", "back-off", "crash-loop" (until it has lived well), "stopped"."""
+
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        index: int,
+        channels: Mapping[str, socket.socket],
+        policy: RestartPolicy,
+        changed: Callable[[Child], None],
+    ) -> None:
+        """`changed` is told of each change of state."""
+        self.spec = spec
+        self.index = index
+        self.state = "stopped"
+        self.pid: int | None = None
+        self.restarts = 0
+        #: "code 3" or "SIGKILL", of the last life; None before the first death.
+        self.last_exit: str | None = None
+        self.gone = asyncio.Event()
+        self.gone.set()
+        self._channels = channels
+        self._policy = policy
+        self._changed = changed
+        self._history = RestartHistory(policy)
+        self._listener: socket.socket | None = spec.port.open()
+        self._stopping = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._ready = -1
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def status(self) -> dict[str, object]:
+        return {
+            "kind": self.spec.kind,
+            "index": self.index,
+            "pid": self.pid,
+            "state": self.state,
+            "restarts": self.restarts,
+            "last_exit": self.last_exit,
+        }
+
+    def start(self) -> None:
+        self._timer = None
+        if self._stopping:
+            return
+        self._since = self._loop.time()
+        try:
+            self._spawn()
+        except OSError as error:
+            # No memory, no descriptor, the port taken while it was closed: tried again as after a death.
+            self._died(f"not started: {error}")
+            return
+        self._become("crash-loop" if self.state == "crash-loop" else "starting")
+        self._timer = self._loop.call_later(self._policy.reset_after_s, self._lived_well)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Send a signal, and start no more. A process in back-off is gone at once."""
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._close_listener()
+        if self._process is not None:
+            # Not yet waited for, so the number is still this process's.
+            self._process.send_signal(number)
+        elif self.state != "stopped":
+            self._become("stopped")
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _spawn(self) -> None:
+        if self._listener is None:
+            self._listener = self.spec.port.open()
+        config_read, config_write = os.pipe()
+        ready_read, ready_write = os.pipe()
+        try:
+            listeners = [self._listener.fileno()]
+            channels = {name: end.fileno() for name, end in self._channels.items()}
+            data = pack(
+                kind=self.spec.kind,
+                index=self.index,
+                config=self.spec.config,
+                listeners=listeners,
+                channels=channels,
+                ready=ready_write,
+            )
+            os.write(config_write, data)
+            process = subprocess.Popen(
+                list(self.spec.argv),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[config_read, ready_write, *listeners, *channels.values()],
+                env={**os.environ, PIPE_VARIABLE: str(config_read)},
+                # Out of the terminal's process group: ^C is for the supervisor, who tells the others.
+                start_new_session=True,
+            )
+            try:
+                self._pidfd = os.pidfd_open(process.pid)
+            except OSError:
+                process.kill()
+                process.wait()
+                raise
+        except BaseException:
+            os.close(ready_read)
+            raise
+        finally:
+            os.close(config_read)
+            os.close(config_write)
+            os.close(ready_write)
+        self._process = process
+        self.pid = process.pid
+        self.gone.clear()
+        self._ready = ready_read
+        self._loop.add_reader(self._ready, self._heard_ready)
+        self._loop.add_reader(self._pidfd, self._ended)
+
+    def _heard_ready(self) -> None:
+        said = os.read(self._ready, 1)
+        self._close_ready()
+        if said and self.state == "starting":
+            self._become("running")
+
+    def _ended(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        code = process.wait()
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._close_ready()
+        self._process = None
+        self._died(f"code {code}" if code >= 0 else signal.Signals(-code).name)
+
+    def _died(self, how: str) -> None:
+        now = self._loop.time()
+        self.last_exit = how
+        self.pid = None
+        self.gone.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stopping:
+            self._become("stopped")
+            return
+        restart = self._history.died(now, now - self._since)
+        self.restarts += 1
+        if restart.delay_s:
+            # Nobody accepts for a while: refuse new connections rather than let them wait. At once, the
+            # listener is kept, and with it the connections in its queue.
+            self._close_listener()
+        self._become("crash-loop" if restart.crash_loop else "back-off")
+        self._timer = self._loop.call_later(restart.delay_s, self.start)
+
+    def _lived_well(self) -> None:
+        self._timer = None
+        if self.state == "crash-loop":
+            self._become("running")
+
+    def _become(self, state: str) -> None:
+        self.state = state
+        self._changed(self)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _close_ready(self) -> None:
+        if self._ready >= 0:
+            self._loop.remove_reader(self._ready)
+            os.close(self._ready)
+            self._ready = -1
