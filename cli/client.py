@@ -144,11 +144,18 @@ class ApiClient:
             raise _refusal(reply.status, envelope)
         return envelope
 
+    def refusal(self, reply: Reply) -> CliError:
+        """What an answer that is no success says, as an error to raise or to show."""
+        try:
+            return _refusal(reply.status, self._parse_envelope(reply))
+        except CliError as error:
+            return error
+
     def get_bytes(self, path: str, query: Query | None = None) -> Reply:
         """A raw answer, such as a KV value's; an error still comes as an envelope."""
         reply = self.exchange("GET", PREFIX + path + _query_string(query))
         if reply.status != 200:
-            raise _refusal(reply.status, self._parse_envelope(reply))
+            raise self.refusal(reply)
         return reply
 
     def exchange(

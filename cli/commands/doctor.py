@@ -132,8 +132,7 @@ def check_host(url: str, account: str, data: Path | None) -> Iterator[Check]:
     if ready.status == 200:
         yield Check("ready", State.OK, "it takes requests")
     else:
-        why = ready.body[:300].decode(errors="replace").strip()
-        yield Check("ready", State.FAILED, f"not ready: {why or ready.status}", "look at the host's log")
+        yield Check("ready", State.FAILED, client.refusal(ready).message, "look at the host's log")
     yield _check_token(url, account, data)
 
 

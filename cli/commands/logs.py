@@ -17,7 +17,7 @@ WAIT_MS = 20_000
 #: A host that restarts is back within this.
 PATIENCE_S = 60.0
 #: By `level` of a line: guest-abi's 0 debug … 4 error.
-LEVELS = ("debug", "info", "log", "warn", "error")
+LEVELS = ("debug", "info", "notice", "warn", "error")
 
 
 @click.command(short_help="Show what a worker wrote.")
@@ -60,7 +60,7 @@ def _readable(line: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(line["at_ms"] / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
     level = line.get("level")
     word = LEVELS[level] if isinstance(level, int) and 0 <= level < len(LEVELS) else str(level)
-    return f"{at} {printable(word):5} {printable(line.get('ray_id'))} {printable(line['text'])}"
+    return f"{at} {printable(word):6} {printable(line.get('ray_id'))} {printable(line['text'])}"
 
 
 def _poll(client: ApiClient, path: str, cursor: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def set_(client: ApiClient, namespace: str, file: Path, as_json: bool) -> None:
     """
     text = _read_text(file, "policy")
     _check_policy(file, text)
-    result = client.put(policy_path(client, namespace), {"policy": text})
+    result = client.put_bytes(policy_path(client, namespace), text.encode(), "application/yaml")
     if as_json:
         print_json(result)
         return
@@ -76,6 +77,9 @@ def get(client: ApiClient, namespace: str, as_json: bool) -> None:
     result = client.get(policy_path(client, namespace))
     if as_json:
         print_json(result)
+        return
+    if not sys.stdout.isatty():
+        sys.stdout.write(str(result["policy"]))
         return
     for line in str(result["policy"]).splitlines():
         say(printable(line))

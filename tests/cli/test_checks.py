@@ -87,7 +87,7 @@ def test_what_is_wrong_is_found_and_exit_is_1(
 ) -> None:
     (data / "admin-token").chmod(0o644)
     api.on("GET", "/healthz", Answer(200, b"ok"))
-    api.on("GET", "/readyz", Answer(503, b"storage is lost"))
+    api.on("GET", "/readyz", refused(503, 10002, "not ready: storage is lost"))
     api.on("GET", NAMESPACES, refused(401, 10000, "unknown token"))
     ended = run("doctor", "--data", str(data))
     assert ended.code == 1

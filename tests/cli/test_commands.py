@@ -375,8 +375,8 @@ def test_logs_show_time_level_ray_and_text_safely(api: RecordingApi, run: Run) -
     lines = [line("hello"), line("\x1b]0;owned\x07", 4)]
     api.on("GET", f"{NAMESPACES}/p/scripts/s/logs", ok({"lines": lines, "cursor": 2}))
     out = run("logs", "p", "s").out.splitlines()
-    assert out[0].endswith(".123 info  0123456789abcdef hello")
-    assert out[1].endswith(" error 0123456789abcdef \\x1b]0;owned\\x07")
+    assert out[0].endswith(".123 info   0123456789abcdef hello")
+    assert out[1].endswith(" error  0123456789abcdef \\x1b]0;owned\\x07")
     assert [json.loads(text) for text in run("logs", "p", "s", "--json").out.splitlines()] == lines
 
 

@@ -112,7 +112,7 @@ def test_policy_is_set_and_shown_as_written(api: RecordingApi, run: Run, files: 
     api.on("PUT", NS, ok({"version": 7, "policy": POLICY}))
     api.on("GET", NS, ok({"version": 7, "policy": POLICY}))
     assert "version 7" in run("policy", "set", "production", files[0]).out
-    assert api.asked[0].json == {"policy": POLICY}
+    assert api.asked[0].body == POLICY.encode()  # kept as it was written, comments and all
     assert run("policy", "get", "production").out == POLICY
 
 
