@@ -237,8 +237,14 @@ class DataPlane:
     def _list_consumers(self) -> list[ConsumerRecord]:
         self.index.refresh()
         if self._consumers is None:
-            self._consumers = self.store.queue_consumers()
+            # One whose script is gone, or has no handler now, stays out: its messages wait instead of
+            # using up their retries on nobody.
+            self._consumers = [c for c in self.store.queue_consumers() if self._can_consume(c)]
         return self._consumers
+
+    def _can_consume(self, consumer: ConsumerRecord) -> bool:
+        version = self.index.script(consumer.script)
+        return version is not None and "queue" in version.handlers
 
     async def _run_batch(self, consumer: ConsumerRecord, batch: QueueBatch) -> BatchVerdict:
         worker = self.workers.get(consumer.script)

@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -58,9 +58,7 @@ class AccessLog:
 
     def line(self, record: EventRecord) -> None:
         """Never waits, never raises."""
-        waiting = self._bytes_in - self._bytes_out
-        if waiting > MAX_WAITING_BYTES:
-            self._dropped += 1
+        if self._is_full():
             return
         try:
             text = self._encode(_fields(record, record.path, record.error))
@@ -71,6 +69,21 @@ class AccessLog:
             text = self._encode(
                 _fields(record, _encodable(record.path[:256]), _encodable(record.error[:128]))
             )
+        self._add(text)
+
+    def entry(self, fields: Mapping[str, object]) -> None:
+        """A line of another kind, such as an egress decision; its texts are bounded and whole characters."""
+        if not self._is_full():
+            self._add(self._encode(fields))
+
+    def _is_full(self) -> bool:
+        if self._bytes_in - self._bytes_out > MAX_WAITING_BYTES:
+            self._dropped += 1
+            return True
+        return False
+
+    def _add(self, text: bytes) -> None:
+        waiting = self._bytes_in - self._bytes_out
         self._lines.append(text)
         self._bytes_in += len(text) + 1
         if not self._awake:

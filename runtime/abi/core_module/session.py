@@ -12,7 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
 from model.capabilities import EventContext, OperationTable, WorkerEnv
-from model.errors import OperationError, OperationErrorCode, PlatformError
+from model.errors import (
+    LoadShed,
+    OperationError,
+    OperationErrorCode,
+    PlatformFault,
+    TenantError,
+    UpstreamError,
+)
 from model.limits import Limits
 from model.messages import ByteSource, Responder, StreamClosed
 from runtime.abi.core_module.codec import (
@@ -226,8 +233,15 @@ class Session:
             raise
         except StreamClosed as error:
             raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: {error}") from error
-        except PlatformError as error:
+        except LoadShed as error:
+            raise OperationError(OperationErrorCode.LOAD_SHED, f"{name}: {error.message}") from error
+        except UpstreamError as error:
+            raise OperationError(OperationErrorCode.UPSTREAM_FAILED, f"{name}: {error.message}") from error
+        except TenantError as error:  # what a Responder refuses: the worker's status, headers or lengths
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {error.message}") from error
+        except PlatformFault as error:
+            _log.error("operation %s failed: %s (%s)", name, error.message, error.detail)
+            raise OperationError(OperationErrorCode.UNAVAILABLE, f"{name}: {error.message}") from error
         except Exception as error:
             raise _internal(name, error) from error
 

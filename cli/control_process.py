@@ -1,0 +1,216 @@
+"""The control process: `python -m cli.control_process`, started by the supervisor. It runs no tenant code."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from cli.process_logging import log_to_stderr
+from cli.publisher import LocalPublisher
+from control.app import create_control_app
+from control.deletions import finish_deletions
+from control.envelope import ApiError, Code
+from control.host_check import HostRules
+from control.secret_sealing import RootKeySealer
+from control.services import ControlServices
+from edge.server import DoorServer
+from model.identity import NamespaceName, ScriptName
+from model.scripts import ScriptRef
+from observability.log_ring import InvalidLogLine, LogRings, from_wire
+from observability.metrics import Counters
+from observability.totals import InvalidSnapshot, Totals, exposition
+from outbound.policy import parse_policy
+from processes.bootstrap import Inherited, bootstrap
+from processes.channel import Channel, ChannelError
+from runtime.aot_cache import AotCache
+from runtime.compile import Compiler
+from storage.changes import ChangeSequence
+from storage.control_store import ControlStore
+from storage.database import Database
+from storage.failures import StorageError
+from storage.keys import RootKey
+from storage.kv_store import KvStore, kv_migrations
+from storage.object_store import FolderObjectStore
+from storage.queue_store import QueueStore, queue_migrations
+from storage.token_store import TokenStore
+
+_log = logging.getLogger("tenantry.control")
+
+#: A triggered event may take as long as a cron tick.
+_TRIGGER_S: Final = 16 * 60.0
+_UNREADY_S: Final = 1.0
+
+
+def main() -> int:
+    inherited = bootstrap()
+    log_to_stderr(str(inherited.config["log_level"]), "control")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(inherited))
+
+
+class WorkerProcesses:
+    """The worker processes as control sees them: through their channels, and as the supervisor reports."""
+
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        self.channels = {name: channel for name, channel in channels.items() if name != "supervisor"}
+        self.totals = Totals()
+        self.rings = LogRings()
+        self.counters = Counters()
+        self.reported: list[Mapping[str, Any]] = []
+        self.draining = False
+        self._turn = itertools.cycle(self.channels.values())
+        for channel in self.channels.values():
+            channel.on_notification("metrics", self._take_metrics)
+            channel.on_notification("lines", self._take_lines)
+        supervisor = channels["supervisor"]
+        supervisor.on_notification("processes", self._take_report)
+        self.counters.gauge("tenantry_processes", lambda: 1, "control")
+        self.counters.gauge("tenantry_processes", lambda: self._running("worker"), "worker")
+
+    async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run an event in a worker process, the next one in turn."""
+        wanted = {"namespace": ref.namespace, "script": ref.script, "kind": kind, "event": dict(payload)}
+        try:
+            answer = await next(self._turn).request("trigger", wanted, _TRIGGER_S)
+        except ChannelError as error:
+            raise ApiError(503, Code.INTERNAL, f"no worker process ran it: {error}; try again") from error
+        if not isinstance(answer, Mapping):
+            raise ApiError(500, Code.INTERNAL, "a worker process gave no answer")
+        if "refused" in answer:
+            raise ApiError(400, Code.VALIDATION, str(answer["refused"]))
+        return answer
+
+    def unready(self) -> Sequence[str]:
+        if self.draining:
+            return ["draining"]
+        states = [f"worker {p['index']}: {p['state']}" for p in self.reported if p["state"] != "running"]
+        workers = [p for p in self.reported if p["kind"] == "worker"]
+        if workers and all(p["state"] != "running" for p in workers):
+            return states
+        return [state for state in states if state.endswith("crash-loop")]
+
+    def metrics(self) -> str:
+        return exposition(self.totals.merged(self.counters.samples()))
+
+    def _running(self, kind: str) -> int:
+        return sum(1 for p in self.reported if p["kind"] == kind and p["state"] == "running")
+
+    def _take_metrics(self, payload: object) -> None:
+        if isinstance(payload, Sequence) and len(payload) == 2:
+            try:
+                self.totals.update(str(payload[0]), payload[1])
+            except InvalidSnapshot as error:
+                _log.error("a worker process sent no snapshot: %s", error)
+
+    def _take_lines(self, payload: object) -> None:
+        if not isinstance(payload, Sequence):
+            return
+        for value in payload:
+            try:
+                self.rings.append(from_wire(value))
+            except InvalidLogLine as error:
+                _log.error("a worker process sent no log line: %s", error)
+
+    def _take_report(self, payload: object) -> None:
+        if isinstance(payload, Mapping):
+            self.reported = list(payload["processes"])
+            self.draining = bool(payload["draining"])
+            for process in self.reported:
+                count = self.counters.count("tenantry_process_restarts_total", str(process["kind"]))
+                same_kind = [p for p in self.reported if p["kind"] == process["kind"]]
+                count.value = sum(int(p["restarts"]) for p in same_kind)
+
+
+async def _serve(inherited: Inherited) -> int:
+    config = inherited.config
+    data = Path(config["data"])
+    root = RootKey.load_or_create(Path(config["root_key_file"]))
+    sequence = ChangeSequence(data / "changes.seq")
+    store = ControlStore.open(data / "control.db", sequence)
+    kv_database = Database.open(data / "kv.db", kv_migrations())
+    queue_database = Database.open(data / "queues.db", queue_migrations())
+    tokens = TokenStore.open(data / "tokens.db")
+    sealer = RootKeySealer(root)
+    objects = FolderObjectStore(data / "objects")
+    publisher = LocalPublisher(objects, AotCache(data / "aot", config["aot_key"]), Compiler())
+    processes = WorkerProcesses(inherited.channels)
+    _answer_workers(processes, store, sealer, publisher)
+    services = ControlServices(
+        store=store,
+        tokens=tokens,
+        kv=KvStore(kv_database),
+        queues=QueueStore(queue_database),
+        objects=objects,
+        sealer=sealer,
+        publisher=publisher,
+        logs=processes.rings,
+        trigger=processes.trigger,
+        parse_policy=parse_policy,
+        hosts=HostRules.of_listener(config["host"], int(config["port"])),
+        metrics=processes.metrics,
+        unready=processes.unready,
+    )
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    for channel in inherited.channels.values():
+        channel.start()
+    try:
+        await finish_deletions(services)
+    except StorageError as error:
+        _log.warning("deleted resources still hold room: %s", error)
+    await _ask_supervisor(inherited.channels["supervisor"], processes)
+    server = DoorServer(create_control_app(services))
+    await server.start(inherited.listeners)
+    inherited.ready()
+    await stop.wait()
+    server.begin_drain()
+    await server.drained(min(2.0, float(config["drain_s"])))
+    server.close()
+    for closing in (store, tokens, kv_database, queue_database):
+        closing.close()
+    return 0
+
+
+async def _ask_supervisor(supervisor: Channel, processes: WorkerProcesses) -> None:
+    try:
+        processes._take_report(await supervisor.request("processes", None, 5.0))
+    except ChannelError as error:
+        _log.warning("the supervisor did not say which processes run: %s", error)
+
+
+def _answer_workers(
+    processes: WorkerProcesses, store: ControlStore, sealer: RootKeySealer, publisher: LocalPublisher
+) -> None:
+    async def secret_key(payload: object) -> object:
+        """The key of one secret of a script that is there, and of no other."""
+        if not isinstance(payload, Mapping):
+            raise ChannelError("secret_key: a map is expected")
+        namespace = payload["namespace"]
+        ref = ScriptRef(NamespaceName(namespace) if namespace else None, ScriptName(payload["script"]))
+        version = store.script(ref)
+        if version is None or store.secret_ciphertext(ref, payload["name"]) is None:
+            raise ChannelError(f"{ref} has no such secret")
+        return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]))
+
+    async def recompile(payload: object) -> object:
+        if not isinstance(payload, Mapping):
+            raise ChannelError("recompile: a map is expected")
+        _log.warning("compiling module %s again: %s", payload["digest"], payload["why"])
+        await publisher.remake(str(payload["digest"]))
+        return True
+
+    for channel in processes.channels.values():
+        channel.on_request("secret_key", secret_key)
+        channel.on_request("recompile", recompile)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What a worker process tells of itself: access lines on stdout, counters and guests' lines to control."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Final
+
+from cli.data_plane import DataPlane
+from model.observer import LogLine
+from observability.access_log import AccessLog, Write, to_descriptor
+from observability.log_ring import WireLine, to_wire
+from observability.metrics import Counters
+from observability.observer import HostObserver
+from outbound.audit import AuditQueue, AuditRecord
+from processes.channel import Channel
+
+_LINES_S: Final = 0.1
+_SNAPSHOT_S: Final = 1.0
+_STDOUT: Final = 1
+#: Guests' lines that wait for the next send; more are dropped and counted.
+_MAX_WAITING: Final = 20_000
+_LINES_A_MESSAGE: Final = 200
+
+
+class WorkerTelemetry:
+    """One a process. `observer` and `audit` never wait; `start` begins sending, `close` sends the rest."""
+
+    def __init__(self, control: Channel, index: int, write: Write | None = None) -> None:
+        self._control = control
+        self._name = f"worker-{index}"
+        self._write = write or to_descriptor(_STDOUT)
+        self._counters = Counters()
+        self._access_log = AccessLog(self._write)
+        self._waiting: deque[WireLine] = deque()
+        self.observer = HostObserver(self._counters, self._access_log, self._keep_line)
+        self.audit = AuditQueue(self._write_audit)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def watch(self, plane: DataPlane) -> None:
+        """Take the gauges from here at each snapshot."""
+        self._counters.gauge("tenantry_running_events", lambda: plane.admission.running)
+        self._counters.gauge("tenantry_suspended_events", lambda: plane.admission.suspended)
+
+    def queue_settled(self, result: str, count: int) -> None:
+        self._counters.count("tenantry_queue_messages_total", result).value += count
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._send_lines()), loop.create_task(self._send_snapshots())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.audit.flush()
+        self._send_waiting()
+        self._send_snapshot()
+        await asyncio.sleep(0.05)  # the channel writes on the loop's next turns
+        self._access_log.close()
+
+    def _keep_line(self, line: LogLine) -> bool:
+        if len(self._waiting) >= _MAX_WAITING:
+            return False
+        self._waiting.append(to_wire(line))
+        return True
+
+    async def _send_lines(self) -> None:
+        while True:
+            await asyncio.sleep(_LINES_S)
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            lines = [waiting.popleft() for _ in range(min(len(waiting), _LINES_A_MESSAGE))]
+            if not self._control.notify("lines", lines):
+                self._counters.count("tenantry_channel_messages_dropped_total").value += 1
+                return
+
+    async def _send_snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(_SNAPSHOT_S)
+            self._send_snapshot()
+
+    def _send_snapshot(self) -> None:
+        self._counters.count("tenantry_audit_records_dropped_total").value = self.audit.dropped
+        self._control.notify("metrics", [self._name, self.observer.snapshot()])
+
+    def _write_audit(self, record: AuditRecord) -> None:
+        reason = record.reason.value
+        self._counters.count("tenantry_egress_decisions_total", record.result.value, reason).value += 1
+        fields = {name: getattr(record, name) for name in AuditRecord.__slots__}
+        fields["path"] = record.path[:512]
+        self._access_log.entry({"event": "egress", **fields})
