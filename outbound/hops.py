@@ -1,0 +1,44 @@
+"""Cuts request loops: how many hosts of this platform a request has passed, signed so that nobody else
+can lower or raise it. Pure.
+
+The header is `tenantry-hop: DEPTH.RAY.MAC`. A guest can neither set nor read it; the door takes it from
+what arrives, and a value that is not ours counts as a request from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import Final
+
+HOP_HEADER: Final = b"tenantry-hop"
+MAX_HOPS: Final = 8
+
+_VALUE = re.compile(rb"([1-9][0-9]?)\.([A-Za-z0-9-]{1,64})\.([0-9a-f]{32})")
+
+
+class HopSigner:
+    """`key` is at least 16 bytes, the same in every process of the platform."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 16:
+            raise ValueError("the hop key has fewer than 16 bytes")
+        self._key = key
+
+    def sign(self, depth: int, ray_id: str) -> bytes:
+        """The header's value for a request that makes its `depth`-th hop (from 1)."""
+        ray = re.sub(r"[^A-Za-z0-9-]", "", ray_id)[:64] or "0"
+        text = f"{depth}.{ray}".encode("ascii")
+        return text + b"." + self._mac(text)
+
+    def verify(self, value: bytes | None) -> int:
+        """How many hops lie behind a request that came with `value`; 0 for none, or one not signed by us."""
+        match = _VALUE.fullmatch(value) if value else None
+        if match is None:
+            return 0
+        text, _, mac = match[0].rpartition(b".")
+        return int(match[1]) if hmac.compare_digest(mac, self._mac(text)) else 0
+
+    def _mac(self, text: bytes) -> bytes:
+        return hmac.new(self._key, b"tenantry-hop\0" + text, hashlib.sha256).hexdigest()[:32].encode("ascii")
