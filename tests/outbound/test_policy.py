@@ -136,7 +136,7 @@ BAD = [
     # text, line, field, words
     ("", 1, "", "empty or no mapping"),
     ("[]", 1, "", "empty or no mapping"),
-    ("a: [\nb", 2, "", "neither YAML nor JSON"),
+    ("a: ]", 1, "", "neither YAML nor JSON"),
     ("version: 1\nmode: \x00", 1, "", "neither YAML nor JSON"),
     ("rules: []", 1, "", "no 'version'"),
     ("version: 2", 1, "version", "from 1 to 1"),
