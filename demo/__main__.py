@@ -46,7 +46,7 @@ class Story:
         """Make a request, print what went in and what came out, and hold it to what was expected."""
         answer = self.host.request(hostname, path, method=method, headers=headers, body=body)
         extra = "".join(f"  {name}: {value}" for name, value in (headers or {}).items())
-        shown = " ".join(answer.body.split())[:150]
+        shown = " ".join(answer.body.split())[:220]
         print(f"  → {method} http://{hostname}{path}{extra}\n  ← {answer.status} {shown}")
         if answer.status != expect or contains not in answer.body:
             raise DemoFailed(
@@ -136,7 +136,7 @@ class Story:
             *("--kv", "SEEN=acme-seen", "--hostname", "billing.localhost"),
         )
         run("queues", "consumer", "add", "orders", *ns, "--script", "billing", "--max-wait-ms", "100")
-        self.ask("orders.localhost", method="POST", body=b"one pair of shoes")
+        self.ask("orders.localhost", method="POST", body=b"one pair of shoes", expect=202)
         deadline = time.monotonic() + 20
         while self.host.request("billing.localhost", "/latest").status != 200:
             if time.monotonic() > deadline:
@@ -180,7 +180,7 @@ class Story:
             "proxy.localhost",
             "/?url=http://metadata.demo.example/latest",
             expect=403,
-            contains="169.254.169.254",
+            contains="address.metadata_service",
         )
         self.ask(
             "proxy.localhost", f"/?url=http://127.0.0.1:{self.api_port}/v1", expect=403, contains="policy"
@@ -217,7 +217,7 @@ class Story:
         print(f"  meanwhile acme.localhost answered {answered} times, the slowest in {slowest * 1000:.1f} ms")
         if not spun or spun[0].status != 503 or "1102" not in spun[0].body or answered < 5:
             raise DemoFailed(f"the spinner got {spun}, its neighbour {answered} answers")
-        print(f"  ← {spun[0].status} {' '.join(spun[0].body.split())[:150]}")
+        print(f"  ← {spun[0].status} {' '.join(spun[0].body.split())[:220]}")
         logs = self.host.tenantry("logs", "production", "spinner")
         print("  " + logs.strip().splitlines()[-1])
 
