@@ -83,13 +83,28 @@ def check_nofile(soft: int, hard: int) -> Check:
     )
 
 
+def check_folder(path: str, mode: int, owner: int, me: int) -> Check:
+    """The data folder: `mode` is its permission bits, `owner` and `me` user ids. What is in it is private
+    by itself, so others who may only look see names, and others who may write could replace a key.
+    """
+    if owner != me and me != 0:
+        return Check(
+            "data folder", State.FAILED, f"{path} is user {owner}'s, you are {me}", "run as its owner"
+        )
+    if mode & 0o077:
+        state = State.FAILED if mode & 0o022 else State.WARNING
+        may = "write to it" if mode & 0o022 else "look into it"
+        return Check(
+            "data folder", state, f"{path} has mode {mode:03o}: others may {may}", f"chmod 700 {path}"
+        )
+    return Check("data folder", State.OK, f"{path}, mode {mode:03o}")
+
+
 def check_private(name: str, path: str, mode: int, owner: int, me: int) -> Check:
-    """A file or folder that holds keys: `mode` is its permission bits, `owner` and `me` user ids."""
+    """A file that gives whoever reads it the API or the tenants' secrets."""
     if owner != me and me != 0:
         return Check(name, State.FAILED, f"{path} is user {owner}'s, you are {me}", "run as its owner")
     if mode & 0o077:
-        right = "700" if "folder" in name else "600"
-        return Check(
-            name, State.FAILED, f"{path} has mode {mode:03o}: others may get in", f"chmod {right} {path}"
-        )
+        detail = f"{path} has mode {mode:03o}: others may get in"
+        return Check(name, State.FAILED, detail, f"chmod 600 {path}")
     return Check(name, State.OK, f"{path}, mode {mode:03o}")

@@ -15,6 +15,7 @@ import click
 from cli.checks import (
     Check,
     State,
+    check_folder,
     check_map_count,
     check_nofile,
     check_private,
@@ -105,7 +106,7 @@ def check_data(data: Path | None) -> Iterator[Check]:
         yield Check("data folder", State.FAILED, f"{data} is no folder", "name a folder")
         return
     me = os.geteuid()
-    yield check_private("data folder", str(data), stat.S_IMODE(folder.st_mode), folder.st_uid, me)
+    yield check_folder(str(data), stat.S_IMODE(folder.st_mode), folder.st_uid, me)
     for name in PRIVATE_FILES:
         try:
             found = (data / name).stat()

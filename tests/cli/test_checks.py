@@ -10,6 +10,7 @@ import pytest
 from cli.checks import (
     Check,
     State,
+    check_folder,
     check_map_count,
     check_nofile,
     check_private,
@@ -44,10 +45,13 @@ NAMESPACES = "/workers/dispatch/namespaces"
         (check_private("root-key", "/d/root-key", 0o400, 7, 7), State.OK),
         (check_private("root-key", "/d/root-key", 0o640, 7, 7), State.FAILED),
         (check_private("root-key", "/d/root-key", 0o601, 7, 7), State.FAILED),
-        (check_private("data folder", "/d", 0o700, 7, 7), State.OK),
-        (check_private("data folder", "/d", 0o755, 7, 7), State.FAILED),
-        (check_private("data folder", "/d", 0o700, 7, 8), State.FAILED),
-        (check_private("data folder", "/d", 0o700, 7, 0), State.OK),  # root may read what it looks after
+        (check_private("root-key", "/d/root-key", 0o600, 7, 8), State.FAILED),
+        (check_folder("/d", 0o700, 7, 7), State.OK),
+        (check_folder("/d", 0o755, 7, 7), State.WARNING),  # files in it are private by themselves
+        (check_folder("/d", 0o770, 7, 7), State.FAILED),
+        (check_folder("/d", 0o702, 7, 7), State.FAILED),
+        (check_folder("/d", 0o700, 7, 8), State.FAILED),
+        (check_folder("/d", 0o700, 7, 0), State.OK),  # root may read what it looks after
     ],
 )
 def test_verdict(check: Check, state: State) -> None:
@@ -56,7 +60,7 @@ def test_verdict(check: Check, state: State) -> None:
 
 
 def test_folder_and_file_are_told_their_right_mode() -> None:
-    assert check_private("data folder", "/d", 0o755, 7, 7).fix == "chmod 700 /d"
+    assert check_folder("/d", 0o755, 7, 7).fix == "chmod 700 /d"
     assert check_private("root-key", "/d/k", 0o644, 7, 7).fix == "chmod 600 /d/k"
 
 
