@@ -6,7 +6,8 @@ TN_FETCH(request) {
     if (tn_is(tn_path(request), "/last")) {
         tn_result got = tn_kv_get("STORE", tn_str("background"));
         if (!got.ok) return tn_respond_failure(500, got);
-        return tn_found(got) ? tn_respond_text(200, tn_entry_value(got)) : tn_respond_text(404, tn_str("nothing yet\n"));
+        if (!tn_found(got)) return tn_respond_text(404, tn_str("nothing yet\n"));
+        return tn_respond_text(200, tn_entry_value(got));
     }
     tn_response_start(200, "text/plain; charset=utf-8");
     tn_response_write(tn_str("answered; the work goes on\n"));

@@ -1,6 +1,6 @@
 /* A dispatch worker: the header `x-tenant` names the worker, of the dispatch namespace that is bound as
- * TENANTS, that answers. The tenant's worker is told its plan (`params.plan`: variable PLAN), and gets at most
- * CPU_MS milliseconds of CPU time when there is such a variable. */
+ * TENANTS, that answers. The tenant's worker is told its plan (`params.plan`: variable PLAN), and gets at
+ * most CPU_MS milliseconds of CPU time when there is such a variable. */
 #include "tenantry.h"
 
 static void write_options(tn_writer *to, tn_value request) {
@@ -23,6 +23,7 @@ TN_FETCH(request) {
     if (!tenant.size) return tn_respond_text(400, tn_str("Say who is meant: x-tenant: NAME\n"));
     tn_result answer = tn_dispatch_fetch("TENANTS", tenant, request, write_options);
     if (answer.ok) return tn_pass_through(answer.value);
-    if (tn_is(answer.code, "worker_not_found")) return tn_respond_text(404, TN_CONCAT(answer.message, tn_str("\n")));
+    if (tn_is(answer.code, "worker_not_found"))
+        return tn_respond_text(404, TN_CONCAT(answer.message, tn_str("\n")));
     return tn_respond_failure(tn_is(answer.code, "invalid_argument") ? 400 : 502, answer);
 }

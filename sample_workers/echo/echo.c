@@ -8,7 +8,8 @@
 static uint64_t list_headers(tn_value request) {
     tn_text list = TN_CONCAT(tn_method(request), tn_str(" "), tn_url(request), tn_str("\n"));
     TN_EACH(pair, tn_get(request, "headers")) {
-        list = TN_CONCAT(list, tn_text_of(tn_item(pair, 0)), tn_str(": "), tn_text_of(tn_item(pair, 1)), tn_str("\n"));
+        tn_text name = tn_text_of(tn_item(pair, 0)), value = tn_text_of(tn_item(pair, 1));
+        list = TN_CONCAT(list, name, tn_str(": "), value, tn_str("\n"));
     }
     return tn_respond_text(200, list);
 }

@@ -4,7 +4,7 @@
 
 static void wait_ms(uint64_t ms);
 
-/* /spin: computes for ever, or for something like ?ms= of CPU time: a guest has no clock to measure it with. */
+/* /spin: computes for ever, or for something like ?ms= of CPU time: a guest has no clock to measure it. */
 static uint64_t spin(tn_value request) {
     enum { ROUNDS_PER_MS = 500000 };
     uint64_t rounds = tn_number(tn_query(request, "ms", NULL), UINT64_MAX / ROUNDS_PER_MS) * ROUNDS_PER_MS;
@@ -47,11 +47,12 @@ static uint64_t loop_on_stdout(tn_value request) {
     uint64_t lines = tn_number(tn_query(request, "lines", NULL), UINT64_MAX);
     static const char line[] = "one more line\n";
     uint32_t vector[2] = {(uint32_t)(uintptr_t)line, sizeof line - 1}, written;
-    for (uint64_t i = 0; i < lines; i++) wasi_fd_write(1, (int32_t)(uintptr_t)vector, 1, (int32_t)(uintptr_t)&written);
+    int32_t from = (int32_t)(uintptr_t)vector, count = (int32_t)(uintptr_t)&written;
+    for (uint64_t i = 0; i < lines; i++) wasi_fd_write(1, from, 1, count);
     return tn_respond_text(200, tn_str("done\n"));
 }
 
-/* /clock: reads WASI's clock for ever; ?times= reads it so often and tells how many different times it saw. */
+/* /clock: reads WASI's clock for ever; ?times= reads it so often and tells how often it had changed. */
 static uint64_t loop_on_clock(tn_value request) {
     uint64_t times = tn_number(tn_query(request, "times", NULL), UINT64_MAX), now = 0, before = 0, seen = 0;
     for (uint64_t i = 0; i < times; i++, before = now) {
@@ -64,8 +65,13 @@ static uint64_t loop_on_clock(tn_value request) {
 /* /calls: asks the host for nothing, for ever: `call` without operations, which is ready at once. */
 static uint64_t loop_on_call(tn_value request) {
     uint64_t times = tn_number(tn_query(request, "times", NULL), UINT64_MAX);
-    static const uint8_t nothing[] = {0x82, 0xa3, 'o', 'p', 's', 0x90, 0xa4, 'w', 'a', 'i', 't', 0xa4, 'n', 'o', 'n', 'e'};
-    for (uint64_t i = 0; i < times; i++) tn_abi_call(nothing, sizeof nothing);
+    tn_writer nothing = {0};
+    tn_write_map(&nothing, 2);
+    tn_write_key(&nothing, "ops");
+    tn_write_array(&nothing, 0);
+    tn_write_key(&nothing, "wait");
+    tn_write_key(&nothing, "none");
+    for (uint64_t i = 0; i < times; i++) tn_abi_call(nothing.data, nothing.size);
     return tn_respond_text(200, tn_str("done\n"));
 }
 

@@ -1,5 +1,5 @@
-/* Takes the messages of a queue: logs each and keeps it under its id in the KV namespace bound as SEEN.
- * A body of "retry" asks for the message again, one of "fail" breaks the worker, so that the batch comes again.
+/* Takes the messages of a queue: logs each and keeps it under its id in the KV namespace bound as SEEN. A
+ * body of "retry" asks for the message again, one of "fail" breaks the worker, so that the batch comes again.
  * A visitor may look a message up: GET /<id>, or GET /latest. */
 #include "tenantry.h"
 
@@ -18,7 +18,8 @@ TN_QUEUE(batch) {
             retries++;
             continue;
         }
-        if (!tn_kv_put("SEEN", id, body).ok || !tn_kv_put("SEEN", tn_str("latest"), body).ok) __builtin_trap();
+        bool stored = tn_kv_put("SEEN", id, body).ok && tn_kv_put("SEEN", tn_str("latest"), body).ok;
+        if (!stored) __builtin_trap();
     }
     if (!retries) return 0; /* everything is acknowledged */
     tn_writer out = {0};

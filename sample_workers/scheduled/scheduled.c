@@ -13,5 +13,6 @@ TN_SCHEDULED(tick) {
 TN_FETCH(request) {
     tn_result got = tn_kv_get("RUNS", tn_str("last"));
     if (!got.ok) return tn_respond_failure(500, got);
-    return tn_respond_text(200, TN_CONCAT(tn_found(got) ? tn_entry_value(got) : tn_str("never"), tn_str("\n")));
+    tn_text line = tn_found(got) ? tn_entry_value(got) : tn_str("never");
+    return tn_respond_text(200, TN_CONCAT(line, tn_str("\n")));
 }

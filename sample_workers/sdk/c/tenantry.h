@@ -34,7 +34,10 @@ static TN_SHARED void *tn_alloc(uint32_t size) {
     uintptr_t start = (next + 15) & ~(uintptr_t)15, end = start + size;
     if (end < start) __builtin_trap();
     uintptr_t have = __builtin_wasm_memory_size(0) * 65536;
-    if (end > have && __builtin_wasm_memory_grow(0, (end - have + 65535) / 65536) == (size_t)-1) __builtin_trap();
+    if (end > have) {
+        uintptr_t pages = (end - have + 65535) / 65536;
+        if (__builtin_wasm_memory_grow(0, pages) == (size_t)-1) __builtin_trap();
+    }
     next = end;
     return (void *)start;
 }
@@ -88,7 +91,8 @@ static TN_SHARED tn_text tn_decimal(uint64_t number) {
 static TN_SHARED uint64_t tn_number(tn_text text, uint64_t otherwise) {
     uint64_t value = 0;
     uint32_t i = 0;
-    for (; i < text.size && text.data[i] >= '0' && text.data[i] <= '9'; i++) value = value * 10 + (text.data[i] - '0');
+    for (; i < text.size && text.data[i] >= '0' && text.data[i] <= '9'; i++)
+        value = value * 10 + (uint64_t)(text.data[i] - '0');
     return i ? value : otherwise;
 }
 enum { TN_DEBUG, TN_INFO, TN_NOTICE, TN_WARN, TN_ERROR };
@@ -171,8 +175,8 @@ static TN_SHARED tn_text tn_text_of(tn_value value) {
     if (head.count > (uint32_t)(value.end - head.body)) return (tn_text){"", 0};
     return (tn_text){(const char *)head.body, head.count};
 }
-/* Loops over an array: `for (tn_value item = tn_first(array); tn_more(array, &n); item = tn_next(item))`
- * reads badly, hence TN_EACH(item, array) { … }. */
+/* TN_EACH(item, array) { … }: `item` is a tn_value, one after the other. The outer loop, which runs once, is
+ * only there to declare the counter; `break` and `continue` mean what they should. */
 static inline tn_value tn_first(tn_value array) { return (tn_value){tn_read_head(array).body, array.end}; }
 static inline tn_value tn_next(tn_value item) { return (tn_value){tn_skip(item), item.end}; }
 #define TN_EACH(item, array)                                                          \
@@ -217,7 +221,9 @@ static TN_SHARED uint8_t *tn_reserve(tn_writer *to, uint32_t size) {
     to->size += size;
     return at;
 }
-static TN_SHARED void tn_write_raw(tn_writer *to, const void *data, uint32_t size) { tn_move(tn_reserve(to, size), data, size); }
+static TN_SHARED void tn_write_raw(tn_writer *to, const void *data, uint32_t size) {
+    tn_move(tn_reserve(to, size), data, size);
+}
 static TN_SHARED void tn_write_number(tn_writer *to, uint8_t first, uint64_t number, uint32_t width) {
     uint8_t *at = tn_reserve(to, 1 + width);
     *at = first;
@@ -233,9 +239,10 @@ static TN_SHARED void tn_write_map(tn_writer *to, uint32_t count) { tn_write_num
 static TN_SHARED bool tn_is_utf8(tn_text text) {
     for (uint32_t i = 0; i < text.size;) {
         uint8_t first = (uint8_t)text.data[i++];
-        uint32_t more = first < 0x80 ? 0 : first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2
-                        : first >= 0xf0 && first < 0xf5 ? 3 : 4;
-        if (more == 4 || more > text.size - i) return false;
+        if (first < 0x80) continue;
+        if (first < 0xc2 || first > 0xf4) return false;
+        uint32_t more = first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+        if ( more > text.size - i) return false;
         for (uint32_t j = 0; j < more; j++) {
             uint8_t next = (uint8_t)text.data[i++];
             /* The second byte excludes overlong forms, surrogates and what is beyond U+10FFFF. */
@@ -246,8 +253,8 @@ static TN_SHARED bool tn_is_utf8(tn_text text) {
     }
     return true;
 }
-/* What is no UTF-8 (a visitor's bytes may be anything) is written with '?' for all that isn't ASCII: as it is,
- * the host would end the worker for it. */
+/* What is no UTF-8 (a visitor's bytes may be anything) is written with '?' for all that isn't ASCII: as it
+ * is, the host would end the worker for it. */
 static TN_SHARED void tn_write_str(tn_writer *to, tn_text text) {
     if (!tn_is_utf8(text)) {
         text = tn_keep(text);
@@ -274,7 +281,9 @@ static TN_SHARED void tn_write_value(tn_writer *to, tn_value value) {
 static inline tn_text tn_method(tn_value request) { return tn_text_of(tn_get(request, "method")); }
 static inline tn_text tn_url(tn_value request) { return tn_text_of(tn_get(request, "url")); }
 /* A plain-text variable of this worker. */
-static inline tn_text tn_var(tn_value event, const char *name) { return tn_text_of(tn_get(tn_get(event, "vars"), name)); }
+static inline tn_text tn_var(tn_value event, const char *name) {
+    return tn_text_of(tn_get(tn_get(event, "vars"), name));
+}
 /* What the dispatch worker passed. */
 static inline tn_text tn_param(tn_value request, const char *name) {
     return tn_text_of(tn_get(tn_get(request, "params"), name));
@@ -396,7 +405,9 @@ static inline tn_result tn_queue_send(const char *binding, tn_text body) {
     tn_write_key(call, "bytes");
     return tn_finish(call);
 }
-static inline tn_result tn_secret(const char *binding) { return tn_finish(tn_begin("secret.get", binding, 0)); }
+static inline tn_result tn_secret(const char *binding) {
+    return tn_finish(tn_begin("secret.get", binding, 0));
+}
 
 /* Streams: a chunk is bytes, nil at the end. */
 static TN_SHARED tn_result tn_stream_read(int64_t stream, uint32_t most) {

@@ -6,8 +6,9 @@
 //!     }
 //!     comptime { tenantry.worker(.{ .fetch = fetch }); }
 //!
-//! A worker's instance lives for one event: memory is handed out and never freed. What an operation answers is
-//! valid until the next one; `keep` copies it. An error that a handler returns is an exception of the worker.
+//! A worker's instance lives for one event: memory is handed out and never freed. What an operation answers
+//! is valid until the next one; `keep` copies it. An error that a handler returns is an exception of the
+//! worker.
 const std = @import("std");
 
 const abi = struct {
@@ -87,7 +88,7 @@ pub const Value = struct {
             0xd9...0xdb => sized(.str, @as(usize, 1) << @intCast(first - 0xd9), rest),
             0xdc, 0xdd => sized(.array, @as(usize, 2) << @intCast(first - 0xdc), rest),
             0xde, 0xdf => sized(.map, @as(usize, 2) << @intCast(first - 0xde), rest),
-            0xe0...0xff => .{ .kind = .int, .number = @bitCast(@as(i64, @as(i8, @bitCast(first)))), .rest = rest },
+            0xe0...0xff => signed(1, self.data),
             else => .{ .kind = .none },
         };
     }
@@ -238,7 +239,8 @@ pub const Writer = struct {
         self.sized(0xdf, count);
     }
 
-    /// What is no UTF-8 is written with '?' for all that isn't ASCII: as it is, the host would end the worker.
+    /// What is no UTF-8 is written with '?' for all that isn't ASCII: as it is, the host would end the
+    /// worker.
     pub fn str(self: *Writer, text: []const u8) void {
         self.sized(0xdb, text.len);
         self.raw(text);
@@ -468,8 +470,9 @@ pub const Response = struct {
         writer.str("code");
         writer.str(name);
         writer.str("message");
-        const told = failure.code.len > 0;
-        writer.str(if (told) concat(&.{ failure.code, ": ", failure.message }) else "the handler returned an error");
+        if (failure.code.len > 0) {
+            writer.str(concat(&.{ failure.code, ": ", failure.message }));
+        } else writer.str("the handler returned an error");
         return .{ .encoded = writer.written() };
     }
 };
