@@ -66,6 +66,7 @@ class WorkerProcesses:
         self.counters = Counters()
         self.reported: list[Mapping[str, Any]] = []
         self.draining = False
+        self._reporting: set[str] = set()
         self._turn = itertools.cycle(self.channels.values())
         for channel in self.channels.values():
             channel.on_notification("metrics", self._take_metrics)
@@ -107,6 +108,7 @@ class WorkerProcesses:
         if isinstance(payload, Sequence) and len(payload) == 2:
             try:
                 self.totals.update(str(payload[0]), payload[1])
+                self._reporting.add(str(payload[0]))
             except InvalidSnapshot as error:
                 _log.error("a worker process sent no snapshot: %s", error)
 
@@ -122,6 +124,10 @@ class WorkerProcesses:
     def _take_report(self, payload: object) -> None:
         if isinstance(payload, Mapping):
             self.reported = list(payload["processes"])
+            alive = {f"worker-{p['index']}/{p['pid']}" for p in self.reported if p["kind"] == "worker"}
+            for name in self._reporting - alive:
+                self.totals.ended(name)
+            self._reporting &= alive
             self.draining = bool(payload["draining"])
             for process in self.reported:
                 count = self.counters.count("tenantry_process_restarts_total", str(process["kind"]))

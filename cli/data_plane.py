@@ -163,10 +163,12 @@ class DataPlane:
             reasons.append("draining")
         if self.admission.is_full:
             reasons.append("full: no room for another event")
-        try:
-            self.store.database.read("SELECT 1")
-        except StorageError as error:
-            reasons.append(f"storage: {error.message}")
+        for database in (self.store.database, self._kv_database, self._queue_database):
+            try:
+                database.probe()
+            except StorageError as error:
+                reasons.append(f"storage: {error.message}")
+                break
         return reasons
 
     async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, object]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import deque
 from typing import Final
 
@@ -29,7 +30,8 @@ class WorkerTelemetry:
 
     def __init__(self, control: Channel, index: int, write: Write | None = None) -> None:
         self._control = control
-        self._name = f"worker-{index}"
+        # Its own while it lives: the numbers of a process that died stay in the sum.
+        self._name = f"worker-{index}/{os.getpid()}"
         self._write = write or to_descriptor(_STDOUT)
         self._counters = Counters()
         self._access_log = AccessLog(self._write)

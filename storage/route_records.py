@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from model.route_ties import ties
 from model.scripts import Route
 from storage.control_failures import ChangeRefused, Rule, listed
 from storage.control_records import (
@@ -123,12 +124,13 @@ class RouteRecords:
                 f' …/workers/dispatch/hostnames/{route.pattern} {{"header_routes": true}} turns them on',
                 "headers",
             )
-        tie = tx.execute(self._sql["route_tie"], (route.pattern, route.path_prefix, conditions))
-        if tie and tie[0][0] != route.id:
+        others = (to_route(row).route for row in tx.execute(self._sql["routes"], (route.pattern, -1, 0)))
+        tied = next((other for other in others if other.id != route.id and ties(route, other)), None)
+        if tied is not None:
             raise ChangeRefused(
                 Rule.ROUTE_TIE,
-                f"route {tie[0][0]} has the same hostname, path_prefix and headers already: neither would win;"
-                " change one of the three, or replace that route",
+                f"route {tied.id} ties with it: a request could match both, and neither path_prefix nor the number"
+                " of headers says which goes first; change one of the two, or replace that route",
                 "hostname",
             )
         if target := route.target.script:

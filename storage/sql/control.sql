@@ -101,9 +101,6 @@ SELECT count(*) FROM routes WHERE (?1 IS NULL OR pattern = ?1)
 SELECT id, pattern, path_prefix, headers, target_namespace, target_script, target_hook, created_at_ms
 FROM routes WHERE id = ?1
 
--- :name route_tie
-SELECT id FROM routes WHERE pattern = ?1 AND path_prefix = ?2 AND headers = ?3
-
 -- :name put_route
 INSERT INTO routes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 ON CONFLICT (id) DO UPDATE SET
