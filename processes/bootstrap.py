@@ -27,7 +27,8 @@ MAX_CONFIG_BYTES: Final = 60 * 1024
 class Inherited:
     """What a child process was given.
 
-    `listeners`: listening already; the control process's and a worker's each have one.
+    `listeners`: bound; whoever serves listens, as `loop.create_server(sock=…)` does (after a quick restart
+    they listen already, and hold the connections that came meanwhile). Control and workers each have one.
     `channels`: not started. Of a worker: "control". Of control: "supervisor", "worker-0", "worker-1"…
     """
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
-from typing import Final
-
-#: Connections that have come while their process restarts or is busy wait here (bounded by somaxconn).
-BACKLOG: Final = 2048
 
 
 class BadListenAddress(ValueError):
@@ -69,24 +66,36 @@ class PortGroup:
             port = alone.getsockname()[1]
         #: Bound, never listening: it gets no connection, but keeps the port ours while every listener is
         #: closed (all processes in back-off).
-        self._anchor = _bound(ListenAddress(address.host, port), shared=True)
+        self._anchor = _anchored(ListenAddress(address.host, port))
         self.address = ListenAddress(address.host, port)
 
     def open(self) -> socket.socket:
-        """A new listener, listening already."""
-        listener = _bound(self.address, shared=True)
-        listener.listen(BACKLOG)
-        return listener
+        """A new listener. It gets connections once its process listens, which a server does when it is
+        ready: one that never gets that far has no visitor waiting. It then stays so for the successor.
+        """
+        return _bound(self.address, shared=True)
 
     def close(self) -> None:
         self._anchor.close()
 
 
-def _bound(address: ListenAddress, *, shared: bool) -> socket.socket:
+def _anchored(address: ListenAddress) -> socket.socket:
+    """Without SO_REUSEADDR, since a socket that has it, and doesn't listen, reserves nothing; but what is
+    left of an earlier owner's connections (TIME_WAIT) may allow no other.
+    """
+    try:
+        return _bound(address, shared=True, reuse_address=False)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return _bound(address, shared=True)
+
+
+def _bound(address: ListenAddress, *, shared: bool, reuse_address: bool = True) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse_address))
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6 and address.host == "::":

@@ -188,6 +188,22 @@ async def test_a_crash_loop_is_visible_refuses_connections_and_leaves_others_alo
     assert (await platform.get("/told", "control"))["processes"][2]["state"] == "crash-loop"
 
 
+async def test_a_worker_that_is_stopped_by_hand_drains_while_others_take_its_visitors(start: Start) -> None:
+    platform = await start(2)
+    await platform.running(2)
+    pids = [(await platform.logged(kind="worker", index=n, state="running"))["pid"] for n in (0, 1)]
+    running = [asyncio.ensure_future(platform.get("/slow")) for _ in range(12)]
+    await asyncio.sleep(0.2)
+    os.kill(pids[0], signal.SIGTERM)
+    await asyncio.sleep(0.1)
+    assert {await platform.get("/pid") for _ in range(20)} == {pids[1]}
+    assert set(await asyncio.gather(*running)) <= set(pids)
+    successor = (await platform.logged(2, kind="worker", index=0, state="running"))["pid"]
+    async with asyncio.timeout(10):
+        while await platform.get("/pid") != successor:
+            pass
+
+
 async def test_with_every_listener_closed_connections_are_refused_and_the_port_stays_ours(
     start: Start,
 ) -> None:
@@ -223,6 +239,7 @@ async def test_workers_serve_while_control_takes_a_second_to_start(start: Start)
     worker = (await platform.logged(kind="worker", state="running"))["pid"]
     assert await platform.get("/pid") == worker
     assert not [entry for entry in platform.log if (entry["kind"], entry["state"]) == ("control", "running")]
+    await platform.logged(kind="control", state="running")
     told = await platform.get("/told", "control")
     assert told["processes"][1]["pid"] == worker
 
