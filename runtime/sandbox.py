@@ -105,6 +105,8 @@ class Sandbox:
         try:
             if not guest.poll():
                 await drive(guest, self._lanes, self._answer)
+                if guest.doomed is not None:  # while a thread ran its last slice
+                    raise Stopped(guest.doomed)
             guest.finish()
         except Stopped:
             raise
@@ -157,11 +159,13 @@ class Sandbox:
         flush(self.io)
         self.peak_memory = self.memory_now()
         if self.peak_memory > LARGE_STORE_BYTES:
-            await self._lanes.in_pool(self.guest.close)
+            await self._lanes.in_pool(lambda: self.guest.close(off_loop=True))
         else:
             self.guest.close()
 
     async def close(self) -> None:
         """Delete all of it. Idempotent; returns when everything is gone."""
-        self.session.close()
-        await self.close_guest()
+        try:
+            self.session.close()
+        finally:
+            await self.close_guest()

@@ -29,6 +29,8 @@ from runtime.capi.library import EPOCH_CALLBACK, FUNC_ASYNC_CALLBACK, bind
 
 _store_new = bind("wasmtime_store_new")
 _store_delete = bind("wasmtime_store_delete")
+#: madvise of a large memory takes up to 146 ms: with the GIL kept, a thread would hold the loop up as well.
+_store_delete_slowly = bind("wasmtime_store_delete", drop_gil=True)
 _store_context = bind("wasmtime_store_context")
 _store_limiter = bind("wasmtime_store_limiter")
 _epoch_callback = bind("wasmtime_store_epoch_deadline_callback")
@@ -116,6 +118,8 @@ class _Frame:
 
 
 _frames: list[_Frame] = []
+#: What a closed guest has in place of its own, which may be another guest's by now.
+_closed_frame = _Frame()
 _polling = threading.local()
 _live = 0
 
@@ -149,6 +153,7 @@ class Guest:
         "_context",
         "_frame",
         "_future",
+        "_memory",
         "_results",
         "_store",
         "clock_ns",
@@ -171,6 +176,9 @@ class Guest:
     def __init__(self, engine: Engine, memory_bytes: int, cpu_budget_ns: int, data: object = None) -> None:
         global _live
         self._future: int | None = None
+        #: Address of the memory's handle; 0 while there is none: before `find_exports`, and after `close`.
+        #: The library panics, and so ends the process, when it is handed another store's.
+        self._memory = 0
         self._results = 0
         self._frame = _frames.pop() if _frames else _Frame()
         self._store: int | None = _store_new(engine.pointer, None, None)
@@ -229,10 +237,13 @@ class Guest:
 
     def poll(self) -> bool:
         """Run the fiber until it ends (True), suspends or is preempted (False). Charges `cpu_ns`."""
+        future = self._future
+        if future is None:
+            raise ValueError("nothing was begun in this guest, or it is closed already")
         _polling.guest = self
         self.sync_calls = 0
         self.slice_start = start = thread_time_ns()
-        done: bool = _poll(self._future)
+        done: bool = _poll(future)
         self.cpu_ns += thread_time_ns() - start
         return done
 
@@ -278,8 +289,9 @@ class Guest:
 
     def find_exports(self, handler: str, *, needs_alloc: bool) -> None:
         """Look up memory, `alloc` and the handler. Raises AbiViolation when one is missing."""
-        frame = self._frame
+        frame = self._clean_frame()
         self._export(b"memory", frame.memory, _EXTERN_MEMORY)
+        self._memory = frame.memory + _OF
         if needs_alloc:
             self._export(b"alloc", frame.alloc, _EXTERN_FUNC)
         self._export(handler.encode(), frame.handler, _EXTERN_FUNC)
@@ -292,30 +304,39 @@ class Guest:
 
     def memory_size(self) -> int:
         """Bytes of linear memory now. Memory never shrinks, so at the end this is the peak."""
-        size: int = _memory_size(self._context, self._frame.memory + _OF)
+        size: int = _memory_size(self._context, self._memory or self._no_memory())
         return size
 
     def read(self, pointer: int, size: int) -> bytes:
         """Copy guest memory. Raises AbiViolation when any byte of it is out of bounds as they are now."""
-        memory = self._frame.memory + _OF
+        memory = self._memory or self._no_memory()
         if pointer + size > _memory_size(self._context, memory):
             raise AbiViolation(f"{size} bytes at {pointer} are outside of memory")
         return string_at(_memory_data(self._context, memory) + pointer, size)
 
     def write(self, pointer: int, data: bytes) -> None:
-        memory = self._frame.memory + _OF
+        memory = self._memory or self._no_memory()
         if pointer + len(data) > _memory_size(self._context, memory):
             raise AbiViolation(f"{len(data)} bytes at {pointer} are outside of memory")
         memmove(_memory_data(self._context, memory) + pointer, data, len(data))
 
+    def _no_memory(self) -> int:
+        if self._store is None:
+            raise ValueError("this guest is closed already")
+        raise AbiViolation("the start function called the host, which may be called only from an export")
+
     # -- the end -------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Delete future, store and state, in that order. Idempotent. Nobody may be polling."""
+    def close(self, *, off_loop: bool = False) -> None:
+        """Delete future, store and state, in that order. Idempotent. Nobody may be polling.
+
+        `off_loop`: from a thread, for a store that takes long to delete.
+        """
         global _live
         store, self._store = self._store, None
         if store is None:
             return
+        self._memory = 0
         self._drop_future()
         state = self._frame.state
         if state.error or state.trap:
@@ -325,9 +346,10 @@ class Guest:
                 raise_failure(error, trap)
             except Exception:  # noqa: S110 - read only to free it: the event ended otherwise already
                 pass
-        _store_delete(store)
+        (_store_delete_slowly if off_loop else _store_delete)(store)
         _live -= 1
-        _frames.append(self._frame)
+        frame, self._frame = self._frame, _closed_frame
+        _frames.append(frame)
 
     def _drop_future(self) -> None:
         future, self._future = self._future, None
@@ -335,6 +357,8 @@ class Guest:
             _future_delete(future)
 
     def _clean_frame(self) -> _Frame:
+        if self._store is None:
+            raise ValueError("this guest is closed already")
         frame = self._frame
         frame.state.error = None
         frame.state.trap = None

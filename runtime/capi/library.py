@@ -92,10 +92,13 @@ def check_version() -> None:
         )
 
 
-def bind(name: str) -> Any:
-    """The C function `name` with the signature of the table. A missing symbol raises here, at import."""
+def bind(name: str, *, drop_gil: bool = False) -> Any:
+    """The C function `name` with the signature of the table. A missing symbol raises here, at import.
+
+    `drop_gil` is for a call that may take long although it runs no guest code.
+    """
     result, arguments, runs_guest_code = SIGNATURES[name]
-    function = (DROP_GIL if runs_guest_code else KEEP_GIL)[name]
+    function = (DROP_GIL if runs_guest_code or drop_gil else KEEP_GIL)[name]
     function.restype = result
     function.argtypes = arguments
     return function
