@@ -16,8 +16,10 @@ from runtime.abi.core_module.host_calls import GuestIo
 from runtime.capi.guest import AbiViolation, Guest
 
 SUCCESS, BADF, FAULT, INVAL, NOSYS, NOTCAPABLE = 0, 8, 21, 28, 52, 76
-#: Bytes of one fd_write or random_get: more is a short write, or asked for again.
+#: Bytes of one fd_write: more is a short write.
 _CHUNK: Final = 64 * 1024
+#: Bytes of one random_get, which knows no short answer and which no tick interrupts: 3 ms.
+_RANDOM_BYTES: Final = 1 << 20
 _IOVECS: Final = 1024
 _CLOCK_RESOLUTION_NS: Final = 1_000_000
 
@@ -55,6 +57,8 @@ def clock_time_get(guest: Guest, clock: int, _precision: int, out: int) -> int:
 
 
 def random_get(guest: Guest, pointer: int, size: int) -> int:
+    if size > _RANDOM_BYTES:
+        return INVAL
     if pointer + size > guest.memory_size():
         return FAULT
     done = 0
@@ -124,11 +128,14 @@ def fd_write(guest: Guest, fd: int, iovecs: int, count: int, written: int) -> in
 
 def _lines(io: GuestIo, level: int, text: bytes) -> bytes:
     """Log the whole lines of `text`; what is left is an unfinished one."""
-    *whole, rest = text.split(b"\n")
+    *whole, rest = text.split(b"\n", max(0, io.lines_left))
     for line in whole:
         keep = io.room_for(len(line) + 1)
         if keep:
             io.lines.append((level, line[:keep]))
+    if b"\n" in rest:  # over the limit: counted together, since 64 KiB of line ends are many lines
+        io.dropped += rest.count(b"\n")
+        rest = rest[rest.rindex(b"\n") + 1 :]
     if len(rest) > _CHUNK:
         keep = io.room_for(len(rest))
         if keep:
