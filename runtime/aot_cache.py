@@ -71,12 +71,14 @@ class AotCache:
         """Verify the image and lend it. Raises ImageUnavailable when it is absent, forged or for another engine."""
         path = self._image_path(digest)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             side = path.with_suffix(".mac").read_bytes()
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise ImageUnavailable(
                 "it was never compiled for this wasmtime, these settings and this CPU"
             ) from error
+        except OSError as error:
+            raise ImageUnavailable(f"it can't be read: {error.strerror}") from error
         try:
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 image_digest = hashlib.file_digest(file, "sha256").digest()

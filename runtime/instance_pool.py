@@ -6,6 +6,7 @@ is on both. Tenants with the same module share it: the key is the digest of the 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class InstancePool:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
+        #: Recompilations under way, by digest: many events may wait for the same one.
+        self._recompiling: dict[str, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._loaded)
@@ -77,7 +80,7 @@ class InstancePool:
         try:
             loaded = self._map(digest)
         except (ImageUnavailable, CapiError) as reason:
-            await self._recompile(digest, str(reason))
+            await self._recompile_once(digest, str(reason))
             again = self.get(digest)
             if again is not None:
                 return again
@@ -93,9 +96,30 @@ class InstancePool:
     def _map(self, digest: str) -> LoadedModule:
         with self._cache.open(digest) as image:
             module = self._engine.load_image(image.path)
-            return LoadedModule(
-                module, self._linker.instantiate_pre(module), image.facts.initialize, image.size
-            )
+            try:
+                pre = self._linker.instantiate_pre(module)
+            except CapiError:
+                module.close()
+                raise
+            return LoadedModule(module, pre, image.facts.initialize, image.size)
+
+    async def _recompile_once(self, digest: str, reason: str) -> None:
+        task = self._recompiling.get(digest)
+        if task is None:
+            task = asyncio.ensure_future(self._recompile_now(digest, reason))
+            self._recompiling[digest] = task
+
+            def settled(task: asyncio.Task[None]) -> None:
+                del self._recompiling[digest]
+                if not task.cancelled():
+                    task.exception()  # whoever still waits gets it; if nobody does, it is no news
+
+            task.add_done_callback(settled)
+        # An event that is cancelled takes nothing from the others that wait.
+        await asyncio.shield(task)
+
+    async def _recompile_now(self, digest: str, reason: str) -> None:
+        await self._recompile(digest, reason)
 
     def _evict(self) -> None:
         while len(self._loaded) > self._max_modules or (
