@@ -7,6 +7,7 @@ from typing import Final
 
 from model.limits import Limits
 from model.outcome import EventOutcome
+from runtime.abi.core_module.codec import GuestException
 from runtime.capi.failures import GuestTrap, PoolExhausted, TrapCode
 
 #: Words that a sandbox can be doomed with, besides "cpu".
@@ -55,7 +56,7 @@ def ending_of_failure(failure: Exception, memory_bytes: int, limits: Limits) -> 
     """The guest trapped or broke the ABI, with `memory_bytes` of linear memory at that time."""
     if isinstance(failure, PoolExhausted):
         return Ending(EventOutcome.LOAD_SHED, "no sandbox was free in this process")
-    if memory_bytes >= _MEMORY_SHARE * limits.memory_bytes:
+    if memory_bytes >= _MEMORY_SHARE * limits.memory_bytes and not isinstance(failure, GuestException):
         return Ending(
             EventOutcome.EXCEEDED_MEMORY,
             f"used {memory_bytes >> 20} MiB of memory; the limit is {limits.memory_bytes >> 20} MiB, "

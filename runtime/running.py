@@ -7,11 +7,14 @@ a second instead, so a wall limit is kept to 50 ms. The sweep also passes on wha
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Final, Protocol
 
 from runtime.metering import SHUTDOWN, WALL
 from runtime.sandbox import Sandbox
+
+_log = logging.getLogger("tenantry.runtime")
 
 _SWEEP_S: Final = 0.05
 
@@ -64,9 +67,13 @@ class RunningEvents:
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
             for running in list(self._running):
-                running.event.drain_lines()
                 if now > running.deadline_s:
                     running.event.doom(running.why)
+                try:
+                    running.event.drain_lines()
+                except Exception:
+                    # Whatever an observer does, wall limits must go on being kept.
+                    _log.exception("passing on an event's log lines failed")
 
     def doom_all(self) -> None:
         """The drain is over: what still runs is ended."""
