@@ -152,7 +152,8 @@ def classify(
     if isinstance(address, ipaddress.IPv6Address) and (mapped := address.ipv4_mapped) is not None:
         address = mapped  # RFC 4291 §2.5.5.2: the kernel connects it as IPv4
     registry = registry_class(address)
-    here = registry is AddressClass.LOOPBACK or registry is AddressClass.UNSPECIFIED or address in ranges.own
+    own = address in ranges.own
+    here = own or registry is AddressClass.LOOPBACK or registry is AddressClass.UNSPECIFIED
     if here and port in ranges.listener_ports:
         return AddressClass.SELF_CONNECTION
     for network in opened:
@@ -161,7 +162,7 @@ def classify(
             continue
         if network.version == address.version and address in network:
             return AddressClass.OPENED
-    if address in ranges.own and registry in ALLOWED:
+    if own and registry in ALLOWED:
         return AddressClass.THIS_HOST
     if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
         # What the translator would reach is what counts: a listener of ours behind it, too.
@@ -173,7 +174,7 @@ def classify(
 def choose(
     candidates: Iterable[str], port: int, ranges: AddressRanges, opened: Sequence[IPNetwork] = ()
 ) -> Pinned | Denied:
-    """Pin the first of `candidates` (text of addresses, at least one), or say which address forbids all.
+    """Pin the first of `candidates` (canonical text of addresses, at least one), or say which address forbids all.
 
     One bad address denies the whole answer: a name that points both outside and inside is an attack or
     a mistake, and which address is dialled must not be luck. IPv4 comes first, in the answer's order.
@@ -181,11 +182,11 @@ def choose(
     v4: list[str] = []
     v6: list[str] = []
     for text in candidates:
-        address = ipaddress.ip_address(text)
+        address = _read(text)
         found = classify(address, port, ranges, opened)
         if found not in ALLOWED:
             return Denied(str(address), found)
-        (v4 if address.version == 4 else v6).append(str(address))
+        (v4 if address.version == 4 else v6).append(text)
     first, *others = v4 + v6
     return Pinned(first, port, tuple(others))
 
@@ -209,6 +210,7 @@ def registry_class(address: IPAddress) -> AddressClass:
     return AddressClass.UNALLOCATED
 
 
+_read = lru_cache(maxsize=16_384)(ipaddress.ip_address)
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 

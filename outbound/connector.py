@@ -15,6 +15,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -256,14 +257,7 @@ class Connector:
         upload: Upload,
         timeout_s: float,
     ) -> aiohttp.ClientResponse:
-        url = URL.build(
-            scheme=target.scheme,
-            host=target.host,
-            port=target.port,
-            path=target.path,
-            query_string=target.query,
-            encoded=True,
-        )
+        url = _url(target)
         # The library writes UTF-8; header_hygiene has refused what is not.
         fields = [(name.decode("ascii"), value.decode("utf-8")) for name, value in headers]
         fields.append(("host", target.authority))
@@ -290,6 +284,27 @@ class Connector:
             raise _translated(error, target.host, timeout_s) from error
         finally:
             upload.clock = None
+
+
+def _url(target: Target) -> URL:
+    if len(target.path) + len(target.query) <= 512:
+        return _remembered(target)
+    return _build(target)
+
+
+def _build(target: Target) -> URL:
+    """For the HTTP library, which must change nothing of it."""
+    return URL.build(
+        scheme=target.scheme,
+        host=target.host,
+        port=target.port,
+        path=target.path,
+        query_string=target.query,
+        encoded=True,
+    )
+
+
+_remembered = lru_cache(maxsize=4_096)(_build)
 
 
 def _translated(error: BaseException, host: str, timeout_s: float) -> UpstreamFailure:

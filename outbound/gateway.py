@@ -99,6 +99,9 @@ class Gateway:
         except asyncio.CancelledError:
             fetch.finish(Reason.CANCELLED)
             raise
+        except BaseException:  # a bug of ours: on record like everything else, and the body is let go
+            fetch.finish(Reason.INTERNAL)
+            raise
 
 
 class _Refused(Exception):

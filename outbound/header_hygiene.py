@@ -73,7 +73,10 @@ def outgoing_headers(headers: Headers, target: Target) -> tuple[list[Header], in
                 Reason.REQUEST_HEADER, f"the header {_show(name)} has a CR, LF, NUL or other control byte"
             )
         try:
-            value.decode("utf-8")  # RFC 9110 §5.5 knows only ASCII; what else is sent must be one spelling
+            if not value.isascii():
+                value.decode(
+                    "utf-8"
+                )  # RFC 9110 §5.5 knows only ASCII; what else is sent must be one spelling
         except UnicodeDecodeError:
             raise RequestRefused(
                 Reason.REQUEST_HEADER, f"the header {_show(name)} is neither ASCII nor UTF-8"

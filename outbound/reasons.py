@@ -66,3 +66,4 @@ class Reason(StrEnum):
     UPSTREAM_TIMEOUT = "upstream.timeout"
     RESPONSE_TOO_LARGE = "response.too_large"
     CANCELLED = "cancelled"
+    INTERNAL = "internal"

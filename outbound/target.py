@@ -70,6 +70,10 @@ def parse_target(url: str) -> Target:
     labels, zone ids, spellings of an address other than the canonical kind (127.1, 0x7f.1, 2130706433,
     0177.0.0.1, full-width digits, a trailing dot), bad escapes and dot segments hidden behind `%2f`.
     """
+    return _remembered(url) if len(url) <= 512 else _parse(url)
+
+
+def _parse(url: str) -> Target:
     if len(url) > MAX_URL_LENGTH:
         raise InvalidTarget(
             Reason.URL_TOO_LONG, f"the URL has {len(url)} characters; at most {MAX_URL_LENGTH} are right"
@@ -96,6 +100,10 @@ def parse_target(url: str) -> Target:
         is_ip=is_ip,
         match_path=_UNRESERVED_ESCAPE.sub(_unescape, path) if "%" in path else path,
     )
+
+
+#: Workers repeat themselves. Short URLs only, so that the memory is bounded: some 8 MiB at the worst.
+_remembered = lru_cache(maxsize=4_096)(_parse)
 
 
 def _split_scheme(url: str) -> tuple[str, str]:

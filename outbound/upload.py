@@ -67,7 +67,8 @@ class Upload:
                     Reason.REQUEST_BODY,
                     f"content-length says {declared} but the body has {length} bytes; leave the header out",
                 )
-            self.length = length if body is not None else None
+            # Without a body the HTTP library says `content-length: 0` where the method wants one.
+            self.length = length or None
         else:
             self._source = body
             self.length = declared

@@ -5,6 +5,7 @@ refusal says why, names its rule, and is on record; nothing of one tenant's way 
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from model.messages import Body, ByteSource, Headers, StreamClosed
 from outbound.addresses import AddressRanges
 from outbound.connector import Connector
 from outbound.hops import HopSigner
-from outbound.policy import DENY_ALL, Result, parse_policy
+from outbound.policy import DENY_ALL, EgressPolicy, Result, parse_policy
 from outbound.reasons import Reason
 from tests.outbound.conftest import CLOSED, WayOut, authority, read_all, server_tls
 from tests.support.upstream import Upstream, UpstreamRequest, respond
@@ -295,6 +296,25 @@ async def test_hop_by_hop_headers_stop_here_both_ways(way_out: WayOut) -> None:
     assert sorted(name for name, _ in sent) == ["content-length", "host", "tenantry-hop", "x-kept"]
     assert dict(sent)["content-length"] == "5"
     assert [name for name, _ in response.headers] == [b"content-length", b"x-b"]
+
+
+@pytest.mark.parametrize(
+    ("method", "length"), [("GET", None), ("OPTIONS", None), ("POST", "0"), ("DELETE", "0")]
+)
+async def test_an_empty_body_is_no_body(way_out: WayOut, method: str, length: str | None) -> None:
+    async with Upstream() as upstream:
+        for body in (None, b""):
+            await way_out.fetch(f"http://127.0.0.1:{upstream.port}/", method, body=body)
+        assert [request.header("content-length") for request in upstream.requests] == [length, length]
+
+
+async def test_a_bug_is_on_record_and_lets_the_body_go(way_out: WayOut) -> None:
+    way_out.policy = cast("EgressPolicy", None)
+    source = PieceSource(1)
+    with pytest.raises(AttributeError):
+        await way_out.fetch("http://127.0.0.1/", "POST", body=source)
+    assert source.closed
+    assert way_out.last_record().reason is Reason.INTERNAL
 
 
 async def test_loops_are_cut_by_a_signed_header(way_out: WayOut) -> None:
