@@ -4,6 +4,7 @@ name every worker.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_every_worker_has_source_build_and_a_readme_that_is_listed() -> None:
     for name, source in SOURCES.items():
         assert source.with_suffix(".wasm").is_file(), name
         text = (source.parent / "README.md").read_text()
-        assert f"python -m sample_workers.build {name} " in text
+        assert re.search(rf"python -m sample_workers\.build {name}\s", text)
         assert f"({name}/README.md)" in listed
 
 
