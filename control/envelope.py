@@ -117,6 +117,8 @@ def translate(error: Exception) -> ApiError | None:
         case StorageError():
             status = 507 if isinstance(error, DiskFull) else 503
             return ApiError(status, Code.INTERNAL, error.message, headers={"retry-after": "1"})
+        case RecursionError():
+            return ApiError(400, Code.BODY, "body: it is nested too deep", "body")
         case LoadShed():
             retry = {"retry-after": str(error.retry_after_s or 1)}
             return ApiError(503, Code.INTERNAL, error.message, headers=retry)
@@ -134,7 +136,10 @@ def success(result: object, info: Mapping[str, Any] | None = None, *, status: in
 
 
 def failure(error: ApiError) -> Response:
-    shown: dict[str, Any] = {"code": error.code, "message": error.message}
+    message = error.message
+    if error.field and error.field not in message:
+        message = f"{error.field}: {message}"
+    shown: dict[str, Any] = {"code": error.code, "message": message}
     if error.field:
         shown["source"] = {"pointer": error.field}
     if error.meta:

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from bindings.queues import parse_batch
+from bindings.queues import parse_batch, parse_message
 from control.call import Call, Endpoint, owner_fields, parse_owner, rfc3339
 from control.deletions import finish_deletions
 from control.envelope import ApiError, Code, success
 from control.pagination import parse_page
 from control.resources.addresses import ACCOUNT
 from control.resources.queue_consumers import QUEUE, show_consumer
+from model.capabilities import QueueMessage
 from storage.control_records import QueueRow
 
 _QUEUES = f"{ACCOUNT}/queues"
@@ -76,13 +77,15 @@ async def delete(call: Call) -> Response:
 
 
 async def send(call: Call) -> Response:
-    message = await call.json(Message)
-    return await _send(call, [message], None)
+    message = _message(await call.json(Message), "body")
+    parsed = parse_message(message["body"], message.get("content_type"), message.get("delay_seconds"))
+    return await _send(call, [parsed])
 
 
 async def send_batch(call: Call) -> Response:
     batch = await call.json(MessageBatch)
-    return await _send(call, batch.messages, batch.delay_seconds)
+    messages = [_message(each, f"messages[{index}].body") for index, each in enumerate(batch.messages)]
+    return await _send(call, parse_batch(messages, batch.delay_seconds))
 
 
 async def purge(call: Call) -> Response:
@@ -98,17 +101,15 @@ async def purge(call: Call) -> Response:
     )
 
 
-async def _send(call: Call, messages: list[Message], delay_seconds: int | None) -> Response:
+async def _send(call: Call, messages: list[QueueMessage]) -> Response:
     queue = call.store.queues.get(call.params["queue"])
-    parsed = parse_batch([_message(index, each) for index, each in enumerate(messages)], delay_seconds)
-    ids = await call.services.queues.send(queue.id, parsed)
-    return success({"message_ids": list(ids)})
+    return success({"message_ids": list(await call.services.queues.send(queue.id, messages))})
 
 
-def _message(index: int, message: Message) -> dict[str, Any]:
+def _message(message: Message, field: str) -> dict[str, Any]:
+    """As `bindings.queues` takes it: JSON has no bytes, so they come as base64."""
     body = message.body
     if message.content_type == "bytes":
-        field = f"messages[{index}].body"
         try:
             if not isinstance(body, str):
                 raise ValueError("no string")
