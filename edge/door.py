@@ -54,5 +54,7 @@ class Door:
         self.limits = limits
         #: Once true, every response says `Connection: close`.
         self.draining = False
+        #: Once true, a connection that the kernel had already handed over is broken off, too.
+        self.closed = False
         #: By HTTP status: what was refused here, so that no app has counted it.
         self.refused: Counter[int] = Counter()

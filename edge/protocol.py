@@ -95,7 +95,9 @@ class DoorProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._limits.connections:
+        if self._door.closed:
+            transport.abort()
+        elif len(self.connections) > self._limits.connections:
             self._door.refused[503] += 1
             transport.write(_page(503, "Too many connections; try again shortly\n", b"retry-after: 1\r\n"))
             self._refusal = b""

@@ -84,15 +84,18 @@ class DoorServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         state = self.server_state
-        while state.connections or state.tasks:
+        while True:
+            # First, so that a connection which was accepted in this turn of the loop is seen.
+            await asyncio.sleep(0.02)
+            if not state.connections and not state.tasks:
+                return True
             if loop.time() >= deadline:
                 return False
-            await asyncio.sleep(0.02)
-        return True
 
     def close(self) -> None:
         """Break off whatever is left: each unfinished visitor's `on_leave` is called soon after."""
         self.begin_drain()
+        self.door.closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None

@@ -42,6 +42,7 @@ REFUSED = [
     ("Host port 65536", head(host=b"Host: a:65536\r\n"), 400, b"bad port"),
     ("Host of a short address", head(host=b"Host: 127.1\r\n"), 400, b"ends in a number"),
     ("Host of a broken IPv6", head(host=b"Host: [::g]\r\n"), 400, b"no ipv6 address"),
+    ("Host of a cut IPv6", head(host=b"Host: [::1\r\n"), 400, b"bracket"),
     ("CL and TE", head(b"Content-Length: 3", b"Transfer-Encoding: chunked"), 400, b""),
     ("TE and CL", head(b"Transfer-Encoding: chunked", b"Content-Length: 3"), 400, b""),
     ("duplicate CL", head(b"Content-Length: 3", b"Content-Length: 3"), 400, b""),
