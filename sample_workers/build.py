@@ -17,6 +17,7 @@ SDK: Final = SAMPLES / "sdk"
 _CACHE: Final = SAMPLES.parent / "build"
 
 _TARGET: Final = ("-target", "wasm32-freestanding")
+_WASI_TARGET: Final = ("-target", "wasm32-wasi", "-mexec-model=reactor")
 
 
 class BuildFailed(Exception):
@@ -33,13 +34,13 @@ def worker_sources() -> dict[str, Path]:
     return found
 
 
-def compile_command(source: Path, output: Path) -> list[str]:
-    """The whole recipe, as the READMEs show it."""
+def compile_command(source: Path, output: Path, *, libc: bool = False) -> list[str]:
+    """The whole recipe, as the READMEs show it. `libc`: a C worker that uses one, on WASI preview 1."""
     zig = [sys.executable, "-m", "ziglang"]
     if source.suffix == ".c":
-        flags = ["-Os", "-mbulk-memory", "-nostdlib", "-Wall", "-Wextra", "-Werror"]
-        flags += ["-Wl,--no-entry", "-Wl,--strip-all"]
-        return [*zig, "cc", *_TARGET, *flags, f"-I{SDK / 'c'}", "-o", str(output), str(source)]
+        flags = [*_WASI_TARGET] if libc else [*_TARGET, "-nostdlib", "-Wl,--no-entry"]
+        flags += ["-Os", "-mbulk-memory", "-Wall", "-Wextra", "-Werror", "-Wl,--strip-all"]
+        return [*zig, "cc", *flags, f"-I{SDK / 'c'}", "-o", str(output), str(source)]
     return [
         *(*zig, "build-exe", *_TARGET, "-O", "ReleaseSmall", "-fstrip", "-fno-entry", "-rdynamic"),
         *("--dep", "tenantry", f"-Mroot={source}", f"-Mtenantry={SDK / 'zig' / 'tenantry.zig'}"),
@@ -47,7 +48,7 @@ def compile_command(source: Path, output: Path) -> list[str]:
     ]
 
 
-def build(source: Path, output: Path) -> None:
+def build(source: Path, output: Path, *, libc: bool = False) -> None:
     """Compile one worker to `output`. Raises BuildFailed."""
     environment = os.environ | {
         "ZIG_GLOBAL_CACHE_DIR": str(_CACHE / "zig-global"),
@@ -55,7 +56,11 @@ def build(source: Path, output: Path) -> None:
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        compile_command(source, output), env=environment, capture_output=True, text=True, check=False
+        compile_command(source, output, libc=libc),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise BuildFailed(f"{source.name}: {done.stderr.strip()}")

@@ -27,6 +27,14 @@ TN_IMPORT("log") void tn_abi_log(uint32_t level, const void *text, uint32_t size
 static inline void tn_move(void *to, const void *from, uint32_t size) { __builtin_memcpy(to, from, size); }
 
 /* Room for `size` bytes, aligned to 16; traps when the memory limit is reached. */
+#ifdef __wasi__ /* with a libc, whose malloc owns the heap */
+#include <stdlib.h>
+static TN_SHARED void *tn_alloc(uint32_t size) {
+    void *room = malloc(size ? size : 1);
+    if (!room) __builtin_trap();
+    return room;
+}
+#else
 static TN_SHARED void *tn_alloc(uint32_t size) {
     extern uint8_t __heap_base;
     static uintptr_t next;
@@ -41,6 +49,7 @@ static TN_SHARED void *tn_alloc(uint32_t size) {
     next = end;
     return (void *)start;
 }
+#endif
 TN_EXPORT("alloc") void *tn_export_alloc(uint32_t size) { return tn_alloc(size); }
 
 /* Text or bytes somewhere in memory; not terminated. */
