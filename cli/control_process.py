@@ -73,6 +73,9 @@ class WorkerProcesses:
             channel.on_notification("lines", self._take_lines)
         supervisor = channels["supervisor"]
         supervisor.on_notification("processes", self._take_report)
+        # Snapshots leave zeros out; a gauge that is not there would look like a host that is not there.
+        self.counters.gauge("tenantry_running_events", lambda: 0)
+        self.counters.gauge("tenantry_suspended_events", lambda: 0)
         self.counters.gauge("tenantry_processes", lambda: 1, "control")
         self.counters.gauge("tenantry_processes", lambda: self._running("worker"), "worker")
 

@@ -79,8 +79,11 @@ class Host:
 
     def _control_is_ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=5)
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
 
     def log_end(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:])

@@ -1,0 +1,107 @@
+"""A host under test: demo.host.Host, and a look at its processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from demo.host import ROOT, Host
+
+SAMPLES = ROOT / "sample_workers"
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Poll until it holds; fail when it never does."""
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class Platform(Host):
+    def __init__(self, folder: Path, dns_port: int, api_port: int) -> None:
+        super().__init__(folder / "data", dns_port)
+        self.api_port = api_port
+
+    @property
+    def token(self) -> str:
+        return (self.data / "admin-token").read_text().strip()
+
+    @property
+    def supervisor_pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def deploy(self, sample: str, name: str, *arguments: str, namespace: str | None = "tests") -> str:
+        """Deploy a sample worker under `name`, on the hostname `name`.localhost."""
+        where = ("--namespace", namespace) if namespace else ()
+        wasm = str(SAMPLES / sample / f"{sample}.wasm")
+        host = ("--hostname", f"{name}.localhost")
+        return self.tenantry("deploy", wasm, "--name", name, *where, *host, *arguments, quiet=True)
+
+    def run(self, *arguments: str, expect: int = 0, stdin: str = "") -> str:
+        return self.tenantry(*arguments, expect=expect, stdin=stdin, quiet=True)
+
+    def api(
+        self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """One API call, with the admin token unless `headers` has its own: status and parsed envelope."""
+        given = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        data = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            given.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=60)
+        connection.request(method, path, body=data, headers=given)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        return response.status, json.loads(text) if is_json else text.decode()
+
+    def metrics(self) -> dict[str, float]:
+        _, text = self.api("GET", "/metrics")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def log(self) -> str:
+        """All that the host wrote: its own log, access lines, egress decisions."""
+        return self._log.read_text(errors="replace")
+
+    def workers(self) -> list[int]:
+        """Process ids of the worker processes that live now."""
+        children = (
+            Path(f"/proc/{self.supervisor_pid}/task/{self.supervisor_pid}/children").read_text().split()
+        )
+        return [
+            int(pid) for pid in children if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.http_port), timeout=30)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.supervisor_pid, number)
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def reset_peak(pid: int) -> None:
+    """Start the kernel's peak of resident memory anew (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("the kernel tells no peak")

@@ -1,0 +1,267 @@
+"""What an operator relies on: restarts, draining, health, metrics, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+from demo.host import ROOT
+from tests.acceptance.platform import Platform, peak_bytes, reset_peak, wait_until
+
+MIB = 1 << 20
+
+
+def read_response(data: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(status.split()[1]), headers, body
+
+
+def test_admin_token_is_for_its_owner_alone(platform: Platform) -> None:
+    mode = stat.S_IMODE((platform.data / "admin-token").stat().st_mode)
+    assert mode == 0o600
+    assert stat.S_IMODE((platform.data / "root-key").stat().st_mode) == 0o600
+
+
+def test_one_serve_a_data_folder(platform: Platform) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "serve", "--data", str(platform.data), "--http", "127.0.0.1:0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "serve.lock" in done.stderr
+
+
+def test_api_refuses_foreign_hosts_origins_and_tokens(platform: Platform) -> None:
+    assert platform.api("GET", "/client/v4/user/tokens/verify")[0] == 200
+    assert platform.api("GET", "/client/v4/user/tokens/verify", headers={"Host": "evil.example"})[0] in (
+        403,
+        421,
+    )
+    assert (
+        platform.api("GET", "/client/v4/user/tokens/verify", headers={"Origin": "http://evil.example"})[0]
+        == 403
+    )
+    assert (
+        platform.api("GET", "/client/v4/user/tokens/verify", headers={"Authorization": "Bearer no"})[0] == 401
+    )
+
+
+def test_metrics_are_summed_over_processes(platform: Platform) -> None:
+    platform.deploy("hello", "counted")
+    name = 'tenantry_events_total{outcome="ok",trigger="fetch"}'
+    wait_until(lambda: name in platform.metrics())
+    before = platform.metrics()[name]
+    for _ in range(40):
+        assert platform.request("counted.localhost").status == 200
+    wait_until(lambda: platform.metrics()[name] >= before + 40)
+
+
+def test_an_access_line_tells_of_each_request(platform: Platform) -> None:
+    platform.deploy("hello", "logged", "--tenant", "acme")
+    ray = platform.request("logged.localhost", "/some/path").headers["x-tenantry-ray"]
+    wait_until(lambda: ray in platform.log())
+    [line] = [json.loads(line) for line in platform.log().splitlines() if f'"{ray}"' in line]
+    assert line["tenant"] == "acme"
+    assert line["outcome"] == "ok"
+    assert line["path"] == "/some/path"
+    assert line["cpu_us"] > 0
+
+
+def test_worker_process_killed_under_load_is_replaced_and_others_fail_nothing(own_platform: Platform) -> None:
+    """Connections to the killed process break; every other one goes on, and new ones are answered."""
+    own_platform.deploy("hello", "steady")
+    connections = [own_platform.connect() for _ in range(16)]
+    question = b"GET / HTTP/1.1\r\nHost: steady.localhost\r\n\r\n"
+    broken: set[int] = set()
+    answered = 0
+
+    def round_of_requests() -> None:
+        nonlocal answered
+        for number, sock in enumerate(connections):
+            if number in broken:
+                continue
+            try:
+                sock.sendall(question)
+                data = sock.recv(65536)
+                while data and not data.endswith(b"from C!\n"):
+                    data += sock.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                broken.add(number)
+                continue
+            assert data.startswith(b"HTTP/1.1 200 "), data
+            answered += 1
+
+    for _ in range(5):
+        round_of_requests()
+    assert not broken
+    victim, survivor = own_platform.workers()
+    os.kill(victim, signal.SIGKILL)
+    for _ in range(30):
+        round_of_requests()
+    assert 0 < len(broken) < 16
+    broken_at_once = set(broken)
+    wait_until(lambda: len(own_platform.workers()) == 2 and victim not in own_platform.workers())
+    for _ in range(30):
+        round_of_requests()
+    assert broken == broken_at_once
+    assert survivor in own_platform.workers()
+    for _ in range(20):
+        assert own_platform.request("steady.localhost").status == 200
+    wait_until(lambda: own_platform.metrics().get('tenantry_process_restarts_total{kind="worker"}') == 1)
+    for sock in connections:
+        sock.close()
+
+
+def test_acknowledged_messages_survive_kill_9_of_every_process(own_platform: Platform) -> None:
+    own_platform.deploy("queue_producer", "sender", "--queue", "QUEUE=durable")
+    bodies = [f"message {number}" for number in range(50)]
+    for body in bodies:
+        assert own_platform.request("sender.localhost", method="POST", body=body.encode()).status == 202
+    for pid in [*own_platform.workers(), own_platform.supervisor_pid]:
+        os.kill(pid, signal.SIGKILL)
+    assert own_platform._process is not None
+    own_platform._process.wait(30)
+    own_platform.start()
+    own_platform.deploy("queue_consumer", "taker", "--kv", "SEEN=durable-seen")
+    own_platform.run("queues", "consumer", "add", "durable", "--namespace", "tests", "--script", "taker")
+
+    def seen() -> int:
+        return len(json.loads(own_platform.run("kv", "list", "durable-seen", "--json")))
+
+    wait_until(lambda: seen() >= len(bodies) + 1, 60)  # one key a message, and `latest`
+
+
+def test_sigterm_drains_what_runs_and_closes_connections(own_platform: Platform) -> None:
+    own_platform.deploy("hostile", "slow")
+    idle, busy = own_platform.connect(), own_platform.connect()
+    busy.sendall(b"GET /wait?ms=1500 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
+    time.sleep(0.3)  # for the request to be under way: there is nothing to wait for that a visitor can see
+    own_platform.signal(signal.SIGTERM)
+    assert idle.recv(100) == b""
+    status, headers, _ = read_response(busy.recv(65536))
+    assert status == 200
+    assert headers["connection"] == "close"
+    assert busy.recv(100) == b""
+    assert own_platform._process is not None
+    assert own_platform._process.wait(30) == 0
+
+
+def test_200_mb_through_a_worker_needs_less_than_64_mib_more(own_platform: Platform) -> None:
+    """Up and down, by the guest's loop and passed through; at the default limit the upload is a 413."""
+    raised = (
+        "--limit",
+        "request_body_bytes=250000000",
+        "--limit",
+        "cpu_ms=60000",
+        "--limit",
+        "operations=100000",
+    )
+    own_platform.deploy("upload_sum", "up", *raised)
+    own_platform.deploy("big_download", "down", *raised)
+    own_platform.deploy("echo", "through", *raised)
+    own_platform.deploy("upload_sum", "small")
+    size = 200 * 1_000_000
+    chunk = b"u" * 1_000_000
+
+    def exchange(host: str, path: str, upload: int) -> tuple[int, int]:
+        """Status, and how many bytes of body came back."""
+        sock = own_platform.connect()
+        length = f"Content-Length: {upload}\r\n" if upload else ""
+        method = "POST" if upload else "GET"
+        sock.sendall(
+            f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n\r\n".encode()
+        )
+        sender = None
+        if upload:
+
+            def send() -> None:
+                try:
+                    for _ in range(upload // len(chunk)):
+                        sock.sendall(chunk)
+                except OSError:
+                    pass  # refused: the answer says why
+
+            sender = threading.Thread(target=send)
+            sender.start()
+        data = sock.recv(1 << 20)
+        while b"\r\n\r\n" not in data:
+            data += sock.recv(1 << 20)
+        status, headers, body = read_response(data)
+        received = len(body)
+        while more := sock.recv(1 << 20):
+            received += len(more)
+        if sender is not None:
+            sender.join()
+        sock.close()
+        assert headers is not None
+        return status, received
+
+    assert exchange("small.localhost", "/", 101 * 1_000_000 + 1_000_000 * 10)[0] == 413
+    workers = own_platform.workers()
+    for host, path, upload, download in (
+        ("up.localhost", "/", size, 0),
+        ("down.localhost", f"/?bytes={size}", 0, size),
+        ("through.localhost", "/?pass", size, size),
+        ("through.localhost", "/", size, size),
+    ):
+        for pid in workers:
+            reset_peak(pid)
+        before = {pid: peak_bytes(pid) for pid in workers}
+        status, received = exchange(host, path, upload)
+        assert status == 200, host
+        assert received >= download
+        for pid in workers:
+            assert peak_bytes(pid) - before[pid] < 64 * MIB, (host, path)
+
+
+def test_visitors_who_leave_leave_nothing_behind(own_platform: Platform) -> None:
+    own_platform.deploy("hostile", "left", "--limit", "cpu_ms=20000")
+    own_platform.deploy("upload_sum", "uploading")
+    own_platform.deploy(
+        "big_download", "downloading", "--limit", "cpu_ms=20000", "--limit", "operations=100000"
+    )
+    for _ in range(5):
+        for question in (
+            b"GET /wait?ms=60000 HTTP/1.1\r\nHost: left.localhost\r\n\r\n",
+            b"GET /spin HTTP/1.1\r\nHost: left.localhost\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: uploading.localhost\r\nContent-Length: 1000000\r\n\r\nonly a part",
+            b"GET /?bytes=500000000 HTTP/1.1\r\nHost: downloading.localhost\r\n\r\n",
+        ):
+            sock = own_platform.connect()
+            sock.sendall(question)
+            time.sleep(0.05)  # to leave in the middle, not before
+            sock.close()
+
+    def nothing_runs() -> bool:
+        figures = own_platform.metrics()
+        return figures.get("tenantry_running_events") == 0 and figures.get("tenantry_suspended_events") == 0
+
+    time.sleep(1.1)  # a snapshot's interval
+    wait_until(nothing_runs)
+    wait_until(
+        lambda: own_platform.metrics()['tenantry_events_total{outcome="canceled",trigger="fetch"}'] >= 10
+    )
+
+
+def test_a_forged_image_is_not_loaded_and_is_made_again(own_platform: Platform) -> None:
+    own_platform.deploy("hello", "mapped")
+    [image] = (own_platform.data / "aot").glob("*.cwasm")
+    data = bytearray(image.read_bytes())
+    data[len(data) // 2] ^= 1
+    image.write_bytes(data)
+    assert own_platform.request("mapped.localhost").status == 200
+    assert "MAC is wrong" in own_platform.log()
