@@ -8,19 +8,22 @@ from typing import Final
 
 from model.messages import ByteSource, StreamClosed
 
-#: What a pipe holds before its writer waits.
+#: What a pipe holds before its writer waits; and what it holds at most, for writers who don't.
 PIPE_BYTES: Final = 256 * 1024
+PIPE_MAX_BYTES: Final = PIPE_BYTES + (1 << 20)
 
 
 class ReadBuffer:
     """A ByteSource that can be read in pieces of a wanted size; one reader at a time."""
 
-    __slots__ = ("_closed", "_left", "_source")
+    __slots__ = ("_closed", "_left", "_source", "busy")
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._left = b""
         self._closed = False
+        #: Somebody waits for the source, which is for one reader at a time.
+        self.busy = False
 
     def take(self, size: int) -> bytes | None:
         """What is here already, at most `size`; None when it must be waited for."""
@@ -33,7 +36,11 @@ class ReadBuffer:
     async def read_at_most(self, size: int) -> bytes:
         """The next 1 to `size` bytes; b"" at the end."""
         if not self._left:
-            self._left = await self._source.read()
+            self.busy = True
+            try:
+                self._left = await self._source.read()
+            finally:
+                self.busy = False
         return self.take(size) or b""
 
     async def read(self) -> bytes:
@@ -55,7 +62,7 @@ class Pipe:
     closes, the writer gets StreamClosed.
     """
 
-    __slots__ = ("_chunks", "_closed", "_ended", "_error", "_reader", "_size", "_writer")
+    __slots__ = ("_chunks", "_closed", "_ended", "_error", "_reader", "_size", "_writers")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
@@ -64,7 +71,7 @@ class Pipe:
         self._closed = False
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
 
     @property
     def ended(self) -> bool:
@@ -72,17 +79,32 @@ class Pipe:
 
     async def write(self, data: bytes) -> None:
         """Returns when there is room for more. Raises StreamClosed when the reader has gone."""
+        self.put(data)
+        await self.room()
+
+    def put(self, data: bytes) -> bool:
+        """Write without waiting: True when there is room for more, else `room` waits for it."""
         self._check_writable()
         if data:
             self._chunks.append(data)
             self._size += len(data)
             _wake(self._reader)
+        return self._size <= PIPE_BYTES
+
+    @property
+    def full(self) -> bool:
+        """A writer who does not wait has filled it to PIPE_MAX_BYTES."""
+        return self._size >= PIPE_MAX_BYTES
+
+    async def room(self) -> None:
+        """Returns when less than PIPE_BYTES are unread. Raises StreamClosed when the reader has gone."""
         while self._size > PIPE_BYTES and not self._closed:
-            self._writer = asyncio.get_running_loop().create_future()
+            waiter = asyncio.get_running_loop().create_future()
+            self._writers.append(waiter)
             try:
-                await self._writer
+                await waiter
             finally:
-                self._writer = None
+                self._writers.remove(waiter)
         if self._closed:
             raise StreamClosed("the reader closed the stream")
 
@@ -120,15 +142,19 @@ class Pipe:
         data = self._chunks.popleft()
         self._size -= len(data)
         if self._size <= PIPE_BYTES:
-            _wake(self._writer)
+            self._wake_writers()
         return data
 
     def close(self) -> None:
         self._closed = True
         self._chunks.clear()
         self._size = 0
-        _wake(self._writer)
+        self._wake_writers()
         _wake(self._reader)
+
+    def _wake_writers(self) -> None:
+        for waiter in self._writers:
+            _wake(waiter)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -31,7 +31,7 @@ from runtime.abi.core_module.codec import (
     encode_result,
 )
 from runtime.capi.guest import AbiViolation
-from runtime.streams import Pipe, ReadBuffer
+from runtime.streams import PIPE_MAX_BYTES, Pipe, ReadBuffer
 
 _log = logging.getLogger("tenantry.runtime")
 
@@ -71,17 +71,23 @@ class Session:
         self._ready: list[tuple[int, bytes]] = []
         self._waiter: asyncio.Future[None] | None = None
         self._to_close: list[Callable[[], None]] = []
+        #: The response's operations are carried out one after another, in the order in which they were asked.
+        self._turn: asyncio.Lock | None = None
+        self._last_step: asyncio.Task[object] | None = None
         self._closed = False
 
     # -- GuestEvent ----------------------------------------------------------------------------------
 
     def borrow_stream(self, stream_id: object) -> ByteSource:
-        reader = self._readers.pop(stream_id, None) if isinstance(stream_id, int) else None
+        reader = self._readers.get(stream_id) if isinstance(stream_id, int) else None
         if reader is None:
             raise OperationError(
                 OperationErrorCode.CLOSED_STREAM,
                 f"stream {stream_id!r:.40} is not open for reading in this event, or was given away already",
             )
+        if reader.busy:
+            raise _busy(stream_id)
+        del self._readers[cast(int, stream_id)]
         self._to_close.append(reader.close)
         return reader
 
@@ -139,7 +145,7 @@ class Session:
                 timed_out = True
                 self.wake()
 
-            timer = loop.call_later(call.timeout_ms / 1000, stop)
+            timer = loop.call_later(min(call.timeout_ms, _SLEEP_MS) / 1000, stop)
         permit.park()
         try:
             while not (timed_out or self._closed or self._satisfied(call, mine)):
@@ -185,6 +191,8 @@ class Session:
         if hasattr(result, "__await__"):
             task = asyncio.ensure_future(self._guarded(name, cast(Awaitable[object], result)))
             self._pending[operation_id] = task
+            if name.startswith("response."):
+                self._last_step = task
             task.add_done_callback(lambda task: self._finished(operation_id, task))
         else:
             self._deliver(operation_id, result)
@@ -283,9 +291,11 @@ class Session:
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "stream.read: the maximum is 1 or more")
         size = min(size, READ_BYTES)
         here = reader.take(size)
-        return here if here is not None else self._read_more(reader, size)
+        return here if here is not None else self._read_more(reader, stream_id, size)
 
-    async def _read_more(self, reader: ReadBuffer, size: int) -> bytes | None:
+    async def _read_more(self, reader: ReadBuffer, stream_id: int, size: int) -> bytes | None:
+        if reader.busy:
+            raise _busy(stream_id)
         return await reader.read_at_most(size) or None
 
     def _stream_close(self, args: Sequence[object]) -> object:
@@ -312,7 +322,16 @@ class Session:
         pipe = self._writers.get(args[0])
         if pipe is None:
             raise _no_stream(args[0])
-        return pipe.write(_as_bytes(args[1]))
+        if pipe.full:
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED,
+                f"stream {args[0]}: {PIPE_MAX_BYTES} bytes are unread; wait for the earlier writes first",
+            )
+        # Put at once, so that a `stream.end` in the same call comes after it.
+        try:
+            return None if pipe.put(_as_bytes(args[1])) else pipe.room()
+        except StreamClosed as error:
+            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"stream.write: {error}") from error
 
     def _stream_end(self, args: Sequence[object]) -> object:
         (stream_id,) = _arguments("stream.end", args, "an id")
@@ -334,41 +353,46 @@ class Session:
             raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: the response has ended")
         return self._responder
 
+    async def _in_turn(self, name: str, step: Callable[[Responder], Awaitable[None]]) -> None:
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = asyncio.Lock()
+        async with turn:
+            responder = self._response(name)
+            starts = name == "response.start"
+            if responder.started == starts:
+                why = "it has started already" if starts else "response.start comes first"
+                raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {why}")
+            await step(responder)
+
+    async def response_settled(self) -> None:
+        """Until every operation of the response that was asked for is done, or has failed."""
+        step = self._last_step
+        if step is not None and not step.done():
+            await asyncio.wait([step])
+
     def _response_start(self, args: Sequence[object]) -> object:
-        responder = self._response("response.start")
-        if responder.started:
-            raise OperationError(
-                OperationErrorCode.INVALID_ARGUMENT, "response.start: it has started already"
-            )
         if len(args) != 2 or not isinstance(args[0], int):
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.start: a status and headers")
         try:
             headers = decode_headers(args[1])
         except AbiViolation as error:
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"response.start: {error}") from error
-        return responder.start(args[0], headers)
+        status = args[0]
+        return self._in_turn("response.start", lambda responder: responder.start(status, headers))
 
     def _response_write(self, args: Sequence[object]) -> object:
-        responder = self._response("response.write")
-        if not responder.started:
-            raise OperationError(
-                OperationErrorCode.INVALID_ARGUMENT, "response.write: response.start comes first"
-            )
         if len(args) != 1 or not isinstance(args[0], (bytes, str)):
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.write: bin or str")
-        return responder.write(_as_bytes(args[0]))
+        data = _as_bytes(args[0])
+        return self._in_turn("response.write", lambda responder: responder.write(data))
 
     def _response_end(self, _args: Sequence[object]) -> object:
-        responder = self._response("response.end")
-        if not responder.started:
-            raise OperationError(
-                OperationErrorCode.INVALID_ARGUMENT, "response.end: response.start comes first"
-            )
-        return self._end_response(responder)
+        return self._in_turn("response.end", self._end_response)
 
     async def _end_response(self, responder: Responder) -> None:
-        self.response_ended = True
         await responder.end()
+        self.response_ended = True
         self._on_response_end()
 
     def _sleep(self, args: Sequence[object]) -> object:
@@ -386,10 +410,12 @@ class Session:
             task.cancel()
         for writer in self._writers.values():
             writer.fail(StreamClosed("the worker ended before it ended the stream"))
-        for reader in self._readers.values():
-            reader.close()
-        for close in self._to_close:
-            close()
+        for close in [*(reader.close for reader in self._readers.values()), *self._to_close]:
+            try:
+                close()
+            except Exception:
+                # One source that fails to close must not keep the others open, nor the guest alive.
+                _log.exception("closing what an event had borrowed failed")
         self._readers.clear()
         self._writers.clear()
         self._to_close.clear()
@@ -404,6 +430,13 @@ def _arguments(name: str, args: Sequence[object], wanted: str) -> list[int]:
 
 def _as_bytes(data: bytes | str) -> bytes:
     return data if isinstance(data, bytes) else data.encode()
+
+
+def _busy(stream_id: object) -> OperationError:
+    return OperationError(
+        OperationErrorCode.INVALID_ARGUMENT,
+        f"stream {stream_id!r:.40}: a read of it is under way; one at a time",
+    )
 
 
 def _no_stream(stream_id: object) -> OperationError:
