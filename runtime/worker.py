@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from model.capabilities import EventContext, OperationTable, WorkerEnv
-from model.errors import PlatformError
+from model.errors import OperationError, PlatformError, PlatformFault
 from model.identity import ScriptName
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits, combine
 from model.messages import IncomingRequest, Responder, StreamClosed, Visitor
@@ -24,6 +24,7 @@ from runtime import metering
 from runtime.abi.core_module import codec
 from runtime.abi.core_module.codec import GuestException
 from runtime.abi.core_module.wasi import GuestExit
+from runtime.aot_cache import ImageUnavailable
 from runtime.capi.engine_store import Engine
 from runtime.capi.failures import GuestTrap, PoolExhausted
 from runtime.capi.guest import AbiViolation
@@ -167,7 +168,10 @@ class _Event:
         digest = worker.version.module_digest
         loaded = host.pool.get(digest)
         if loaded is None:
-            loaded = await host.pool.load(digest)
+            try:
+                loaded = await host.pool.load(digest)
+            except ImageUnavailable as error:
+                raise PlatformFault("the worker's code can't be loaded now", detail=str(error)) from error
         loaded.users += 1
         try:
             return await self._run_loaded(loaded, prepare, finish)
@@ -215,12 +219,15 @@ class _Event:
             ending = Ending(EventOutcome.RESPONSE_STREAM_DISCONNECTED, str(closed))
         except PlatformError as error:
             ending = Ending(error.outcome, error.message)
+        except OperationError as error:  # of a source that the host passed on
+            ending = Ending(EventOutcome.EXCEPTION, f"{error.code.value}: {error.message}")
         except asyncio.CancelledError:
             task = self.passing_on
             why = sandbox.guest.doomed
             if task is None or why is None:
                 raise
-            task.uncancel()
+            if task.uncancel() > 0:
+                raise  # somebody else cancelled it too
             ending = metering.ending_of_stop(why, limits, sandbox.guest.cpu_ns)
         finally:
             host.running.remove(self.running)
@@ -239,12 +246,15 @@ class _Event:
         """Make of what `fetch` returned the end of the response."""
         responder, session = self.responder, sandbox.session
         assert responder is not None  # noqa: S101 - a fetch always has one
+        # From here on it is this task that waits, for a slow visitor or source: dooming cancels it.
+        self.passing_on = asyncio.current_task()
         if result == 0:
+            await session.response_settled()
             if not responder.started:
                 raise AbiViolation("`fetch` returned 0 without having started a response")
             if not session.response_ended:
-                session.response_ended = True
                 await responder.end()
+                session.response_ended = True
             return
         response = codec.decode_response(sandbox.read_result(result, codec.RESPONSE_BYTES))
         if responder.started:
@@ -253,14 +263,16 @@ class _Event:
             await responder.send_whole(response.status, response.headers, response.body)
             session.response_ended = True
             return
-        source = session.borrow_stream(response.body_stream)
-        self.passing_on = asyncio.current_task()
+        try:
+            source = session.borrow_stream(response.body_stream)
+        except OperationError as error:
+            raise AbiViolation(f"Response: `body_stream`: {error.message}") from error
         await sandbox.close_guest()
         await responder.start(response.status, response.headers)
         while data := await source.read():
             await responder.write(data)
-        session.response_ended = True
         await responder.end()
+        session.response_ended = True
 
     # -- what can happen meanwhile -------------------------------------------------------------------
 
