@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import msgpack
@@ -19,6 +20,9 @@ COMPILE_MEMORY_BYTES: Final = 2 << 30
 MAX_MEMORY_IMAGE_BYTES: Final = 128 << 20
 #: Of the start function, as elsewhere: a worker must be ready within a second.
 STARTUP_CPU_MS: Final = 1_000
+
+
+_ROOT: Final = Path(__file__).parents[1]
 
 
 class CompileRefused(Exception):
@@ -56,6 +60,7 @@ class Compiler:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={},  # nothing of ours is in its environment: no token, no path
+            cwd=_ROOT,  # `-m` looks there for it, wherever the server was started
             close_fds=True,
         )
         try:
@@ -78,7 +83,7 @@ def _why_it_died(code: int, errors: bytes) -> str:
     text = errors.decode("utf-8", "replace")
     if code in (-24, -9):  # SIGXCPU, and the SIGKILL that follows it
         return f"compiling used more than {COMPILE_CPU_S} s of CPU time"
-    if "memory" in text.lower() or code == -6:
+    if "memory allocation" in text or "MemoryError" in text or "Cannot allocate memory" in text:
         return f"compiling needed more than {COMPILE_MEMORY_BYTES >> 30} GiB of memory"
     return (
         "the compiler failed on this module: "

@@ -24,6 +24,9 @@ NESTING: Final = 32
 REPLY_BYTES: Final = 1 << 20
 #: A Response that a handler returns whole. Larger ones are streamed.
 RESPONSE_BYTES: Final = 16 << 20
+#: What of it is not the body: a byte of MessagePack can become a Python list of 56.
+STRUCTURE_BYTES: Final = 256 * 1024
+_RESPONSE_FIELDS: Final = 64
 
 WaitMode = Literal["all", "any", "none"]
 
@@ -156,6 +159,35 @@ def encode_reply(results: Sequence[bytes], pending: int) -> bytes:
     return b"".join((packer.bytes(), *results))
 
 
+def _check_structure(data: bytes) -> None:
+    """Of a large Response: that it is large by its strings alone. Nothing is decoded for it."""
+    unpacker = msgpack.Unpacker(max_buffer_size=RESPONSE_BYTES)
+    unpacker.feed(data)
+    structure = 0
+    try:
+        fields = unpacker.read_map_header()
+        if fields > _RESPONSE_FIELDS:
+            raise AbiViolation(f"Response: {fields} fields; at most {_RESPONSE_FIELDS}")
+        for _ in range(2 * fields):
+            start = unpacker.tell()
+            unpacker.skip()
+            if data[start] not in _STRINGS:
+                structure += unpacker.tell() - start
+    except AbiViolation:
+        raise
+    except Exception as error:
+        # As in `decode`: whatever msgpack raises for bytes that are no MessagePack.
+        raise AbiViolation(f"the returned Response is no MessagePack map: {type(error).__name__}") from error
+    if structure > STRUCTURE_BYTES:
+        raise AbiViolation(
+            f"Response: {structure} bytes beside its body; at most {STRUCTURE_BYTES}, all headers included"
+        )
+
+
+#: First bytes of MessagePack's bin and long str.
+_STRINGS: Final = frozenset((0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB))
+
+
 @dataclass(slots=True)
 class GuestResponse:
     """What a `fetch` handler returned. At most one of `body` and `body_stream` is set."""
@@ -172,6 +204,8 @@ class GuestException(Exception):
 
 def decode_response(data: bytes) -> GuestResponse:
     """Raises GuestException, or AbiViolation for anything that is no Response."""
+    if len(data) > STRUCTURE_BYTES:
+        _check_structure(data)
     value = decode(data, "the returned Response")
     if not isinstance(value, dict):
         raise AbiViolation("the returned Response is no map")
