@@ -1,0 +1,68 @@
+"""`make bench`: measure every row, print the table, write build/bench.json. 1 when a goal is missed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks import latency, memory, throughput
+from benchmarks.figures import Figure
+from benchmarks.host import ROOT, BenchFailed
+
+BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
+    "hello": throughput.hello,
+    "tenants": throughput.tenants,
+    "kv": throughput.kv,
+    "neighbours": latency.neighbours,
+    "suspended": memory.suspended,
+    "idle": memory.tenants,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", choices=BENCHES, help="one of them instead of all")
+    only: str | None = parser.parse_args().only
+    print(f"{_machine()}; spread is the quartiles\n", flush=True)
+    figures: list[Figure] = []
+    failed = False
+    for name in [only] if only else BENCHES:
+        started = time.monotonic()
+        try:
+            measured = BENCHES[name]()
+        except BenchFailed as error:
+            print(f"{name} was not measured: {error}", file=sys.stderr)
+            failed = True
+            continue
+        figures += measured
+        for figure in measured:
+            print(figure.line(), flush=True)
+        print(f"      (ONLY={name}, {time.monotonic() - started:.0f} s)", flush=True)
+    target = ROOT / "build" / "bench.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps([figure.record() for figure in figures], indent=2) + "\n")
+    print(f"\nwritten to {target.relative_to(ROOT)}")
+    return 1 if failed or not all(figure.holds for figure in figures) else 0
+
+
+def _machine() -> str:
+    model = platform.machine()
+    try:
+        with open("/proc/cpuinfo") as lines:
+            model = next(
+                (row.split(":", 1)[1].strip() for row in lines if row.startswith("model name")), model
+            )
+    except OSError:
+        pass
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} × {model}, Python {platform.python_version()}, load before {load:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
