@@ -31,7 +31,6 @@ class Code:
     NO_AUTHORIZATION: Final = 9106
     NO_ROUTE: Final = 7003
     METHOD: Final = 7001
-    PARSE: Final = 10006
     INVALID_NAME: Final = 10016
     VALIDATION: Final = 10021
     BODY: Final = 10026

@@ -103,5 +103,9 @@ class ControlStore:
         """Every consumer, by queue name."""
         return [to_consumer(row).record for row in self.database.read(self._sql["consumers"], (None,))]
 
+    def probe(self) -> None:
+        """For readiness. Raises StorageError when the file is gone, was replaced, or can't be read."""
+        self.database.probe()
+
     def close(self) -> None:
         self.database.close()

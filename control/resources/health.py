@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from control.call import Call, Endpoint
 from control.envelope import ApiError, Code, success
+from storage.failures import StorageError
 
 
 async def healthz(call: Call) -> Response:
@@ -15,7 +16,11 @@ async def healthz(call: Call) -> Response:
 
 async def readyz(call: Call) -> Response:
     """The host can do its work; 503 with the reasons when it can't."""
-    reasons = call.services.unready()
+    reasons = [*call.services.unready()]
+    try:
+        call.store.probe()
+    except StorageError as error:
+        reasons.append(f"storage: {error.message}")
     if reasons:
         raise ApiError(503, Code.INTERNAL, f"not ready: {', '.join(reasons)}", headers={"retry-after": "1"})
     return success({"status": "ready"})

@@ -108,6 +108,11 @@ async def test_health_is_open(host: Host) -> None:
     assert ok(await client.get("/healthz")) == {"status": "ok"}
 
 
+async def test_lost_storage_is_not_ready(host: Host) -> None:
+    (host.folder / "control.db").unlink()
+    assert "storage: " in refused(await host.client().get("/readyz"), 503, 10002)
+
+
 async def test_who_a_token_is(host: Host) -> None:
     shown = ok(await host.api.get("/client/v4/user/tokens/verify"))
     assert shown["status"] == "active"
