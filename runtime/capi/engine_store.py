@@ -154,6 +154,8 @@ class Engine:
         self.pointer: int = _engine_new(_make_config(settings))  # consumes the config
         if not self.pointer:
             raise CapiError("wasmtime could not make an engine with these settings")
+        #: C callbacks that some instance may still call: kept as long as the engine, which is for ever.
+        self.callbacks: list[object] = []
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="epoch-ticker", daemon=True)
         self._ticker.start()

@@ -384,7 +384,7 @@ def _on_epoch(
 
 
 def _trampoline(function: HostFunction) -> object:
-    """The C callback of one import; the returned object must live as long as the linker."""
+    """The C callback of one import; the returned object must live as long as any instance."""
     layout = "<" + "".join("8xI20x" if letter == "i" else "8xQ16x" for letter in function.params)
     unpack = struct.Struct(layout).unpack
     size = len(function.params) * _VAL_SIZE
@@ -427,17 +427,18 @@ def _trampoline(function: HostFunction) -> object:
 
 
 class Linker:
-    """Owns a wasmtime_linker_t with our host functions; lives as long as the engine."""
+    """Owns a wasmtime_linker_t with our host functions, which live as long as the engine: instances call them
+    when this object is long gone.
+    """
 
     def __init__(self, engine: Engine, functions: Sequence[HostFunction]) -> None:
         self._pointer: int = _linker_new(engine.pointer)
-        self._callbacks = []
         types = {"i": wasmtime.ValType.i32, "l": wasmtime.ValType.i64}
         for function in functions:
             results = [wasmtime.ValType.i32()] if function.has_result else []
             signature = wasmtime.FuncType([types[letter]() for letter in function.params], results)
             callback = _trampoline(function)
-            self._callbacks.append(callback)
+            engine.callbacks.append(callback)
             module, name = function.module.encode(), function.name.encode()
             raise_error(
                 _linker_define(
