@@ -156,6 +156,8 @@ def test_sigterm_drains_what_runs_and_closes_connections(own_platform: Platform)
     assert status == 200
     assert headers["connection"] == "close"
     assert busy.recv(100) == b""
+    idle.close()
+    busy.close()
     assert own_platform._process is not None
     assert own_platform._process.wait(30) == 0
 
