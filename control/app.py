@@ -44,7 +44,6 @@ from control.resources import (
 )
 from control.services import ControlServices
 from model.errors import PlatformFault
-from storage.failures import StorageError
 
 LOG = logging.getLogger("tenantry.control")
 
@@ -77,11 +76,7 @@ def create_control_app(services: ControlServices) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        try:
-            await finish_deletions(services)
-        except StorageError as error:
-            # Whoever needs the disk says so; this only gives back room, and is tried again.
-            LOG.warning("deleted resources still hold room: %s", error)
+        await finish_deletions(services)
         yield
 
     app = Starlette(

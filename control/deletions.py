@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+
 from control.services import ControlServices
+from storage.failures import StorageError
+
+LOG = logging.getLogger("tenantry.control")
 
 
 async def finish_deletions(services: ControlServices) -> None:
     """All that are still to be done: after each delete, and once at start, for those that a crash cut short.
 
-    What is deleted is out of reach before this; here its room is given back. Idempotent.
+    What is deleted is out of reach before this; here its room is given back. So a disk that fails here fails no
+    request: it is logged, and tried again. Idempotent.
     """
-    for kind, resource_id in services.store.pending_deletions.all():
-        if kind == "kv":
-            await services.kv.delete_namespace(resource_id)
-        else:
-            await services.queues.delete_queue(resource_id)
-        await services.store.pending_deletions.forget(kind, resource_id)
+    try:
+        for kind, resource_id in services.store.pending_deletions.all():
+            if kind == "kv":
+                await services.kv.delete_namespace(resource_id)
+            else:
+                await services.queues.delete_queue(resource_id)
+            await services.store.pending_deletions.forget(kind, resource_id)
+    except StorageError as error:
+        LOG.warning("what was deleted still holds room: %s (%s)", error.message, error.detail)

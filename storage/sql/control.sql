@@ -224,6 +224,3 @@ SELECT kind, id FROM pending_deletions
 
 -- :name forget_pending_deletion
 DELETE FROM pending_deletions WHERE kind = ?1 AND id = ?2
-
--- :name trusted
-SELECT trusted FROM namespaces WHERE name = ?1

@@ -14,6 +14,7 @@ from model.identity import NamespaceName, RayId, ScriptName
 from model.observer import LogLine
 from model.queues import ConsumerRecord, ConsumerSettings
 from model.scripts import ScriptRef
+from storage.failures import DiskFull
 from tests.control.support import (
     ACCOUNT,
     KV,
@@ -184,6 +185,24 @@ async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(host:
     assert await host.services.kv.get_entry(kv, "k") is not None
     await finish_deletions(host.services)
     assert await host.services.kv.get_entry(kv, "k") is None
+    assert host.store.pending_deletions.all() == []
+
+
+async def test_a_disk_that_fails_after_a_deletion_does_not_undo_the_answer(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kv = ok(await host.api.post(KV, json={"title": "t"}))["id"]
+
+    async def fail(namespace_id: str) -> int:
+        raise DiskFull("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.services.kv, "delete_namespace", fail)
+        ok(await host.api.delete(f"{KV}/{kv}"))
+    assert "the disk is full" in caplog.text
+    assert host.store.pending_deletions.all() == [("kv", kv)]
+    other = ok(await host.api.post(KV, json={"title": "t"}))["id"]
+    ok(await host.api.delete(f"{KV}/{other}"))
     assert host.store.pending_deletions.all() == []
 
 

@@ -86,6 +86,19 @@ async def test_a_tie_is_refused_and_names_the_other(host: Host, shop: Target) ->
     ok(await host.api.put(f"{ROUTES}/{route_id}", json=same))  # a route is no tie with itself
 
 
+async def test_routes_by_different_headers_tie_where_a_request_could_have_both(
+    host: Host, shop: Target
+) -> None:
+    ok(await host.api.put(f"{HOSTNAMES}/a.example.com", json={"header_routes": True}))
+    await create(host, "a.example.com", headers=[{"name": "x", "value": "1"}])
+    body: dict[str, Any] = {"hostname": "a.example.com", "target": TARGET}
+    refused(await host.api.post(ROUTES, json={**body, "headers": [{"name": "y", "value": "1"}]}), 409, 20002)
+    # One header can't have both values, more conditions go first, and so does a longer prefix.
+    await create(host, "a.example.com", headers=[{"name": "x", "value": "2"}])
+    await create(host, "a.example.com", headers=[{"name": n, "value": "1"} for n in "xy"])
+    await create(host, "a.example.com", path_prefix="/p", headers=[{"name": "y", "value": "1"}])
+
+
 async def test_header_routes_work_only_where_they_are_enabled(host: Host, shop: Target) -> None:
     body = {"hostname": "a.example.com", "headers": [{"name": "x", "value": "1"}], "target": TARGET}
     message = refused(await host.api.post(ROUTES, json=body), 400, 20003, "headers")
