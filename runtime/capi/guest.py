@@ -44,6 +44,8 @@ _export_get = bind("wasmtime_instance_export_get")
 _call_async = bind("wasmtime_func_call_async")
 _poll = bind("wasmtime_call_future_poll")
 _future_delete = bind("wasmtime_call_future_delete")
+#: A future that is done has nothing left to run: no need to hand the GIL to whoever waits for it.
+_done_future_delete = bind("wasmtime_call_future_delete", drop_gil=False)
 _memory_data = bind("wasmtime_memory_data")
 _memory_size = bind("wasmtime_memory_data_size")
 _error_new = bind("wasmtime_error_new")
@@ -54,6 +56,10 @@ _EXTERN_FUNC, _EXTERN_MEMORY = 0, 3
 _YIELD, _CONTINUE = 1, 0  # wasmtime_update_deadline_kind_t
 _VAL_SIZE: Final = ctypes.sizeof(_bindings.wasmtime_val_t)
 _I32_RESULT = struct.Struct("<B7xI")
+#: A call's i32 arguments, by their number.
+_I32_ARGS: Final = tuple(struct.Struct("<" + f"B7xI{_VAL_SIZE - 12}x" * count) for count in range(3))
+_I32: Final = struct.Struct("<I")
+_I64: Final = struct.Struct("<Q")
 _POINTER = struct.Struct("<Q")
 
 #: The continuation's "are you ready?" is libc's strlen on a two-byte flag: "\\0" is 0, pending; "\\1\\0" is 1,
@@ -93,6 +99,8 @@ class _Frame:
     __slots__ = (
         "alloc",
         "args",
+        "base",
+        "buffer",
         "continuation",
         "error",
         "handler",
@@ -104,8 +112,10 @@ class _Frame:
     )
 
     def __init__(self) -> None:
-        self.state = state = _CallState()
-        base = addressof(state)
+        #: The memory of `state`: bytes are read and written here several times cheaper than through ctypes.
+        self.buffer = bytearray(ctypes.sizeof(_CallState))
+        self.state = state = _CallState.from_buffer(self.buffer)
+        self.base = base = addressof(state)
         self.instance = base + _ADDRESS_OF["instance"]
         self.memory = base + _ADDRESS_OF["memory"]
         self.alloc = base + _ADDRESS_OF["alloc"]
@@ -116,6 +126,10 @@ class _Frame:
         self.trap = base + _ADDRESS_OF["trap"]
         self.continuation = _CONTINUATION.pack(_STRLEN or 0, base + _ADDRESS_OF["flag"], 0)
 
+
+_ARGS_AT: Final = _ADDRESS_OF["args"]
+_FLAG_AT: Final = _ADDRESS_OF["flag"]
+_VALUE_AT: Final = _ADDRESS_OF["results"] + _bindings.wasmtime_val_t.of.offset
 
 _frames: list[_Frame] = []
 #: What a closed guest has in place of its own, which may be another guest's by now.
@@ -212,23 +226,24 @@ class Guest:
     # -- calls ---------------------------------------------------------------------------------------
 
     def begin_instantiate(self, pre: InstancePre) -> None:
-        frame = self._clean_frame()
+        frame = self._open_frame()
         self._future = _pre_instantiate(pre.pointer, self._context, frame.instance, frame.trap, frame.error)
 
     def begin_call(self, export: str, *args: int) -> None:
         """Call an export found by `find_exports`: "alloc" or "handler", with i32 arguments."""
-        frame = self._clean_frame()
-        offset = 0
-        for value in args:
-            memmove(frame.args + offset, _I32_RESULT.pack(_KIND_I32, value), _I32_RESULT.size)
-            offset += _VAL_SIZE
+        frame = self._open_frame()
+        count = len(args)
+        if count == 2:
+            _I32_ARGS[2].pack_into(frame.buffer, _ARGS_AT, _KIND_I32, args[0], _KIND_I32, args[1])
+        elif count:
+            _I32_ARGS[1].pack_into(frame.buffer, _ARGS_AT, _KIND_I32, args[0])
         function = frame.alloc if export == "alloc" else frame.handler
         results = 0 if export == "start" else 1
         self._future = _call_async(
             self._context,
             function + _OF,
             frame.args,
-            len(args),
+            count,
             frame.results,
             results,
             frame.trap,
@@ -252,12 +267,15 @@ class Guest:
 
         Raises GuestTrap, AbiViolation, PoolExhausted, or what a host function raised.
         """
-        self._drop_future()
-        violation = self.violation
+        future, self._future = self._future, None
+        if future is not None:
+            _done_future_delete(future)
         state = self._frame.state
         error, trap = state.error, state.trap
         if error or trap:
+            # Empty again for the next call, and for the next guest that gets this frame.
             state.error = state.trap = None
+            violation = self.violation
             if violation is not None:
                 try:
                     raise_failure(error, trap)
@@ -266,10 +284,10 @@ class Guest:
             raise_failure(error, trap)
 
     def result_i32(self) -> int:
-        return int(self._frame.state.results[0].of.i32) & 0xFFFF_FFFF
+        return int(_I32.unpack_from(self._frame.buffer, _VALUE_AT)[0])
 
     def result_i64(self) -> int:
-        return int(self._frame.state.results[0].of.i64) & 0xFFFF_FFFF_FFFF_FFFF
+        return int(_I64.unpack_from(self._frame.buffer, _VALUE_AT)[0])
 
     def suspend(self, wanted: bytes) -> None:
         """From a host function: park the fiber until `resume`. Its result is what `resume` gives."""
@@ -279,17 +297,17 @@ class Guest:
         """Answer the suspended host function; the next poll goes on from there."""
         memmove(self._results, _I32_RESULT.pack(_KIND_I32, result), _I32_RESULT.size)
         self.wanted = None
-        self._frame.state.flag[0] = 1
+        self._frame.buffer[_FLAG_AT] = 1
 
     def resume_yielded(self) -> None:
         self.yielded = False
-        self._frame.state.flag[0] = 1
+        self._frame.buffer[_FLAG_AT] = 1
 
     # -- exports and memory --------------------------------------------------------------------------
 
     def find_exports(self, handler: str, *, needs_alloc: bool) -> None:
         """Look up memory, `alloc` and the handler. Raises AbiViolation when one is missing."""
-        frame = self._clean_frame()
+        frame = self._open_frame()
         self._export(b"memory", frame.memory, _EXTERN_MEMORY)
         self._memory = frame.memory + _OF
         if needs_alloc:
@@ -299,7 +317,7 @@ class Guest:
     def _export(self, name: bytes, into: int, kind: int) -> None:
         if not _export_get(self._context, self._frame.instance, name, len(name), into):
             raise AbiViolation(f"the module does not export `{name.decode()}`")
-        if string_at(into, 1)[0] != kind:
+        if self._frame.buffer[into - self._frame.base] != kind:
             raise AbiViolation(f"the export `{name.decode()}` is of another kind")
 
     def memory_size(self) -> int:
@@ -356,13 +374,10 @@ class Guest:
         if future is not None:
             _future_delete(future)
 
-    def _clean_frame(self) -> _Frame:
+    def _open_frame(self) -> _Frame:
         if self._store is None:
             raise ValueError("this guest is closed already")
-        frame = self._frame
-        frame.state.error = None
-        frame.state.trap = None
-        return frame
+        return self._frame
 
 
 @EPOCH_CALLBACK  # type: ignore[untyped-decorator]
@@ -403,13 +418,13 @@ def _trampoline(function: HostFunction) -> object:
     ) -> None:
         guest: Guest = _polling.guest
         try:
-            flag = guest._frame.state.flag
-            flag[0] = 1
+            flag = guest._frame.buffer
+            flag[_FLAG_AT] = 1
             memmove(continuation, guest._frame.continuation, 24)
             result = run(guest, *unpack(string_at(args, size)))
             if guest.wanted is not None:
                 guest._results = results
-                flag[0] = 0
+                flag[_FLAG_AT] = 0
                 return
             if has_result:
                 memmove(results, _I32_RESULT.pack(_KIND_I32, result), _I32_RESULT.size)
@@ -417,7 +432,7 @@ def _trampoline(function: HostFunction) -> object:
                 guest.sync_calls += 1
                 if guest.sync_calls > SYNC_CALLS_IN_POOL:
                     guest.yielded = True
-                    flag[0] = 0
+                    flag[_FLAG_AT] = 0
         except BaseException as error:
             guest.violation = error
             guest.wanted = None

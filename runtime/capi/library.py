@@ -92,13 +92,14 @@ def check_version() -> None:
         )
 
 
-def bind(name: str, *, drop_gil: bool = False) -> Any:
+def bind(name: str, *, drop_gil: bool | None = None) -> Any:
     """The C function `name` with the signature of the table. A missing symbol raises here, at import.
 
-    `drop_gil` is for a call that may take long although it runs no guest code.
+    `drop_gil`: True for a call that may take long although it runs no guest code, False for one that runs none
+    although its function may.
     """
     result, arguments, runs_guest_code = SIGNATURES[name]
-    function = (DROP_GIL if runs_guest_code or drop_gil else KEEP_GIL)[name]
+    function = (DROP_GIL if (runs_guest_code if drop_gil is None else drop_gil) else KEEP_GIL)[name]
     function.restype = result
     function.argtypes = arguments
     return function
