@@ -7,7 +7,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +18,14 @@ from bindings.queue_delivery import QueueDelivery
 from bindings.secret_store import SealedSecrets
 from dispatch.admission import Admission, AdmissionLimits
 from dispatch.app import DispatchApp
+from dispatch.hook import Hook
 from dispatch.route_index import ALL, RouteIndex
 from dispatch.runner import TreeRunner
 from dispatch.trusted_proxies import TrustedProxies
 from dispatch.workers import Workers
 from model.capabilities import EventContext
 from model.errors import OperationError, OperationErrorCode
-from model.identity import new_ray_id
+from model.identity import NamespaceName, new_ray_id
 from model.observer import Observer
 from model.outcome import EventOutcome
 from model.queues import ConsumerRecord
@@ -67,6 +68,8 @@ class DataPlaneSettings:
     hop_key: bytes
     #: Ports that the platform listens on: no subrequest may reach them on this host.
     listener_ports: frozenset[int]
+    trusted_proxies: tuple[str, ...] = ()
+    hooks: Mapping[str, tuple[Hook, NamespaceName]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,8 @@ class DataPlane:
             self.admission,
             observer,
             self._health,
-            TrustedProxies(()),
-            {},
+            TrustedProxies(settings.trusted_proxies),
+            settings.hooks,
             signer.verify,
         )
         self._on_settled = on_settled

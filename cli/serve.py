@@ -9,6 +9,7 @@ from typing import Final
 from cli.errors import CliError
 from cli.process_logging import log_to_stderr
 from cli.settings import ServeSettings
+from dispatch.hook import InvalidHook, load_hook
 from processes.child import ProcessSpec
 from processes.listeners import ListenAddress, PortGroup
 from processes.serve_lock import AlreadyServing, serve_lock
@@ -29,6 +30,11 @@ SLOTS: Final = 11_000
 def serve(settings: ServeSettings) -> int:
     """Until SIGTERM or SIGINT; 0 after an orderly stop. Raises CliError when it can't start."""
     log_to_stderr(settings.log_level, "supervisor")
+    for hook in settings.hooks:
+        try:
+            load_hook(hook.name, hook.spec)
+        except InvalidHook as error:
+            raise CliError(f"--hooks: {error}") from error
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with serve_lock(settings.data / "serve.lock"):
@@ -74,6 +80,8 @@ async def _supervise(settings: ServeSettings, root: RootKey) -> int:
         "resolver": [resolver.host, resolver.port] if resolver else None,
         "hop_key": root.derive("hop"),
         "listener_ports": [http.address.port, control.address.port],
+        "trusted_proxies": list(settings.trusted_proxies),
+        "hooks": [[hook.name, hook.spec, hook.namespace] for hook in settings.hooks],
     }
     control_config = common | {
         "root_key_file": str(settings.root_key_file or settings.data / "root-key"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,22 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class HookSetting:
+    """A dispatch worker in trusted Python: routes lead to `name`, and `function` of `module` answers, with the
+    workers of `namespace` to choose from.
+    """
+
+    name: str
+    module: str
+    function: str
+    namespace: str
+
+    @property
+    def spec(self) -> str:
+        return f"{self.module}:{self.function}"
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """What `tenantry serve` was told, parsed and checked."""
 
@@ -43,6 +60,9 @@ class ServeSettings:
     #: "debug", "info", "warning" or "error".
     log_level: str
     drain_s: float
+    #: CIDRs of proxies whose forwarding headers are believed.
+    trusted_proxies: tuple[str, ...]
+    hooks: tuple[HookSetting, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +143,35 @@ def parse_seconds(text: str) -> float:
     if not 0 <= seconds <= 3600:
         raise ValueError(f"{text!r} is no number of seconds from 0 to 3600")
     return seconds
+
+
+def parse_cidrs(text: str) -> tuple[str, ...]:
+    """`CIDR,CIDR…`, "" for none."""
+    cidrs = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            cidrs.append(str(ipaddress.ip_network(part)))
+        except ValueError as error:
+            raise ValueError(f"{part!r} is no CIDR such as 10.0.0.0/8: {error}") from None
+    return tuple(cidrs)
+
+
+_HOOK = re.compile(r"([a-z0-9_-]{1,63})=([A-Za-z_][\w.]*):([A-Za-z_]\w*)@([a-z0-9_][a-z0-9_-]{0,62})")
+
+
+def parse_hooks(text: str) -> tuple[HookSetting, ...]:
+    """`NAME=MODULE:FUNCTION@NAMESPACE,…`, "" for none."""
+    hooks = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        match = _HOOK.fullmatch(part)
+        if match is None:
+            raise ValueError(
+                f"{part!r} is no NAME=MODULE:FUNCTION@NAMESPACE, such as front=mysaas.front:dispatch@production"
+            )
+        hooks.append(HookSetting(*match.groups()))
+    if len({hook.name for hook in hooks}) < len(hooks):
+        raise ValueError("two hooks have the same name")
+    return tuple(hooks)
 
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -214,6 +263,26 @@ SERVE: tuple[Setting, ...] = (
         "seconds",
         "How long running events may go on after SIGTERM before they are ended.",
         parse_seconds,
+    ),
+    Setting(
+        "trusted_proxies",
+        "CIDRs",
+        "",
+        "",
+        "Comma-separated networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; "
+        "from anyone else they are removed.",
+        parse_cidrs,
+        default_text="none",
+    ),
+    Setting(
+        "hooks",
+        "list",
+        "",
+        "",
+        "Comma-separated NAME=MODULE:FUNCTION@NAMESPACE: dispatch workers in trusted Python, to which routes "
+        'may lead (`{"target": {"hook": NAME}}`).',
+        parse_hooks,
+        default_text="none",
     ),
 )
 

@@ -15,6 +15,7 @@ import uvloop
 from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
 from cli.process_logging import log_to_stderr
 from cli.telemetry import WorkerTelemetry
+from dispatch.hook import load_hook
 from edge.server import DoorServer
 from model.errors import OperationError, OperationErrorCode
 from model.identity import NamespaceName, ScriptName
@@ -51,6 +52,8 @@ async def _serve(inherited: Inherited, engine: Engine) -> int:
             config["aot_key"],
             config["hop_key"],
             frozenset(config["listener_ports"]),
+            tuple(config["trusted_proxies"]),
+            {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in config["hooks"]},
         ),
         engine,
         telemetry.observer,

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,13 +46,16 @@ def free_port(wanted: int) -> int:
 class Host:
     """A `tenantry serve` on a data folder, and the commands and requests that go to it."""
 
-    def __init__(self, data: Path, resolver_port: int, workers: int = 2) -> None:
+    def __init__(
+        self, data: Path, resolver_port: int, workers: int = 2, settings: Sequence[str] = ()
+    ) -> None:
         self.data = data
         self.http_port = free_port(8787)
         self.control_port = free_port(8788)
         self.url = f"http://127.0.0.1:{self.control_port}"
         self._resolver_port = resolver_port
         self._workers = workers
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._log = data.parent / "serve.log"
 
@@ -62,6 +65,7 @@ class Host:
             *(sys.executable, "-m", "cli.main", "serve", "--data", str(self.data)),
             *("--http", f"127.0.0.1:{self.http_port}", "--control", f"127.0.0.1:{self.control_port}"),
             *("--workers", str(self._workers), "--resolver", f"127.0.0.1:{self._resolver_port}"),
+            *self._settings,
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

@@ -90,7 +90,8 @@ def find_routes(client: ApiClient, pattern: str | None) -> list[dict[str, Any]]:
 @click.option(
     "--namespace", type=NAMESPACE_OR_DASH, default="-", metavar="NS", help="Of the worker; - for plain."
 )
-@click.option("--script", type=SCRIPT, required=True, metavar="NAME", help="The worker it leads to.")
+@click.option("--script", type=SCRIPT, metavar="NAME", help="The worker it leads to.")
+@click.option("--hook", metavar="NAME", help="Instead of a worker: a hook of the host (`serve --hooks`).")
 @json_option
 @client_command
 def add(
@@ -99,7 +100,8 @@ def add(
     path: str | None,
     headers: tuple[tuple[str, str], ...],
     namespace: str,
-    script: str,
+    script: str | None,
+    hook: str | None,
     as_json: bool,
 ) -> None:
     """Lead a hostname to a worker. HOST is a hostname, a wildcard (*.shop.example) or *.
@@ -110,10 +112,12 @@ def add(
       tenantry routes add '*.shop.example' --path /api --script api
       tenantry routes add shop.example --header X-Beta=1 --namespace staging --script shop
     """
-    body: dict[str, object] = {
-        "hostname": hostname_pattern(hostname),
-        "target": target_of(plain(namespace), script),
-    }
+    if (script is None) == (hook is None):
+        raise BadUsage(
+            "a route leads to one thing: give --script or --hook", hint="tenantry routes add --help"
+        )
+    target = {"hook": hook} if script is None else target_of(plain(namespace), script)
+    body: dict[str, object] = {"hostname": hostname_pattern(hostname), "target": target}
     if path:
         body["path_prefix"] = path
     if headers:
@@ -122,7 +126,8 @@ def add(
     if as_json:
         print_json(made)
     else:
-        say(f"route {made['id']}: {made['hostname']}{path or ''} → {label(plain(namespace), script)}")
+        leads_to = f"hook {hook}" if script is None else label(plain(namespace), script)
+        say(f"route {made['id']}: {made['hostname']}{path or ''} → {leads_to}")
 
 
 def target_of(namespace: str | None, script: str) -> dict[str, str]:

@@ -27,7 +27,13 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 class Platform(Host):
     def __init__(self, folder: Path, dns_port: int, api_port: int) -> None:
-        super().__init__(folder / "data", dns_port)
+        hooks = (
+            "--hooks",
+            "front=tests.dispatch.hooks:by_header@hooked",
+            "--trusted-proxies",
+            "127.0.0.1/32",
+        )
+        super().__init__(folder / "data", dns_port, settings=hooks)
         self.api_port = api_port
 
     @property

@@ -121,3 +121,11 @@ def test_work_after_the_response_goes_on(platform: Platform) -> None:
     platform.deploy("background", "later", "--kv", "STORE=later-done")
     assert platform.request("later.localhost", "/").status in (200, 202)
     wait_until(lambda: bool(json.loads(platform.run("kv", "list", "later-done", "--json"))))
+
+
+def test_a_hook_in_python_picks_the_tenant(platform: Platform) -> None:
+    platform.deploy("hello_zig", "picked", namespace="hooked")
+    platform.run("routes", "add", "hook.localhost", "--hook", "front")
+    answer = platform.request("hook.localhost", headers={"X-Tenant": "picked"})
+    assert (answer.status, "from Zig" in answer.body) == (200, True)
+    assert platform.request("hook.localhost", headers={"X-Tenant": "nobody"}).status == 404

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-import wasmtime  # noqa: TID251 - a compiler of test fixtures and the second opinion, not the engine under test
+import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wasmtime import wat2wasm  # noqa: TID251 - the text format's compiler, for modules that tests write
+from wasmtime import wat2wasm
 
 from dispatch.responses import check_headers
 from model.capabilities import EventContext, OperationTable, WorkerEnv
