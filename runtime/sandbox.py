@@ -81,39 +81,47 @@ class Sandbox:
         Raises Stopped, GuestTrap, AbiViolation, PoolExhausted, GuestExit.
         """
         guest = self.guest
-        guest.begin_instantiate(pre)
-        await self._complete()
-        if initialize:
-            guest.find_exports("_initialize", needs_alloc=False)
-            guest.begin_call("start")
-            await self._complete()
-        guest.find_exports(handler, needs_alloc=True)
-        self._has_memory = True
-        size = len(event)
-        guest.begin_call("alloc", size)
-        await self._complete()
-        pointer = guest.result_i32()
-        if pointer == 0:
-            raise AbiViolation(f"`alloc` had no room for the event's {size} bytes")
-        guest.write(pointer, event)
-        guest.begin_call("handler", pointer, size)
-        await self._complete()
-        return guest.result_i64()
-
-    async def _complete(self) -> None:
-        guest = self.guest
+        poll = guest.poll
         try:
-            if not guest.poll():
-                await drive(guest, self._lanes, self._answer)
-                if guest.doomed is not None:  # while a thread ran its last slice
-                    raise Stopped(guest.doomed)
+            # Most calls end in their first slice: no coroutine is made for those.
+            guest.begin_instantiate(pre)
+            if not poll():
+                await self._drive()
             guest.finish()
+            if initialize:
+                guest.find_exports("_initialize", needs_alloc=False)
+                guest.begin_call("start")
+                if not poll():
+                    await self._drive()
+                guest.finish()
+            guest.find_exports(handler, needs_alloc=True)
+            self._has_memory = True
+            size = len(event)
+            guest.begin_call("alloc", size)
+            if not poll():
+                await self._drive()
+            guest.finish()
+            pointer = guest.result_i32()
+            if pointer == 0:
+                raise AbiViolation(f"`alloc` had no room for the event's {size} bytes")
+            guest.write(pointer, event)
+            guest.begin_call("handler", pointer, size)
+            if not poll():
+                await self._drive()
+            guest.finish()
+            return guest.result_i64()
         except Stopped:
             raise
         except Exception as failure:
             if guest.stopped is not None:
                 raise Stopped(guest.stopped) from failure
             raise
+
+    async def _drive(self) -> None:
+        guest = self.guest
+        await drive(guest, self._lanes, self._answer)
+        if guest.doomed is not None:  # while a thread ran its last slice
+            raise Stopped(guest.doomed)
 
     def _answer(self, request: bytes) -> Awaitable[bytes] | bytes:
         guest = self.guest
@@ -153,19 +161,25 @@ class Sandbox:
 
     async def close_guest(self) -> None:
         """Delete the store, keeping the session: a body that the host passes on needs no guest any more."""
+        if not self._close_small():
+            await self._lanes.in_pool(lambda: self.guest.close(off_loop=True))
+
+    def _close_small(self) -> bool:
+        """False when there is a large store left, to be deleted off the loop."""
         if self._closed:
-            return
+            return True
         self._closed = True
         flush(self.io)
         self.peak_memory = self.memory_now()
         if self.peak_memory > LARGE_STORE_BYTES:
-            await self._lanes.in_pool(lambda: self.guest.close(off_loop=True))
-        else:
-            self.guest.close()
+            return False
+        self.guest.close()
+        return True
 
     async def close(self) -> None:
         """Delete all of it. Idempotent; returns when everything is gone."""
         try:
             self.session.close()
         finally:
-            await self.close_guest()
+            if not self._close_small():
+                await self._lanes.in_pool(lambda: self.guest.close(off_loop=True))

@@ -87,10 +87,7 @@ class Worker:
                 body_stream = sandbox.session.lend_stream(body)
             return codec.encode_request(request, self.env.vars, params, body_stream)
 
-        async def respond(sandbox: Sandbox, result: int) -> None:
-            await event.respond(sandbox, result)
-
-        ending = await event.run(prepare, respond)
+        ending = await event.run(prepare, event.respond)
         event.report(ending, request)
         return ending
 

@@ -46,7 +46,11 @@ def encode_request(
     value: dict[str, object] = {
         "method": request.method,
         "url": request.url,
-        "headers": [(name.decode("ascii"), header_value(data)) for name, data in request.headers],
+        # header_value, without a call for each.
+        "headers": [
+            (name.decode("ascii"), data.decode() if data.isascii() else data)
+            for name, data in request.headers
+        ],
         "vars": variables,
         "params": params,
         "client": {"ip": client.ip, "tls": client.tls, "ray": client.ray_id},
@@ -89,24 +93,28 @@ def decode(data: bytes, what: str) -> Any:
     except Exception as error:
         # msgpack raises ValueError, its own subclasses and UnicodeDecodeError, and for map keys TypeError.
         raise AbiViolation(f"{what} is no MessagePack of the ABI: {type(error).__name__}: {error}") from error
-    _check_depth(value, what, NESTING)
+    if value.__class__ not in _LEAVES:
+        _check_depth(value, what)
     return value
 
 
-def _check_depth(value: object, what: str, left: int) -> None:
-    if isinstance(value, list):
-        items: Any = value
-    elif isinstance(value, dict):
-        items = value.values()
-    elif value is None or isinstance(value, (str, bytes, int, float)):
-        return
-    else:
-        raise AbiViolation(f"{what} has a {type(value).__name__}, which is not part of the ABI")
-    if left == 0:
-        raise AbiViolation(f"{what} is nested deeper than {NESTING}")
-    for item in items:
-        if item.__class__ not in _LEAVES:
-            _check_depth(item, what, left - 1)
+def _check_depth(value: object, what: str) -> None:
+    """Level by level: a call for each value would cost more than the decoding."""
+    level = [value]
+    for _ in range(NESTING):
+        below: list[object] = []
+        for container in level:
+            if container.__class__ is list:
+                items: Any = container
+            elif container.__class__ is dict:
+                items = container.values()
+            else:
+                raise AbiViolation(f"{what} has a {type(container).__name__}, which is not part of the ABI")
+            below += [item for item in items if item.__class__ not in _LEAVES]
+        if not below:
+            return
+        level = below
+    raise AbiViolation(f"{what} is nested deeper than {NESTING}")
 
 
 _LEAVES: Final = frozenset({str, bytes, int, float, bool, type(None)})
@@ -161,7 +169,7 @@ def encode_reply(results: Sequence[bytes], pending: int) -> bytes:
 
 def _check_structure(data: bytes) -> None:
     """Of a large Response: that it is large by its strings alone. Nothing is decoded for it."""
-    unpacker = msgpack.Unpacker(max_buffer_size=RESPONSE_BYTES)
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
     unpacker.feed(data)
     structure = 0
     try:

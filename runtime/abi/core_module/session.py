@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
 from model.capabilities import EventContext, OperationTable, WorkerEnv
@@ -189,11 +189,12 @@ class Session:
         except OperationError as error:
             result = error
         if hasattr(result, "__await__"):
-            task = asyncio.ensure_future(self._guarded(name, cast(Awaitable[object], result)))
+            waiting = cast(Awaitable[object], result)
+            task = asyncio.ensure_future(self._guarded(name, waiting))
             self._pending[operation_id] = task
             if name.startswith("response."):
                 self._last_step = task
-            task.add_done_callback(lambda task: self._finished(operation_id, task))
+            task.add_done_callback(lambda task: self._finished(operation_id, task, waiting))
         else:
             self._deliver(operation_id, result)
 
@@ -253,10 +254,12 @@ class Session:
         except Exception as error:
             raise _internal(name, error) from error
 
-    def _finished(self, operation_id: int, task: asyncio.Task[object]) -> None:
+    def _finished(self, operation_id: int, task: asyncio.Task[object], waiting: Awaitable[object]) -> None:
         self._pending.pop(operation_id, None)
         result: object
         if task.cancelled():
+            if isinstance(waiting, Coroutine):
+                waiting.close()  # it may have been cancelled before its first step
             result = OperationError(OperationErrorCode.CANCELLED, "the operation was cancelled")
         else:
             error = task.exception()
@@ -406,6 +409,8 @@ class Session:
     def close(self) -> None:
         """Cancel what is pending and let go of every stream. What storage was handed already completes."""
         self._closed = True
+        if not (self._pending or self._writers or self._readers or self._to_close):
+            return  # as most events end
         for task in self._pending.values():
             task.cancel()
         for writer in self._writers.values():
