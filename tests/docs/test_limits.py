@@ -1,0 +1,118 @@
+"""docs/limits.md has every limit, with the value that the code enforces."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from bindings import kv, queues
+from cli import publisher, serve
+from control import route_request, script_upload, upload_metadata
+from dispatch import received, runner
+from dispatch.admission import AdmissionLimits
+from edge.door import DoorLimits
+from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
+from observability import log_ring
+from outbound import header_hygiene, hops, policy, policy_document, target
+from runtime import artifact, compile
+from storage import binding_rules, control_records, queue_store
+from tests.docs.pages import code, number, read, section, table
+
+PAGE = read("limits.md")
+EVENT = {code(row[0]): row[1:] for row in table(PAGE, "## One event")}
+
+
+def test_every_limit_of_an_event_has_a_row() -> None:
+    assert list(EVENT) == [field.name for field in fields(Limits)]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+def test_the_defaults_are_those_of_the_code(name: str) -> None:
+    fetch, background, *_ = EVENT[name]
+    assert number(fetch) == getattr(FETCH_LIMITS, name)
+    if background != "–":
+        assert number(background) == getattr(BACKGROUND_LIMITS, name)
+
+
+def test_what_an_upload_may_set_is_what_control_takes() -> None:
+    told = {}
+    for cells in EVENT.values():
+        if cells[3] != "–":
+            least, most = (int(part.replace(",", "")) for part in cells[3].partition(", ")[2].split(" to "))
+            told[code(cells[3])] = (least, most)
+    assert told == {name: (least, most) for name, (_, least, most, _) in upload_metadata._LIMITS.items()}
+
+
+@pytest.mark.parametrize("field", fields(DoorLimits), ids=lambda field: field.name)
+def test_the_door(field: object) -> None:
+    name = field.name  # type: ignore[attr-defined]
+    told = {code(row[0]): row[1] for row in table(PAGE, "## At the door") if "`" in row[0]}
+    assert number(told[name]) == getattr(DoorLimits(), name)
+
+
+@pytest.mark.parametrize("name", ["running", "suspended", "waiting", "wait_s"])
+def test_admission(name: str) -> None:
+    told = {code(row[0]): row[1] for row in table(PAGE, "## How many at once") if "`" in row[0]}
+    assert number(told[name]) == getattr(AdmissionLimits.for_slots(serve.SLOTS), name)
+
+
+def test_slots_and_their_reserve() -> None:
+    (row,) = [row for row in table(PAGE, "## How many at once") if row[0].startswith("`slots`")]
+    assert number(row[1]) == serve.SLOTS
+    assert "an eighth" in row[1]
+    assert AdmissionLimits.for_slots(8_000).reserve == 1_000
+
+
+@pytest.mark.parametrize(
+    ("heading", "text"),
+    [
+        ("## At the door", f"up to {received.SMALL_BODY_BYTES:,}) | {received.SMALL_BODY_S:g} s"),
+        ("## How many at once", f"depth of a tree | {runner.MAX_DEPTH} "),
+        ("## How many at once", f"the larger of {AdmissionLimits().least_share} and"),
+        ("## Uploads and the API", f"a module | {artifact.MAX_MODULE_BYTES:,} bytes"),
+        ("## Uploads and the API", f"a module | {script_upload.MODULE_BYTES:,} bytes"),
+        ("## Uploads and the API", f"upload metadata | {script_upload.METADATA_BYTES:,} bytes"),
+        (
+            "## Uploads and the API",
+            f"| {compile.COMPILE_CPU_S} s, {compile.COMPILE_WALL_S} s, {compile.COMPILE_MEMORY_BYTES >> 30} GiB",
+        ),
+        ("## Uploads and the API", f"start function | {compile.STARTUP_CPU_MS:,} ms"),
+        ("## Uploads and the API", f"wait for the compiler | {publisher.MAX_WAITING} "),
+        ("## Uploads and the API", f"bindings of a script | {binding_rules.MOST_BINDINGS} "),
+        ("## Uploads and the API", f"tags of a script | {upload_metadata.MOST_TAGS} "),
+        ("## Uploads and the API", f"a secret | {upload_metadata.TEXT_BYTES:,} bytes"),
+        ("## Uploads and the API", f"conditions of a route | {route_request.MOST_CONDITIONS} "),
+        ("## Uploads and the API", f"hostname pattern | {control_records.ROUTES_PER_PATTERN:,} "),
+        (
+            "## Uploads and the API",
+            f"{policy_document.MAX_DOCUMENT_BYTES:,} bytes, {policy.MAX_RULES:,}",
+        ),
+        ("## KV, queues, outbound", f"a KV key | {kv.KEY_BYTES} bytes"),
+        ("## KV, queues, outbound", f"a KV value | {kv.VALUE_BYTES:,} bytes"),
+        ("## KV, queues, outbound", f"KV metadata | {kv.METADATA_BYTES:,} bytes"),
+        ("## KV, queues, outbound", f"a queue message | {queues.MESSAGE_BYTES:,} bytes"),
+        (
+            "## KV, queues, outbound",
+            f"| {queues.BATCH_MESSAGES} messages, {queues.BATCH_BYTES:,} bytes",
+        ),
+        ("## KV, queues, outbound", f"delay of a message | {queues.MOST_DELAY_S:,} s"),
+        ("## KV, queues, outbound", f"backlog | {queue_store.BACKLOG_BYTES:,} bytes"),
+        ("## KV, queues, outbound", f"nobody takes | {queue_store.RETENTION_MS // 86_400_000} days"),
+        ("## KV, queues, outbound", f"silence of the upstream | {policy.FetchLimits().timeout_ms:,} ms"),
+        ("## KV, queues, outbound", f"{policy.FetchLimits().max_response_bytes >> 30} GiB each"),
+        (
+            "## KV, queues, outbound",
+            f"{target.MAX_URL_LENGTH:,} bytes; {header_hygiene.MAX_HEADERS} headers,"
+            f" {header_hygiene.MAX_HEADER_BYTES:,} bytes",
+        ),
+        ("## KV, queues, outbound", f"in a row | {hops.MAX_HOPS} "),
+        (
+            "## KV, queues, outbound",
+            f"{log_ring.LINES_PER_SCRIPT:,} lines and {log_ring.BYTES_PER_SCRIPT >> 10} KiB a script,"
+            f" {log_ring.TOTAL_BYTES >> 20} MiB and {log_ring.SCRIPTS:,} scripts",
+        ),
+    ],
+)
+def test_the_page_has_the_value_of_the_code(heading: str, text: str) -> None:
+    assert text in section(PAGE, heading).replace("\n", " ")
