@@ -13,7 +13,7 @@ Source: RFC 9112 (§3.2 target and Host, §6.1 Transfer-Encoding, §9.3 pipelini
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import httptools
 import uvicorn
@@ -28,6 +28,8 @@ from model.hostname import InvalidHostname, parse_host
 #: Of what a refused visitor goes on sending, read and dropped so that the refusal reaches it: closing
 #: with unread bytes makes the kernel send a reset, which discards what the visitor has not yet read.
 LINGER_BYTES: Final = 1 << 20
+#: The same of an upload that a worker has answered before its end: its visitor did nothing wrong.
+EARLY_ANSWER_BYTES: Final = 256 << 20
 _SLASH: Final = ord("/")
 
 
@@ -90,6 +92,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._refusal: bytes | None = None
         self._lingering = False
         self._dropped = 0
+        self._may_drop = LINGER_BYTES
 
     # -- transport ---------------------------------------------------------------------------------
 
@@ -179,6 +182,8 @@ class DoorProtocol(HttpToolsProtocol):
             self._running = cycle
         if self._door.draining or self.parser.should_upgrade():
             cycle.keep_alive = False
+        if not cycle.keep_alive:
+            cycle.transport = cast("asyncio.Transport", _ClosingTransport(self, cycle))
 
     def on_body(self, body: bytes) -> None:
         self._body_came = True
@@ -218,7 +223,9 @@ class DoorProtocol(HttpToolsProtocol):
         """
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
+            if cycle.keep_alive:
+                cycle.keep_alive = False
+                cycle.transport = cast("asyncio.Transport", _ClosingTransport(self, cycle))
         elif cycle is not None and self.scope is cycle.scope and not self._lingering:
             self.transport.close()
 
@@ -321,10 +328,42 @@ class DoorProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self.flow.resume_reading()
 
+    def linger(self) -> None:
+        """Our side is closed; take what still comes of an upload that was answered early, and throw it away.
+
+        Closing with bytes unread would reset the connection, and the reset can overtake the answer
+        (RFC 9112 §9.6).
+        """
+        self._refusal = b""
+        self._may_drop = EARLY_ANSWER_BYTES
+        self.transport.write_eof()
+        self._lingering = True
+        self._since = self.loop.time()
+        self.flow.resume_reading()
+
     def _drop(self, size: int) -> None:
         self._dropped += size
-        if self._lingering and self._dropped > LINGER_BYTES:
+        if self._lingering and self._dropped > self._may_drop:
             self.transport.abort()
+
+
+class _ClosingTransport:
+    """The transport of a response after which the connection is closed: an early answer lingers first."""
+
+    def __init__(self, protocol: DoorProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol.transport, name)
+
+    def close(self) -> None:
+        transport = self._protocol.transport
+        answered_early = self._cycle.response_complete and self._cycle.more_body
+        if answered_early and not transport.is_closing() and transport.can_write_eof():
+            self._protocol.linger()
+        else:
+            transport.close()
 
 
 def _leave(cycle: RequestResponseCycle) -> None:

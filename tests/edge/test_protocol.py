@@ -381,3 +381,16 @@ async def test_the_visitor_carries_the_parsed_host(start_server: StartServer) ->
     served = await start_server(app)
     await served.ask(head(host=b"Host: A.Example.:8787\r\n"))
     assert names == [("a.example", 8787)]
+
+
+async def test_early_answer_reaches_an_uploader_who_wants_the_connection_closed(
+    start_server: StartServer,
+) -> None:
+    """Closing with bytes unread makes the kernel send a reset, which may overtake the answer."""
+    served = await start_server(hello)
+    visit = await served.visit()
+    await visit.send(head(b"Content-Length: 30000000", b"Connection: close", line=b"POST /x HTTP/1.1"))
+    for _ in range(30):
+        await visit.send(b"x" * 1_000_000)
+    assert (await visit.response())[2] == b"/x"
+    assert await visit.closed()
