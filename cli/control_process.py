@@ -30,12 +30,12 @@ from observability.totals import InvalidSnapshot, Totals, exposition
 from outbound.policy import parse_policy
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
+from processes.confinement import raise_file_limit
 from runtime.aot_cache import AotCache
 from runtime.compile import Compiler
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
-from storage.failures import StorageError
 from storage.keys import RootKey
 from storage.kv_store import KvStore, kv_migrations
 from storage.object_store import FolderObjectStore
@@ -51,6 +51,7 @@ _UNREADY_S: Final = 1.0
 
 def main() -> int:
     inherited = bootstrap()
+    raise_file_limit()
     log_to_stderr(str(inherited.config["log_level"]), "control")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(inherited))
@@ -163,7 +164,7 @@ async def _serve(inherited: Inherited) -> int:
         logs=processes.rings,
         trigger=processes.trigger,
         parse_policy=parse_policy,
-        hosts=HostRules.of_listener(config["host"], int(config["port"])),
+        hosts=HostRules.of_listener(config["host"], int(config["port"]), config["names"]),
         metrics=processes.metrics,
         unready=processes.unready,
     )
@@ -171,10 +172,7 @@ async def _serve(inherited: Inherited) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     for channel in inherited.channels.values():
         channel.start()
-    try:
-        await finish_deletions(services)
-    except StorageError as error:
-        _log.warning("deleted resources still hold room: %s", error)
+    await finish_deletions(services)
     await _ask_supervisor(inherited.channels["supervisor"], processes)
     server = DoorServer(create_control_app(services))
     await server.start(inherited.listeners)

@@ -87,6 +87,7 @@ async def _supervise(settings: ServeSettings, root: RootKey) -> int:
         "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
         "host": control.address.host,
         "port": control.address.port,
+        "names": list(settings.control_names),
         "workers": settings.workers,
     }
     supervisor = Supervisor(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.hostname import InvalidHostname, parse_pattern
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -62,6 +64,8 @@ class ServeSettings:
     drain_s: float
     #: CIDRs of proxies whose forwarding headers are believed.
     trusted_proxies: tuple[str, ...]
+    #: Names that the API answers to besides its address, for a proxy in front of it.
+    control_names: tuple[str, ...]
     hooks: tuple[HookSetting, ...]
 
 
@@ -154,6 +158,19 @@ def parse_cidrs(text: str) -> tuple[str, ...]:
         except ValueError as error:
             raise ValueError(f"{part!r} is no CIDR such as 10.0.0.0/8: {error}") from None
     return tuple(cidrs)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """`NAME,NAME…`, "" for none: hostnames without a port."""
+    names = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            names.append(parse_pattern(part))
+        except InvalidHostname as error:
+            raise ValueError(str(error)) from None
+        if "*" in part:
+            raise ValueError(f"{part!r}: a name, without wildcard")
+    return tuple(names)
 
 
 _HOOK = re.compile(r"([a-z0-9_-]{1,63})=([A-Za-z_][\w.]*):([A-Za-z_]\w*)@([a-z0-9_][a-z0-9_-]{0,62})")
@@ -272,6 +289,16 @@ SERVE: tuple[Setting, ...] = (
         "Comma-separated networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; "
         "from anyone else they are removed.",
         parse_cidrs,
+        default_text="none",
+    ),
+    Setting(
+        "control_names",
+        "names",
+        "",
+        "",
+        "Comma-separated hostnames that the API answers to besides its own address, when a proxy or a tunnel "
+        "stands in front of it; requests for any other Host are refused.",
+        parse_names,
         default_text="none",
     ),
     Setting(

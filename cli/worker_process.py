@@ -22,6 +22,7 @@ from model.identity import NamespaceName, ScriptName
 from model.scripts import ScriptRef
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
+from processes.confinement import raise_file_limit
 from runtime.aot_cache import ImageUnavailable
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.engine import start_engine
@@ -35,6 +36,7 @@ _SECRET_S: Final = 5.0
 
 def main() -> int:
     inherited = bootstrap()
+    raise_file_limit()
     log_to_stderr(str(inherited.config["log_level"]), f"worker-{inherited.index}")
     engine = start_engine(EngineSettings(slots=int(inherited.config["slots"])))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
