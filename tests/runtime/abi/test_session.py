@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgpack
@@ -21,10 +21,25 @@ from tests.support.guests import OpenPermit, Remembered, context
 Op = Sequence[object]
 
 
+_hosts: list[Host] = []
+
+
+@pytest.fixture(autouse=True)
+async def _close_hosts() -> AsyncIterator[None]:
+    """Whatever a test left pending ends with it."""
+    yield
+    for host in _hosts:
+        host.session.close()
+    await turns()
+    assert not any(host.permit.parked for host in _hosts)
+    _hosts.clear()
+
+
 class Host:
-    """A session and what stands behind it."""
+    """A session and what stands behind it; closed at the end of the test."""
 
     def __init__(self, limits: Limits | None = None, responder: Remembered | None = None) -> None:
+        _hosts.append(self)
         self.gates: dict[str, asyncio.Future[object]] = {}
         self.cancelled: list[str] = []
         self.events: list[GuestEvent] = []
@@ -350,7 +365,9 @@ async def test_one_read_of_a_stream_at_a_time() -> None:
     assert await host.code("borrow", stream) == "invalid_argument"
     await host.one("stream.write", stream, b"for the first")
     assert (await host.call(wait="any"))["done"] == {1: {"ok": b"for the fi"}}
-    both = await host.call([2, "stream.read", None, stream, 3], [3, "stream.read", None, stream, 3])
+    both = await host.call(
+        [2, "stream.read", None, stream, 3], [3, "stream.read", None, stream, 3], timeout_ms=0
+    )
     assert both["done"][2] == {"ok": b"rst"}
     host.session.close()
 
@@ -584,4 +601,3 @@ async def test_cancelled_wait_gives_the_permit_back() -> None:
         await waiting
     assert host.permit.parked == 0
     host.session.close()
-
