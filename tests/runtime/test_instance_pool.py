@@ -1,0 +1,163 @@
+"""Modules stay mapped while they are used and there is room; what can't be loaded is compiled again, once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from runtime.aot_cache import AotCache, ImageUnavailable, ModuleFacts
+from runtime.instance_pool import InstancePool, LoadedModule
+from runtime.linking import make_linker
+from tests.support.guests import engine, wat
+
+
+class Pool:
+    """A pool over a real cache, with `count` modules to load."""
+
+    def __init__(self, folder: Path, count: int = 5, **bounds: int) -> None:
+        self.cache = AotCache(folder, b"k" * 32)
+        self.wasm: dict[str, bytes] = {}
+        self.recompiled: list[str] = []
+        self.compiling = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+        self.works = True
+        for n in range(count):
+            wasm = wat(f'(module (memory (export "memory") 1) (global i32 (i32.const {n})))')
+            digest = hashlib.sha256(wasm).hexdigest()
+            self.wasm[digest] = wasm
+            self.compile(digest)
+        self.digests = list(self.wasm)
+        self.pool = InstancePool(engine(), make_linker(engine()), self.cache, self._recompile, **bounds)
+
+    def compile(self, digest: str) -> None:
+        module = engine().compile(self.wasm[digest])
+        self.cache.store(digest, ModuleFacts(False), module.image())
+        module.close()
+
+    async def _recompile(self, digest: str, reason: str) -> None:
+        self.recompiled.append(reason)
+        self.compiling.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if not self.works:
+            raise ImageUnavailable("the bytes are gone")
+        self.compile(digest)
+
+    def forget(self, digest: str) -> None:
+        for path in self.cache._folder.glob(f"{digest}*"):
+            path.unlink()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "aot"
+
+
+def is_open(loaded: LoadedModule) -> bool:
+    try:
+        return bool(loaded.pre.pointer)
+    except ValueError:
+        return False
+
+
+async def test_module_is_mapped_once(folder: Path) -> None:
+    pool = Pool(folder)
+    first = await pool.pool.load(pool.digests[0])
+    assert await pool.pool.load(pool.digests[0]) is first
+    assert pool.pool.get(pool.digests[0]) is first
+    assert pool.pool.get(pool.digests[1]) is None
+    assert pool.recompiled == []
+
+
+async def test_least_recently_used_goes_first(folder: Path) -> None:
+    pool = Pool(folder, max_modules=3)
+    loaded = [await pool.pool.load(digest) for digest in pool.digests[:3]]
+    pool.pool.get(pool.digests[0])
+    await pool.pool.load(pool.digests[3])
+    assert [is_open(module) for module in loaded] == [True, False, True]
+    assert len(pool.pool) == 3
+    await pool.pool.load(pool.digests[4])
+    assert [is_open(module) for module in loaded] == [True, False, False]
+
+
+async def test_mapped_bytes_are_bounded_but_one_module_always_fits(folder: Path) -> None:
+    probe = Pool(folder)
+    size = (await probe.pool.load(probe.digests[0])).size
+    pool = Pool(folder, max_bytes=size + size // 2)
+    first = await pool.pool.load(pool.digests[0])
+    second = await pool.pool.load(pool.digests[1])
+    assert (is_open(first), is_open(second), len(pool.pool)) == (False, True, 1)
+    tiny = Pool(folder, max_bytes=1)
+    only = await tiny.pool.load(tiny.digests[0])
+    assert is_open(only)
+
+
+async def test_module_in_use_is_closed_only_afterwards(folder: Path) -> None:
+    pool = Pool(folder, max_modules=1)
+    used = await pool.pool.load(pool.digests[0])
+    used.users += 2
+    await pool.pool.load(pool.digests[1])
+    assert used.evicted
+    assert is_open(used)
+    used.users -= 1
+    used.close_if_unused()
+    assert is_open(used)
+    used.users -= 1
+    used.close_if_unused()
+    assert not is_open(used)
+    again = await pool.pool.load(pool.digests[0])
+    assert again is not used
+    assert is_open(again)
+
+
+async def test_missing_image_is_compiled_again(folder: Path) -> None:
+    pool = Pool(folder)
+    pool.forget(pool.digests[0])
+    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert len(pool.recompiled) == 1
+    assert "never compiled" in pool.recompiled[0]
+
+
+async def test_forged_image_is_never_mapped_but_compiled_again(folder: Path) -> None:
+    pool = Pool(folder)
+    [path] = folder.glob(f"{pool.digests[0]}*.cwasm")
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert "MAC is wrong" in pool.recompiled[0]
+
+
+async def test_authenticated_image_that_the_engine_refuses_is_compiled_again(folder: Path) -> None:
+    pool = Pool(folder)
+    pool.cache.store(pool.digests[0], ModuleFacts(False), b"not an image at all")
+    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert len(pool.recompiled) == 1
+
+
+async def test_many_who_wait_for_one_image_compile_it_once(folder: Path) -> None:
+    pool = Pool(folder)
+    pool.gate = asyncio.Event()
+    pool.forget(pool.digests[0])
+    waiting = [asyncio.create_task(pool.pool.load(pool.digests[0])) for _ in range(5)]
+    await pool.compiling.wait()
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    pool.gate.set()
+    loaded = await asyncio.gather(*waiting[1:])
+    assert all(each is loaded[0] for each in loaded)
+    assert waiting[0].cancelled()
+    assert len(pool.recompiled) == 1
+
+
+async def test_recompiling_that_fails_is_tried_anew_by_the_next(folder: Path) -> None:
+    pool = Pool(folder)
+    pool.works = False
+    pool.forget(pool.digests[0])
+    for _ in range(2):
+        with pytest.raises(ImageUnavailable, match="bytes are gone"):
+            await pool.pool.load(pool.digests[0])
+    pool.works = True
+    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert len(pool.recompiled) == 3
