@@ -48,7 +48,9 @@ def test_a_contract_without_its_exception_is_broken(tmp_path: Path) -> None:
     assert exception in text
     broken = tmp_path / "contracts.ini"
     broken.write_text(text.replace(exception, ""))
-    program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(sys.argv[1], no_cache=True))"
+    program = (
+        "import sys; from importlinter import cli; sys.exit(cli.lint_imports(sys.argv[1], no_cache=True))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, str(broken)], cwd=ROOT, capture_output=True, text=True, check=False
     )
