@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import msgpack
 
+from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.capi.failures import CapiError, GuestTrap
 from runtime.capi.guest import AbiViolation, Guest
@@ -47,7 +48,7 @@ def compile_and_try(wasm: bytes, memory_bytes: int) -> dict[str, object]:
             if guest.wanted is not None or guest.yielded:
                 return {"error": "the start function calls the host; it may only set up memory"}
         guest.finish()
-    except (GuestTrap, AbiViolation) as error:
+    except (GuestTrap, AbiViolation, GuestExit) as error:
         if guest.stopped == "cpu":
             return {"error": f"the start function used more than {STARTUP_CPU_MS} ms of CPU time"}
         return {"error": f"the module failed when it was instantiated: {str(error).splitlines()[-1].strip()}"}

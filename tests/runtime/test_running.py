@@ -1,0 +1,91 @@
+"""One sweep keeps every event's deadline and passes on its lines; a drain waits, and then ends what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+import pytest
+
+from runtime.metering import BACKGROUND, SHUTDOWN, WALL
+from runtime.running import RunningEvents
+from runtime.sandbox import Sandbox
+
+NO_SANDBOX = cast(Sandbox, None)
+
+
+class Event:
+    def __init__(self, *, broken: bool = False) -> None:
+        self.doomed: list[str] = []
+        self.was_doomed = asyncio.Event()
+        self.was_drained = asyncio.Event()
+        self.broken = broken
+
+    def doom(self, why: str) -> None:
+        self.doomed.append(why)
+        self.was_doomed.set()
+
+    def drain_lines(self) -> None:
+        self.was_drained.set()
+        if self.broken:
+            raise ValueError("a bug in an observer")
+
+
+async def within(event: asyncio.Event) -> None:
+    await asyncio.wait_for(event.wait(), 5)
+
+
+async def test_event_past_its_deadline_is_doomed_and_others_are_not() -> None:
+    events = RunningEvents()
+    events.start()
+    late, early = Event(), Event()
+    events.add(NO_SANDBOX, late, time.monotonic() - 1)
+    events.add(NO_SANDBOX, early, time.monotonic() + 60)
+    await within(late.was_doomed)
+    await within(early.was_drained)
+    assert late.doomed[0] == WALL
+    assert early.doomed == []
+    events.stop()
+
+
+async def test_new_deadline_comes_with_its_own_word() -> None:
+    events = RunningEvents()
+    events.start()
+    event = Event()
+    running = events.add(NO_SANDBOX, event, time.monotonic() + 60)
+    running.give_until(time.monotonic() - 1, BACKGROUND)
+    await within(event.was_doomed)
+    assert event.doomed[0] == BACKGROUND
+    events.stop()
+
+
+async def test_observer_that_fails_does_not_end_the_keeping_of_limits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = RunningEvents()
+    events.start()
+    broken = Event(broken=True)
+    events.add(NO_SANDBOX, broken, time.monotonic() + 60)
+    await within(broken.was_drained)
+    late = Event()
+    events.add(NO_SANDBOX, late, time.monotonic() - 1)
+    await within(late.was_doomed)
+    assert "a bug in an observer" in caplog.text
+    events.stop()
+
+
+async def test_drain_waits_for_the_last_and_says_when_it_took_too_long() -> None:
+    events = RunningEvents()
+    event = Event()
+    assert await events.drained(0)
+    running = events.add(NO_SANDBOX, event, time.monotonic() + 60)
+    assert len(events) == 1
+    assert not await events.drained(0)
+    events.doom_all()
+    assert event.doomed == [SHUTDOWN]
+    draining = asyncio.create_task(events.drained(10))
+    await asyncio.sleep(0)
+    events.remove(running)
+    events.remove(running)
+    assert await draining
