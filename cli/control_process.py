@@ -46,7 +46,6 @@ _log = logging.getLogger("tenantry.control")
 
 #: A triggered event may take as long as a cron tick.
 _TRIGGER_S: Final = 16 * 60.0
-_UNREADY_S: Final = 1.0
 
 
 def main() -> int:
@@ -68,6 +67,7 @@ class WorkerProcesses:
         self.reported: list[Mapping[str, Any]] = []
         self.draining = False
         self._reporting: set[str] = set()
+        self._unready: dict[str, list[str]] = {}
         self._turn = itertools.cycle(self.channels.values())
         for channel in self.channels.values():
             channel.on_notification("metrics", self._take_metrics)
@@ -96,11 +96,14 @@ class WorkerProcesses:
     def unready(self) -> Sequence[str]:
         if self.draining:
             return ["draining"]
-        states = [f"worker {p['index']}: {p['state']}" for p in self.reported if p["state"] != "running"]
         workers = [p for p in self.reported if p["kind"] == "worker"]
-        if workers and all(p["state"] != "running" for p in workers):
-            return states
-        return [state for state in states if state.endswith("crash-loop")]
+        reasons = {f"{p['kind']}-{p['index']}": [str(p["state"])] for p in workers if p["state"] != "running"}
+        for name, said in self._unready.items():
+            if said:
+                reasons.setdefault(name.partition("/")[0], []).extend(said)
+        shown = [f"{name}: {reason}" for name, found in sorted(reasons.items()) for reason in found]
+        # One worker process that starts again is no outage; one that dies over and over needs somebody.
+        return shown if len(reasons) >= len(workers) or "crash-loop" in str(shown) else []
 
     def metrics(self) -> str:
         return exposition(self.totals.merged(self.counters.samples()))
@@ -109,10 +112,11 @@ class WorkerProcesses:
         return sum(1 for p in self.reported if p["kind"] == kind and p["state"] == "running")
 
     def _take_metrics(self, payload: object) -> None:
-        if isinstance(payload, Sequence) and len(payload) == 2:
+        if isinstance(payload, Sequence) and len(payload) == 3:
             try:
                 self.totals.update(str(payload[0]), payload[1])
                 self._reporting.add(str(payload[0]))
+                self._unready[str(payload[0])] = [str(reason) for reason in payload[2]]
             except InvalidSnapshot as error:
                 _log.error("a worker process sent no snapshot: %s", error)
 
@@ -131,6 +135,7 @@ class WorkerProcesses:
             alive = {f"worker-{p['index']}/{p['pid']}" for p in self.reported if p["kind"] == "worker"}
             for name in self._reporting - alive:
                 self.totals.ended(name)
+                self._unready.pop(name, None)
             self._reporting &= alive
             self.draining = bool(payload["draining"])
             for process in self.reported:

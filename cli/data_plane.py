@@ -146,6 +146,7 @@ class DataPlane:
             on_settled=lambda consumer, settled: self._settled(settled),
         )
         self.draining = False
+        self._delivery_stopped: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -188,10 +189,16 @@ class DataPlane:
         ending, _ = await self._background(worker, kind, event)
         return {"outcome": str(ending.outcome), "error": ending.message}
 
-    async def close(self, drain_s: float) -> None:
-        """End what still runs after `drain_s`, and let go of everything."""
-        await self.delivery.stop(drain_s)
+    def begin_drain(self, drain_s: float) -> None:
+        """Be unready, and lease no more batches; those that run may go on for `drain_s`."""
+        self.draining = True
+        self._delivery_stopped = asyncio.get_running_loop().create_task(self.delivery.stop(drain_s))
+
+    async def close(self) -> None:
+        """End what still runs, and let go of everything. `begin_drain` comes first."""
         self.running.doom_all()
+        if self._delivery_stopped is not None:
+            await self._delivery_stopped
         await self.running.drained(5.0)
         self.running.stop()
         for task in self._tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 from cli.errors import CliError
@@ -25,6 +26,9 @@ from storage.token_store import TokenStore
 #: Sandboxes that can exist at once in a worker process: 256 running and 5,000 suspended trees, twice, and a
 #: reserve. Each costs some 4 of the 65,530 memory maps that a process has by default.
 SLOTS: Final = 11_000
+#: After the drain a worker ends what still runs, and hands in its last lines and figures: only a process that
+#: is stuck is killed.
+END_S: Final = 10.0
 
 
 def serve(settings: ServeSettings) -> int:
@@ -38,13 +42,21 @@ def serve(settings: ServeSettings) -> int:
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with serve_lock(settings.data / "serve.lock"):
-            root = _prepare(settings)
-            return asyncio.run(_supervise(settings, root))
+            keys = _prepare(settings)
+            return asyncio.run(_supervise(settings, keys))
     except AlreadyServing as error:
         raise CliError(str(error)) from error
 
 
-def _prepare(settings: ServeSettings) -> RootKey:
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What worker processes need of the root key, which itself stays with control."""
+
+    aot: bytes
+    hop: bytes
+
+
+def _prepare(settings: ServeSettings) -> _Keys:
     """Make what is missing in the data folder, migrate what is old, and show the first token once."""
     data = settings.data
     root = RootKey.load_or_create(settings.root_key_file or data / "root-key")
@@ -59,10 +71,10 @@ def _prepare(settings: ServeSettings) -> RootKey:
     tokens.close()
     if is_new and sys.stderr.isatty():
         sys.stderr.write(f"admin token (also in {data / 'admin-token'}): {token}\n")
-    return root
+    return _Keys(root.derive("aot"), root.derive("hop"))
 
 
-async def _supervise(settings: ServeSettings, root: RootKey) -> int:
+async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
     try:
         http = PortGroup(ListenAddress(settings.http.host, settings.http.port))
         control = PortGroup(ListenAddress(settings.control.host, settings.control.port))
@@ -71,14 +83,14 @@ async def _supervise(settings: ServeSettings, root: RootKey) -> int:
     common: dict[str, object] = {
         "data": str(settings.data),
         "log_level": settings.log_level,
-        "aot_key": root.derive("aot"),
+        "aot_key": keys.aot,
         "drain_s": settings.drain_s,
         "slots": SLOTS,
     }
     resolver = settings.resolver
     worker_config = common | {
         "resolver": [resolver.host, resolver.port] if resolver else None,
-        "hop_key": root.derive("hop"),
+        "hop_key": keys.hop,
         "listener_ports": [http.address.port, control.address.port],
         "trusted_proxies": list(settings.trusted_proxies),
         "hooks": [[hook.name, hook.spec, hook.namespace] for hook in settings.hooks],
@@ -94,7 +106,7 @@ async def _supervise(settings: ServeSettings, root: RootKey) -> int:
         control=ProcessSpec("control", _argv("cli.control_process"), control_config, control),
         worker=ProcessSpec("worker", _argv("cli.worker_process"), worker_config, http),
         workers=settings.workers,
-        drain_s=settings.drain_s,
+        drain_s=settings.drain_s + END_S,
     )
     running = asyncio.ensure_future(supervisor.run())
     ready = asyncio.ensure_future(supervisor.ready())

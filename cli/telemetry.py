@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from cli.data_plane import DataPlane
@@ -38,10 +39,12 @@ class WorkerTelemetry:
         self._waiting: deque[WireLine] = deque()
         self.observer = HostObserver(self._counters, self._access_log, self._keep_line)
         self.audit = AuditQueue(self._write_audit)
+        self._unready: Callable[[], list[str]] = list
         self._tasks: list[asyncio.Task[None]] = []
 
     def watch(self, plane: DataPlane) -> None:
-        """Take the gauges from here at each snapshot."""
+        """Take the gauges and the readiness from here at each snapshot."""
+        self._unready = plane.unready
         self._counters.gauge("tenantry_running_events", lambda: plane.admission.running)
         self._counters.gauge("tenantry_suspended_events", lambda: plane.admission.suspended)
 
@@ -90,7 +93,7 @@ class WorkerTelemetry:
 
     def _send_snapshot(self) -> None:
         self._counters.count("tenantry_audit_records_dropped_total").value = self.audit.dropped
-        self._control.notify("metrics", [self._name, self.observer.snapshot()])
+        self._control.notify("metrics", [self._name, self.observer.snapshot(), self._unready()])
 
     def _write_audit(self, record: AuditRecord) -> None:
         reason = record.reason.value

@@ -68,7 +68,6 @@ async def _serve(inherited: Inherited, engine: Engine) -> int:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     control.on_request("trigger", _trigger(plane))
-    control.on_request("unready", _unready(plane))
     control.start()
     plane.start()
     telemetry.start()
@@ -77,13 +76,12 @@ async def _serve(inherited: Inherited, engine: Engine) -> int:
     inherited.ready()
     await stop.wait()
     _log.info("draining")
-    plane.draining = True
-    server.begin_drain()
     drain_s = float(config["drain_s"])
-    started = loop.time()
+    plane.begin_drain(drain_s)
+    server.begin_drain()
     if not await server.drained(drain_s):
         _log.warning("some requests did not end within %g s and are ended now", drain_s)
-    await plane.close(max(0.0, drain_s - (loop.time() - started)))
+    await plane.close()
     server.close()
     await telemetry.close()
     control.close()
@@ -125,13 +123,6 @@ def _trigger(plane: DataPlane) -> Any:
             return {"refused": error.message, "code": str(error.code)}
 
     return run
-
-
-def _unready(plane: DataPlane) -> Any:
-    async def answer(_payload: object) -> object:
-        return plane.unready()
-
-    return answer
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ class DispatchApp:
         version = worker.version
         if "fetch" not in version.handlers:
             raise VisitorError("there is no worker here", detail=f"{ref} has no `fetch` handler")
+        responder.max_header_bytes = worker.fetch_limits.response_header_bytes
         if request.body is not None:
             await take_body(request, worker.fetch_limits.request_body_bytes)
         permit = self._admission.try_admit(version.tenant) or await self._admission.wait_admit(version.tenant)

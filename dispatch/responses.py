@@ -63,8 +63,8 @@ class AsgiResponder:
     """
 
     __slots__ = (
-        "_headless", "_max_header_bytes", "_ray", "_remaining", "_send", "_visitor",
-        "broken", "bytes_out", "ended", "started", "status",
+        "_headless", "_ray", "_remaining", "_send", "_visitor",
+        "broken", "bytes_out", "ended", "max_header_bytes", "started", "status",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +80,8 @@ class AsgiResponder:
         self._ray: Header = (RAY_HEADER, ray_id.encode())
         #: No body is sent, whatever is written: HEAD, and the statuses that have none.
         self._headless = method == "HEAD"
-        self._max_header_bytes = max_header_bytes
+        #: Names and values together; whoever answers may bring a limit of its own.
+        self.max_header_bytes = max_header_bytes
         #: Body bytes that the promised content-length leaves; None when none was promised.
         self._remaining: int | None = None
         self.started = False
@@ -193,7 +194,7 @@ class AsgiResponder:
 
     def _check(self, status: int, headers: Headers) -> tuple[list[Header], int | None]:
         """The headers to send, the ray id last, and how long a body the worker promised."""
-        checked, promised = _checked(status, headers, self._max_header_bytes)
+        checked, promised = _checked(status, headers, self.max_header_bytes)
         if status in _BODYLESS:
             self._headless = True
             if promised is not None:

@@ -31,17 +31,18 @@ _NOT_FOUND: Final = "Worker not found"
 class PipeResponder:
     """A Responder whose receiver is another worker. `response` is set when the worker has started it."""
 
-    def __init__(self, headless: bool) -> None:
+    def __init__(self, headless: bool, max_header_bytes: int) -> None:
         self.started = False
         self.status = 0
         self.bytes_out = 0
         self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._headless = headless
+        self._max_header_bytes = max_header_bytes
         self._pipe = Pipe()
         self.leave: Callable[[], None] = _nothing
 
     async def start(self, status: int, headers: Headers) -> None:
-        checked = check_headers(status, headers)
+        checked = check_headers(status, headers, self._max_header_bytes)
         self.started = True
         self.status = status
         self._give(Response(status, checked, _NestedBody(self._pipe, self)))
@@ -56,7 +57,7 @@ class PipeResponder:
         self._pipe.end()
 
     async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
-        checked = check_headers(status, headers)
+        checked = check_headers(status, headers, self._max_header_bytes)
         self.started = True
         self.status = status
         self.bytes_out = 0 if self._headless else len(body)
@@ -143,7 +144,7 @@ class TreeRunner:
         except LoadShed as shed:
             raise OperationError(OperationErrorCode.LOAD_SHED, shed.message) from shed
         visitor = _Caller()
-        responder = PipeResponder(request.method == "HEAD")
+        responder = PipeResponder(request.method == "HEAD", worker.fetch_limits.response_header_bytes)
         responder.leave = visitor.leave
         task = asyncio.get_running_loop().create_task(
             self._execute(worker, incoming, responder, caller, options, visitor)

@@ -28,6 +28,7 @@ class Workers:
         self._index.refresh()
         worker = self._workers.get(ref)
         if worker is not None:
+            self._workers.move_to_end(ref)
             return worker
         version = self._index.script(ref)
         if version is None:

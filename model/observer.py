@@ -45,6 +45,8 @@ class LogLine:
     ray_id: RayId
     namespace: NamespaceName | None
     script: ScriptName | str
+    #: Whose worker wrote it: a name may be another tenant's tomorrow.
+    tenant: TenantId | str
 
 
 class Observer:

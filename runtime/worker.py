@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from model.capabilities import EventContext, OperationTable, WorkerEnv
 from model.errors import OperationError, PlatformError, PlatformFault
-from model.identity import ScriptName
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits, combine
 from model.messages import IncomingRequest, Responder, StreamClosed, Visitor
 from model.observer import EventRecord, LogLine, Observer
@@ -228,6 +227,7 @@ class _Event:
             ending = metering.ending_of_stop(why, limits, sandbox.guest.cpu_ns)
         finally:
             host.running.remove(self.running)
+            self.running = None  # it refers to this event: without the ring no collector is needed
             if visitor is not None:
                 visitor.on_leave = None
             await sandbox.close()
@@ -302,7 +302,7 @@ class _Event:
         now_ms = time.time_ns() // 1_000_000
         for level, text in sandbox.take_lines():
             line = text.decode("utf-8", "replace")
-            observer.logged(LogLine(now_ms, level, line, context.ray_id, context.namespace, context.script))
+            observer.logged(_line(context, now_ms, level, line))
 
     def report(self, ending: Ending, request: IncomingRequest | None) -> None:
         sandbox, context, responder = self.sandbox, self.context, self.responder
@@ -340,17 +340,11 @@ class _Event:
         )
 
     def _note(self, text: str, level: int) -> None:
-        context = self.context
-        self.host.observer.logged(
-            LogLine(
-                time.time_ns() // 1_000_000,
-                level,
-                text,
-                context.ray_id,
-                context.namespace,
-                ScriptName(context.script),
-            )
-        )
+        self.host.observer.logged(_line(self.context, time.time_ns() // 1_000_000, level, text))
+
+
+def _line(context: EventContext, at_ms: int, level: int, text: str) -> LogLine:
+    return LogLine(at_ms, level, text, context.ray_id, context.namespace, context.script, context.tenant)
 
 
 def _bytes_in(request: IncomingRequest | None) -> int:

@@ -317,14 +317,15 @@ async def test_logs_come_after_a_cursor_and_are_waited_for(host: Host) -> None:
     ok(await host.deploy("shop", "prod"))
     path = script_path("shop", "prod") + "/logs"
 
-    def line(text: str) -> LogLine:
-        return LogLine(5, 1, text, RayId("ray"), NamespaceName("prod"), ScriptName("shop"))
+    def line(text: str, tenant: str = "shop") -> LogLine:
+        return LogLine(5, 1, text, RayId("ray"), NamespaceName("prod"), ScriptName("shop"), tenant)
 
+    host.logs.lines.append(line("of another tenant, who had this name before", "former"))
     host.logs.lines.append(line("one"))
     shown = ok(await host.api.get(path))
-    assert shown == {"lines": [{"at_ms": 5, "level": 1, "text": "one", "ray_id": "ray"}], "cursor": 1}
-    assert ok(await host.api.get(f"{path}?after=1&wait_ms=1")) == {"lines": [], "cursor": 1}
-    waiting = asyncio.create_task(host.api.get(f"{path}?after=1&wait_ms=30000"))
+    assert shown == {"lines": [{"at_ms": 5, "level": 1, "text": "one", "ray_id": "ray"}], "cursor": 2}
+    assert ok(await host.api.get(f"{path}?after=2&wait_ms=1")) == {"lines": [], "cursor": 2}
+    waiting = asyncio.create_task(host.api.get(f"{path}?after=2&wait_ms=30000"))
     await asyncio.sleep(0.01)
     host.logs.lines.append(line("two"))
     host.logs.arrived.set()

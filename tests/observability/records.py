@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.identity import NamespaceName, RayId
+from model.identity import NamespaceName, RayId, TenantId
 from model.observer import EventRecord, LogLine
 from model.outcome import EventOutcome
 
@@ -38,4 +38,4 @@ def event(
 
 def log_line(text: str, script: str = "hello", namespace: str | None = "production") -> LogLine:
     name = None if namespace is None else NamespaceName(namespace)
-    return LogLine(1_700_000_000_000, 1, text, RayId("0123456789abcdef"), name, script)
+    return LogLine(1_700_000_000_000, 1, text, RayId("0123456789abcdef"), name, script, TenantId("acme"))
