@@ -55,6 +55,15 @@ class ReadBuffer:
             self._source.close()
 
 
+class HeldBytes:
+    """How many bytes several pipes hold together: `now`."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0
+
+
 class Pipe:
     """A ByteSource that somebody writes. The writer waits while PIPE_BYTES are unread.
 
@@ -62,11 +71,12 @@ class Pipe:
     closes, the writer gets StreamClosed.
     """
 
-    __slots__ = ("_chunks", "_closed", "_ended", "_error", "_reader", "_size", "_writers")
+    __slots__ = ("_chunks", "_closed", "_ended", "_error", "_held", "_reader", "_size", "_writers")
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldBytes | None = None) -> None:
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._held = held or HeldBytes()
         self._ended = False
         self._closed = False
         self._error: Exception | None = None
@@ -88,6 +98,7 @@ class Pipe:
         if data:
             self._chunks.append(data)
             self._size += len(data)
+            self._held.now += len(data)
             _wake(self._reader)
         return self._size <= PIPE_BYTES
 
@@ -141,6 +152,7 @@ class Pipe:
                 self._reader = None
         data = self._chunks.popleft()
         self._size -= len(data)
+        self._held.now -= len(data)
         if self._size <= PIPE_BYTES:
             self._wake_writers()
         return data
@@ -148,6 +160,7 @@ class Pipe:
     def close(self) -> None:
         self._closed = True
         self._chunks.clear()
+        self._held.now -= self._size
         self._size = 0
         self._wake_writers()
         _wake(self._reader)

@@ -31,7 +31,7 @@ from runtime.abi.core_module.codec import (
     encode_result,
 )
 from runtime.capi.guest import AbiViolation
-from runtime.streams import PIPE_MAX_BYTES, Pipe, ReadBuffer
+from runtime.streams import PIPE_MAX_BYTES, HeldBytes, Pipe, ReadBuffer
 
 _log = logging.getLogger("tenantry.runtime")
 
@@ -39,6 +39,12 @@ _log = logging.getLogger("tenantry.runtime")
 READ_BYTES: Final = 256 * 1024
 STREAMS: Final = 128
 PENDING: Final = 256
+#: What an event may have lying in the host beside its own memory, so that it costs what its memory limit says:
+#: bytes that it gave (unread in streams of its own, arguments of pending operations), and results not taken.
+GIVEN_BYTES: Final = 8 << 20
+UNTAKEN_BYTES: Final = 4 << 20
+#: Arguments of a smaller call are not counted: PENDING of them are no more than one large one.
+_SMALL_CALL: Final = 16 * 1024
 _SLEEP_MS: Final = 15 * 60_000
 _MAP_OVERHEAD: Final = 64
 
@@ -69,6 +75,8 @@ class Session:
         self._next_stream = 1
         self._pending: dict[int, asyncio.Task[object]] = {}
         self._ready: list[tuple[int, bytes]] = []
+        self._untaken = 0
+        self._given = HeldBytes()
         self._waiter: asyncio.Future[None] | None = None
         self._to_close: list[Callable[[], None]] = []
         #: The response's operations are carried out one after another, in the order in which they were asked.
@@ -92,6 +100,9 @@ class Session:
         return reader
 
     def lend_stream(self, source: ByteSource) -> int:
+        if self._closed:
+            source.close()
+            raise OperationError(OperationErrorCode.CANCELLED, "the event has ended")
         if len(self._readers) + len(self._writers) >= STREAMS:
             source.close()
             raise OperationError(
@@ -104,7 +115,10 @@ class Session:
         return stream_id
 
     def close_later(self, close: Callable[[], None]) -> None:
-        self._to_close.append(close)
+        if self._closed:
+            close()
+        else:
+            self._to_close.append(close)
 
     # -- one call ------------------------------------------------------------------------------------
 
@@ -114,12 +128,15 @@ class Session:
         for operation_id in call.cancel:
             task = self._pending.get(operation_id)
             if task is not None:
-                task.cancel()
+                _cancel(task)
         mine = set()
+        is_large = len(data) > _SMALL_CALL
         for operation_id, name, binding, args in call.ops:
             if operation_id in self._pending or any(done == operation_id for done, _ in self._ready):
                 raise AbiViolation(f"call: operation id {operation_id} is in use")
-            self._start(operation_id, name, binding, args)
+            # What is written to a stream counts there.
+            weight = _weight(args) if is_large and name != "stream.write" else 0
+            self._start(operation_id, name, binding, args, weight)
             mine.add(operation_id)
         if not self._pending or self._satisfied(call, mine) or call.timeout_ms == 0:
             return self._reply()
@@ -179,12 +196,15 @@ class Session:
                 break
             fit += 1
         done, self._ready = self._ready[:fit], self._ready[fit:]
+        self._untaken -= sum(len(packed) for _, packed in done)
         return encode_reply([packed for _, packed in done], len(self._pending) + len(self._ready))
 
     # -- operations ----------------------------------------------------------------------------------
 
-    def _start(self, operation_id: int, name: str, binding: object, args: list[Any]) -> None:
+    def _start(self, operation_id: int, name: str, binding: object, args: list[Any], weight: int) -> None:
         try:
+            if weight and self._given.now + weight > GIVEN_BYTES:
+                raise _too_much_given()
             result = self._run(name, binding, args)
         except OperationError as error:
             result = error
@@ -192,9 +212,10 @@ class Session:
             waiting = cast(Awaitable[object], result)
             task = asyncio.ensure_future(self._guarded(name, waiting))
             self._pending[operation_id] = task
+            self._given.now += weight
             if name.startswith("response."):
                 self._last_step = task
-            task.add_done_callback(lambda task: self._finished(operation_id, task, waiting))
+            task.add_done_callback(lambda task: self._finished(operation_id, task, waiting, weight))
         else:
             self._deliver(operation_id, result)
 
@@ -205,6 +226,11 @@ class Session:
         if len(self._pending) >= PENDING:
             raise OperationError(
                 OperationErrorCode.LIMIT_EXCEEDED, f"{PENDING} operations are pending; wait for some first"
+            )
+        if self._untaken > UNTAKEN_BYTES:
+            raise OperationError(
+                OperationErrorCode.LIMIT_EXCEEDED,
+                f"more than {UNTAKEN_BYTES} bytes of results wait; take them with a call of no operations first",
             )
         own = _OWN.get(name)
         if own is not None:
@@ -254,8 +280,11 @@ class Session:
         except Exception as error:
             raise _internal(name, error) from error
 
-    def _finished(self, operation_id: int, task: asyncio.Task[object], waiting: Awaitable[object]) -> None:
+    def _finished(
+        self, operation_id: int, task: asyncio.Task[object], waiting: Awaitable[object], weight: int
+    ) -> None:
         self._pending.pop(operation_id, None)
+        self._given.now -= weight
         result: object
         if task.cancelled():
             if isinstance(waiting, Coroutine):
@@ -282,6 +311,7 @@ class Session:
                 ),
             )
         self._ready.append((operation_id, packed))
+        self._untaken += len(packed)
 
     # -- streams, response, sleep: the operations that belong to the event itself --------------------
 
@@ -314,7 +344,7 @@ class Session:
         return None
 
     def _stream_open(self, _args: Sequence[object]) -> object:
-        pipe = Pipe()
+        pipe = Pipe(self._given)
         stream_id = self.lend_stream(pipe)
         self._writers[stream_id] = pipe
         return stream_id
@@ -330,6 +360,8 @@ class Session:
                 OperationErrorCode.LIMIT_EXCEEDED,
                 f"stream {args[0]}: {PIPE_MAX_BYTES} bytes are unread; wait for the earlier writes first",
             )
+        if self._given.now + len(args[1]) > GIVEN_BYTES:
+            raise _too_much_given()
         # Put at once, so that a `stream.end` in the same call comes after it.
         try:
             return None if pipe.put(_as_bytes(args[1])) else pipe.room()
@@ -352,7 +384,7 @@ class Session:
             raise OperationError(
                 OperationErrorCode.INVALID_ARGUMENT, f"{name}: this event has no visitor to answer"
             )
-        if self.response_ended:
+        if self.response_ended or self._closed:
             raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: the response has ended")
         return self._responder
 
@@ -409,10 +441,11 @@ class Session:
     def close(self) -> None:
         """Cancel what is pending and let go of every stream. What storage was handed already completes."""
         self._closed = True
+        self._on_response_end = _nothing  # it holds the event, and the event this
         if not (self._pending or self._writers or self._readers or self._to_close):
             return  # as most events end
         for task in self._pending.values():
-            task.cancel()
+            _cancel(task)
         for writer in self._writers.values():
             writer.fail(StreamClosed("the worker ended before it ended the stream"))
         for close in [*(reader.close for reader in self._readers.values()), *self._to_close]:
@@ -424,6 +457,35 @@ class Session:
         self._readers.clear()
         self._writers.clear()
         self._to_close.clear()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _cancel(task: asyncio.Task[object]) -> None:
+    """Cancel it once it has taken its first step: what an operation would await may be a coroutine that it was
+    handed, which nobody else closes.
+    """
+    task.get_loop().call_soon(task.cancel)
+
+
+def _weight(value: object) -> int:
+    """About how many bytes a decoded argument keeps. `decode_call` has bounded its nesting."""
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    if isinstance(value, (list, tuple)):
+        return 8 * len(value) + sum(map(_weight, value))
+    if isinstance(value, dict):
+        return sum(16 + _weight(key) + _weight(item) for key, item in value.items())
+    return 0
+
+
+def _too_much_given() -> OperationError:
+    return OperationError(
+        OperationErrorCode.LIMIT_EXCEEDED,
+        f"{GIVEN_BYTES} bytes that this event gave are still unread or under way; wait for some first",
+    )
 
 
 def _arguments(name: str, args: Sequence[object], wanted: str) -> list[int]:
