@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.compile import Compiled, Compiler, CompileRefused
+from runtime.compile import Compiled, Compiler, CompileRefused, _why_it_died
 from tests.support.guests import engine, sample, wat
 
 MEMORY = 16 << 20
@@ -93,6 +93,24 @@ async def test_module_that_does_not_start_is_refused_with_the_reason(wasm: bytes
     reason = await refused(wasm)
     assert words in reason
     assert "Traceback" not in reason
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "words"),
+    [
+        (-24, b"", "60 s of CPU time"),
+        (-9, b"", "60 s of CPU time"),
+        (1, b"Traceback\nMemoryError\n", "2 GiB of memory"),
+        (-6, b"memory allocation of 100 bytes failed\n", "2 GiB of memory"),
+        (-6, b"thread panicked\n", "failed on this module: thread panicked"),
+        (-11, b"", "it ended with -11"),
+        (1, b"x" * 10_000, "failed on this module: xxx"),
+    ],
+)
+def test_why_a_child_died_is_told(status: int, errors: bytes, words: str) -> None:
+    why = _why_it_died(status, errors)
+    assert words in why
+    assert len(why) < 400
 
 
 async def test_child_over_its_wall_time_is_killed_and_reaped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from dispatch.responses import AsgiResponder
 from model.capabilities import WorkerEnv
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from model.messages import StreamClosed
@@ -368,6 +369,40 @@ async def test_writes_that_nobody_waited_for_reach_the_visitor(guests: Guests) -
     assert ending.outcome is OK, ending.message
     assert bytes(response.body) == b"2,3,4,5,6,7,8,"
     assert response.ended
+
+
+@pytest.mark.parametrize(
+    ("promised", "written", "ended"),
+    [
+        ("5", b"12345", True),
+        ("5", b"1234", False),
+        ("5", b"123456", False),
+        ("0", b"", True),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_content_length_is_held_to_the_bytes_written(
+    guests: Guests, promised: str, written: bytes, ended: bool, streamed: bool
+) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [["content-length", promised]]
+    if streamed:
+        start = [1, "response.start", None, 200, headers]
+        module = asking({"ops": [start, [2, "response.write", None, written], [3, "response.end", None]]})
+    else:
+        module = returning({"headers": headers, "body": written})
+    responder = AsgiResponder(send, "GET", "ray")
+    ending = await guests.worker(module).fetch(request(), responder, context(), {})
+    assert responder.ended is ended
+    assert (ending.outcome is OK) is ended, ending.message
+    if streamed:
+        assert responder.broken is not ended, "a visitor must not take what came for the whole"
+    else:
+        assert bool(sent) is ended, "nothing was sent of what was wrong from the start"
 
 
 @pytest.mark.parametrize(
