@@ -33,6 +33,7 @@ from processes.channel import Channel, ChannelError
 from processes.confinement import raise_file_limit
 from runtime.aot_cache import AotCache
 from runtime.compile import Compiler
+from runtime.compile_queue import FairQueue
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
@@ -46,6 +47,8 @@ _log = logging.getLogger("tenantry.control")
 
 #: A triggered event may take as long as a cron tick.
 _TRIGGER_S: Final = 16 * 60.0
+#: Compile children at once, each at nice 10: two that hang leave the others' uploads a way.
+COMPILE_SLOTS: Final = 3
 
 
 def main() -> int:
@@ -155,7 +158,8 @@ async def _serve(inherited: Inherited) -> int:
     tokens = TokenStore.open(data / "tokens.db")
     sealer = RootKeySealer(root)
     objects = FolderObjectStore(data / "objects")
-    publisher = LocalPublisher(objects, AotCache(data / "aot", config["aot_key"]), Compiler())
+    cache = AotCache(data / "aot", config["aot_key"])
+    publisher = LocalPublisher(objects, cache, Compiler(COMPILE_SLOTS), FairQueue(COMPILE_SLOTS))
     processes = WorkerProcesses(inherited.channels)
     _answer_workers(processes, store, sealer, publisher)
     services = ControlServices(

@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from control.publishing import PreparedModule
-from model.errors import LoadShed
 from model.limits import FETCH_LIMITS
 from runtime.aot_cache import AotCache, ModuleFacts
 from runtime.artifact import Artifact, read_artifact
 from runtime.compile import Compiler, CompileRefused
+from runtime.compile_queue import FairQueue
 from runtime.module_problems import InvalidModule, ModuleProblem
 from storage.object_store import FolderObjectStore
-
-#: Uploads that may wait for a compile child; the next one is told to come back.
-MAX_WAITING: Final = 32
 
 
 class LocalPublisher:
     """Implements control.publishing.Publisher over this machine's object store and AOT cache."""
 
-    def __init__(self, objects: FolderObjectStore, cache: AotCache, compiler: Compiler) -> None:
+    def __init__(
+        self, objects: FolderObjectStore, cache: AotCache, compiler: Compiler, queue: FairQueue
+    ) -> None:
         self._objects = objects
         self._cache = cache
         self._compiler = compiler
-        self._waiting = 0
+        self._queue = queue
 
-    async def prepare(self, module: bytes) -> PreparedModule:
+    async def prepare(self, module: bytes, owner: str) -> PreparedModule:
         """See Publisher.prepare. A module that is here already is not compiled again."""
         artifact = await asyncio.to_thread(read_artifact, module)
         startup_us = 0
         if not self._cache.has(artifact.digest):
-            startup_us = await self._compile(artifact, module)
+            startup_us = await self._compile(artifact, module, owner)
         await asyncio.to_thread(self._objects.put, module)
         return PreparedModule(artifact.digest, artifact.handlers, -(-startup_us // 1000))
 
     async def remake(self, digest: str) -> None:
         """Compile a stored module again: its image is missing, forged, or of another engine."""
         module = await asyncio.to_thread(self._objects.get, digest)
-        await self._compile(await asyncio.to_thread(read_artifact, module), module)
+        artifact = await asyncio.to_thread(read_artifact, module)
+        await self._compile(artifact, module, f"image {digest}", again=True)
 
-    async def _compile(self, artifact: Artifact, module: bytes) -> int:
-        if self._waiting >= MAX_WAITING:
-            raise LoadShed(f"{MAX_WAITING} uploads wait to be compiled; try again shortly", retry_after_s=5)
-        self._waiting += 1
-        try:
-            compiled = await self._compiler.compile(module, FETCH_LIMITS.memory_bytes)
-        except CompileRefused as refused:
-            raise InvalidModule(ModuleProblem.DOES_NOT_COMPILE, str(refused)) from refused
-        finally:
-            self._waiting -= 1
+    async def _compile(self, artifact: Artifact, module: bytes, owner: str, *, again: bool = False) -> int:
+        async with self._queue.turn(owner):
+            if self._cache.has(artifact.digest) and not again:
+                return 0  # somebody else's upload of the same bytes was before us
+            try:
+                compiled = await self._compiler.compile(module, FETCH_LIMITS.memory_bytes)
+            except CompileRefused as refused:
+                raise InvalidModule(ModuleProblem.DOES_NOT_COMPILE, str(refused)) from refused
         facts = ModuleFacts("_initialize" in artifact.exports)
         await asyncio.to_thread(self._cache.store, artifact.digest, facts, compiled.image)
         return compiled.startup_us

@@ -18,8 +18,10 @@ class PreparedModule:
 
 
 class Publisher(Protocol):
-    async def prepare(self, module: bytes) -> PreparedModule:
+    async def prepare(self, module: bytes, owner: str) -> PreparedModule:
         """Parse, compile in a child, instantiate once, store bytes and image. Idempotent by content.
+
+        Uploads of one `owner` (a tenant) wait for each other, and for nobody else's.
 
         Raises runtime.module_problems.InvalidModule when the bytes are no worker; PlatformError subclasses
         (LoadShed: too many uploads now) when it is not the upload's fault.

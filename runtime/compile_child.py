@@ -7,6 +7,7 @@ once, because a start function is tenant code, which control must never run.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -23,6 +24,7 @@ from runtime.linking import make_linker
 
 
 def _limit_itself() -> None:
+    os.nice(10)  # requests come before uploads
     resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_CPU_S, COMPILE_CPU_S))
     # Private writable memory; RLIMIT_AS would count the address space that the engine only reserves.
     resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY_BYTES, COMPILE_MEMORY_BYTES))

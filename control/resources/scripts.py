@@ -32,7 +32,8 @@ async def put(call: Call) -> Response:
     upload = await read_upload(call)
     deployment = plan_deployment(call.account, ref, upload.metadata)
     call.store.scripts.check(deployment)
-    prepared = await _prepare(call, upload.module)
+    owner = f"{call.account}/{ref.namespace or ''}/{deployment.tenant or ref.script}"
+    prepared = await _prepare(call, upload.module, owner)
     digest = await asyncio.to_thread(call.services.objects.put, upload.module)
 
     def seal(name: str, version: int, text: str) -> bytes:
@@ -96,9 +97,9 @@ async def content(call: Call) -> Response:
     return response
 
 
-async def _prepare(call: Call, module: bytes) -> PreparedModule:
+async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:
     try:
-        return await call.services.publisher.prepare(module)
+        return await call.services.publisher.prepare(module, owner)
     except InvalidModule as error:
         raise ApiError(
             400,

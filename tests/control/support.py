@@ -73,7 +73,7 @@ class ReadingPublisher:
         self.prepared: list[bytes] = []
         self.failure: Exception | None = None
 
-    async def prepare(self, module: bytes) -> PreparedModule:
+    async def prepare(self, module: bytes, owner: str) -> PreparedModule:
         if self.failure is not None:
             raise self.failure
         artifact = read_artifact(module)

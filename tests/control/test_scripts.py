@@ -336,9 +336,9 @@ async def test_what_changed_while_it_was_compiled_is_seen(host: Host) -> None:
     kv = ok(await host.api.post(KV, json={"title": "sessions"}))
     prepare = host.publisher.prepare
 
-    async def prepare_meanwhile(module: bytes) -> PreparedModule:
+    async def prepare_meanwhile(module: bytes, owner: str) -> PreparedModule:
         ok(await host.api.delete(f"{KV}/{kv['id']}"))
-        return await prepare(module)
+        return await prepare(module, owner)
 
     host.publisher.prepare = prepare_meanwhile  # type: ignore[method-assign]
     binding = {"type": "kv_namespace", "name": "KV", "namespace_id": kv["id"]}
