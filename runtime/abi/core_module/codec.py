@@ -158,13 +158,10 @@ def encode_result(operation_id: int, result: object) -> bytes:
 
 def encode_reply(results: Sequence[bytes], pending: int) -> bytes:
     """`{done: […], pending}` from results that are packed already."""
-    packer = msgpack.Packer(autoreset=False)
-    packer.pack_map_header(2)
-    packer.pack("pending")
-    packer.pack(pending)
-    packer.pack("done")
-    packer.pack_array_header(len(results))
-    return b"".join((packer.bytes(), *results))
+    count = len(results)
+    # fixarray or array 16: a Packer of its own, which could write the header, takes a buffer of 1 MiB first.
+    header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return b"".join((b"\x82\xa7pending", _pack(pending), b"\xa4done", header, *results))
 
 
 def _check_structure(data: bytes) -> None:

@@ -132,7 +132,8 @@ class Session:
         mine = set()
         is_large = len(data) > _SMALL_CALL
         for operation_id, name, binding, args in call.ops:
-            if operation_id in self._pending or any(done == operation_id for done, _ in self._ready):
+            ready = self._ready
+            if operation_id in self._pending or (ready and any(done == operation_id for done, _ in ready)):
                 raise AbiViolation(f"call: operation id {operation_id} is in use")
             # What is written to a stream counts there.
             weight = _weight(args) if is_large and name != "stream.write" else 0
