@@ -189,6 +189,11 @@ class DoorProtocol(HttpToolsProtocol):
         self._body_came = True
         cycle = self.cycle
         if cycle.response_complete:
+            if not self.flow.read_paused:
+                # The loop reads up to 32 times in one turn from whoever sends fast; a body of tiny chunks would
+                # hold it up for 100 ms, though nobody wants it.
+                self.flow.pause_reading()
+                self.loop.call_soon(self.flow.resume_reading)
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
