@@ -156,8 +156,11 @@ class Noise:
 
     def end(self) -> None:
         """Raises LoadFailed when one had ended by itself: then less was measured than is said."""
-        ended, _, _ = select.select(self._sockets, (), (), 0)
-        answers = [sock.recv(300) for sock in ended]
+        poller = select.poll()  # select itself knows no descriptor above 1023
+        by_number = {sock.fileno(): sock for sock in self._sockets}
+        for number in by_number:
+            poller.register(number, select.POLLIN)
+        answers = [by_number[number].recv(300) for number, _ in poller.poll(0)]
         for sock in self._sockets:
             sock.close()
         if answers:

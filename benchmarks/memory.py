@@ -34,7 +34,7 @@ def suspended() -> list[Figure]:
                 load.begin_noise(
                     f"{group}.{start}",
                     host.port,
-                    [get("hostile.localhost", "/wait")] * min(50, GUESTS_A_GROUP),
+                    [get("hostile.localhost", "/wait?ms=60000")] * min(50, GUESTS_A_GROUP),
                 )
             _wait_for(host, before + GUESTS_A_GROUP)
             sizes.append(_settled(pid))

@@ -167,6 +167,6 @@ class Visitors:
         if kind == 3:
             await connection.send_only("echo.localhost", "/", "POST", b"Content-Length: 1000000\r\n")
         else:
-            await connection.send_only("hostile.localhost", ("/wait", "/spin", "/endless")[kind])
+            await connection.send_only("hostile.localhost", ("/wait?ms=60000", "/spin", "/endless")[kind])
         await asyncio.sleep(self._chance.uniform(0.0, 0.1))
         connection.close()
