@@ -68,6 +68,8 @@ class DataPlaneSettings:
     hop_key: bytes
     #: Ports that the platform listens on: no subrequest may reach them on this host.
     listener_ports: frozenset[int]
+    #: What this process may have resident before it sheds.
+    memory_share_bytes: int
     trusted_proxies: tuple[str, ...] = ()
     hooks: Mapping[str, tuple[Hook, NamespaceName]] = field(default_factory=dict)
 
@@ -121,12 +123,12 @@ class DataPlane:
         self._runner = TreeRunner()
         cache = AotCache(data / "aot", settings.aot_key)
         self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile)
-        self.running = RunningEvents()
+        self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
+        self.running = RunningEvents(settings.memory_share_bytes, self._shed)
         self.lanes = Lanes()
         self._host = RuntimeHost(engine, self.lanes, self.pool, OPERATIONS, observer, self.running)
         self.workers = Workers(self.index, self._make_worker)
         self._runner.use(self.workers)
-        self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
         self.app = DispatchApp(
             self.index,
             self.workers,
@@ -159,6 +161,11 @@ class DataPlane:
             loop.create_task(self._kv.sweep_forever()),
             loop.create_task(self._queues.sweep_forever()),
         ]
+
+    def _shed(self, tenants: frozenset[str]) -> None:
+        self.admission.shedding = tenants
+        if tenants:
+            _log.warning("short of memory: no new events for %d tenants", len(tenants))
 
     def unready(self) -> list[str]:
         """Why this process should get no new visitors; empty when it should."""

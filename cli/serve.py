@@ -86,6 +86,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "aot_key": keys.aot,
         "drain_s": settings.drain_s,
         "slots": SLOTS,
+        "workers": settings.workers,
     }
     resolver = settings.resolver
     worker_config = common | {
@@ -100,7 +101,6 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "host": control.address.host,
         "port": control.address.port,
         "names": list(settings.control_names),
-        "workers": settings.workers,
     }
     supervisor = Supervisor(
         control=ProcessSpec("control", _argv("cli.control_process"), control_config, control),

@@ -26,6 +26,7 @@ from processes.confinement import raise_file_limit
 from runtime.aot_cache import ImageUnavailable
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.engine import start_engine
+from runtime.memory_budget import share_bytes
 
 _log = logging.getLogger("tenantry.worker")
 
@@ -54,6 +55,7 @@ async def _serve(inherited: Inherited, engine: Engine) -> int:
             config["aot_key"],
             config["hop_key"],
             frozenset(config["listener_ports"]),
+            share_bytes(int(config["workers"])),
             tuple(config["trusted_proxies"]),
             {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in config["hooks"]},
         ),

@@ -221,6 +221,8 @@ class Admission:
         self.waiting = 0
         #: Requests turned away, since the start.
         self.shed = 0
+        #: Tenants that get no new event now, since the process is short of memory and they hold the most.
+        self.shedding: frozenset[str] = frozenset()
         self._holders: dict[str, _Holder] = {}
         #: Tenants with waiters, in the order in which their turn comes.
         self._turns: dict[str, _Holder] = {}
@@ -239,7 +241,13 @@ class Admission:
         return len(self._holders)
 
     def try_admit(self, tenant: str) -> Permit | None:
-        """A permit at once, or None: then `await wait_admit(tenant)`."""
+        """A permit at once, or None: then `await wait_admit(tenant)`. Raises LoadShed when memory is short."""
+        if self.shedding and tenant in self.shedding:
+            self.shed += 1
+            raise LoadShed(
+                "the process is short of memory, and this tenant's events hold the most of it",
+                retry_after_s=self.limits.retry_after_s,
+            )
         holder = self._holders.get(tenant)
         is_easy = (
             self.running < self._easy_running

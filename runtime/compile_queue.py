@@ -10,14 +10,21 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from model.errors import LoadShed
+
+#: Uploads that may wait; and of one owner.
+MAX_WAITING: Final = 64
+MAX_WAITING_OF_ONE: Final = 8
 
 
 class FairQueue:
     """`slots` turns at once, one an owner; at most `waiting` wait, of one owner at most `waiting_of_one`."""
 
-    def __init__(self, slots: int, waiting: int = 64, waiting_of_one: int = 8) -> None:
+    def __init__(
+        self, slots: int, waiting: int = MAX_WAITING, waiting_of_one: int = MAX_WAITING_OF_ONE
+    ) -> None:
         self._free = slots
         self._waiting = waiting
         self._waiting_of_one = waiting_of_one

@@ -15,6 +15,7 @@ WALL: Final = "wall"
 CANCELED: Final = "canceled"
 SHUTDOWN: Final = "shutdown"
 BACKGROUND: Final = "background"
+MEMORY: Final = "memory"
 
 #: A trap with this part of the memory limit in use is taken for one that memory caused: a failed grow ends
 #: in whatever trap the guest's allocator makes of it.
@@ -46,6 +47,11 @@ def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
         return Ending(
             EventOutcome.EXCEEDED_WALL_TIME,
             f"went on for more than {limits.background_ms / 1000:g} s after its response had ended",
+        )
+    if why == MEMORY:
+        return Ending(
+            EventOutcome.EXCEEDED_MEMORY,
+            "the process had used up its share of the machine's memory, and this event held the most of it",
         )
     if why == SHUTDOWN:
         return Ending(EventOutcome.CANCELED, "the platform's process is being restarted")

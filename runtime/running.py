@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from runtime.metering import SHUTDOWN, WALL
+from runtime.memory_budget import NONE, SHED_ABOVE, decide, resident_bytes
+from runtime.metering import MEMORY, SHUTDOWN, WALL
 from runtime.sandbox import Sandbox
 
 _log = logging.getLogger("tenantry.runtime")
@@ -43,9 +46,20 @@ class Running:
 
 
 class RunningEvents:
-    def __init__(self) -> None:
+    """`memory_share_bytes`: what this process may have resident; None: no budget is kept. `on_shed` is told,
+    when it changes, which tenants are to get no new events.
+    """
+
+    def __init__(
+        self,
+        memory_share_bytes: int | None = None,
+        on_shed: Callable[[frozenset[str]], None] = lambda tenants: None,
+    ) -> None:
         self._running: set[Running] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        self._memory_share_bytes = memory_share_bytes
+        self._on_shed = on_shed
+        self._shed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -74,6 +88,30 @@ class RunningEvents:
                 except Exception:
                     # Whatever an observer does, wall limits must go on being kept.
                     _log.exception("passing on an event's log lines failed")
+
+            if self._memory_share_bytes is not None:
+                self._keep_to_budget(self._memory_share_bytes)
+
+    def _keep_to_budget(self, share_bytes: int) -> None:
+        resident = resident_bytes()
+        pressure = NONE
+        if resident > SHED_ABOVE * share_bytes:
+            held: Counter[str] = Counter()
+            for running in self._running:
+                held[running.sandbox.tenant] += running.sandbox.memory_estimate()
+            pressure = decide(resident, share_bytes, held)
+        if pressure.shed != self._shed:
+            self._shed = pressure.shed
+            self._on_shed(pressure.shed)
+        if pressure.end_largest:
+            largest = max(self._running, key=lambda running: running.sandbox.memory_estimate())
+            _log.warning(
+                "%d MiB resident of a share of %d: ended the largest event, of tenant %s",
+                resident >> 20,
+                share_bytes >> 20,
+                largest.sandbox.tenant,
+            )
+            largest.event.doom(MEMORY)
 
     def doom_all(self) -> None:
         """The drain is over: what still runs is ended."""

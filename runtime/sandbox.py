@@ -155,8 +155,22 @@ class Sandbox:
         lines, self.io.lines = self.io.lines, []
         return lines
 
+    @property
+    def tenant(self) -> str:
+        return self.session.context.tenant
+
+    def memory_estimate(self) -> int:
+        """What it holds now, for somebody else's look: while a thread runs the guest it may not be touched, and
+        counts as what it may have.
+        """
+        if self._closed:
+            return 0
+        return self.limits.memory_bytes if self.guest.in_pool else self.memory_now()
+
     def memory_now(self) -> int:
-        """Bytes of linear memory; 0 before there is an instance."""
+        """Bytes of linear memory; 0 before there is an instance, the peak after it."""
+        if self._closed:
+            return self.peak_memory
         return self.guest.memory_size() if self._has_memory else 0
 
     async def close_guest(self) -> None:
@@ -168,9 +182,9 @@ class Sandbox:
         """False when there is a large store left, to be deleted off the loop."""
         if self._closed:
             return True
-        self._closed = True
         flush(self.io)
         self.peak_memory = self.memory_now()
+        self._closed = True
         if self.peak_memory > LARGE_STORE_BYTES:
             return False
         self.guest.close()

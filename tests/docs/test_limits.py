@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from bindings import kv, queues
-from cli import publisher, serve
+from cli import serve
 from control import route_request, script_upload, upload_metadata
 from dispatch import received, runner
 from dispatch.admission import AdmissionLimits
@@ -15,7 +15,7 @@ from edge.door import DoorLimits
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
 from outbound import header_hygiene, hops, policy, policy_document, target
-from runtime import artifact, compile
+from runtime import artifact, compile, compile_queue, memory_budget
 from storage import binding_rules, control_records, queue_store
 from tests.docs.pages import code, number, read, section, table
 
@@ -69,6 +69,8 @@ def test_slots_and_their_reserve() -> None:
     [
         ("## At the door", f"up to {received.SMALL_BODY_BYTES:,}) | {received.SMALL_BODY_S:g} s"),
         ("## How many at once", f"depth of a tree | {runner.MAX_DEPTH} "),
+        ("## How many at once", f"above {memory_budget.SHED_ABOVE:.0%} of its share of memory"),
+        ("## How many at once", f"above {memory_budget.END_ABOVE:.0%} of its share of memory"),
         ("## How many at once", f"the larger of {AdmissionLimits().least_share} and"),
         ("## Uploads and the API", f"a module | {artifact.MAX_MODULE_BYTES:,} bytes"),
         ("## Uploads and the API", f"a module | {script_upload.MODULE_BYTES:,} bytes"),
@@ -78,7 +80,10 @@ def test_slots_and_their_reserve() -> None:
             f"| {compile.COMPILE_CPU_S} s, {compile.COMPILE_WALL_S} s, {compile.COMPILE_MEMORY_BYTES >> 30} GiB",
         ),
         ("## Uploads and the API", f"start function | {compile.STARTUP_CPU_MS:,} ms"),
-        ("## Uploads and the API", f"wait for the compiler | {publisher.MAX_WAITING} "),
+        (
+            "## Uploads and the API",
+            f"wait for the compiler, in all and of a tenant | {compile_queue.MAX_WAITING}, {compile_queue.MAX_WAITING_OF_ONE} ",
+        ),
         ("## Uploads and the API", f"bindings of a script | {binding_rules.MOST_BINDINGS} "),
         ("## Uploads and the API", f"tags of a script | {upload_metadata.MOST_TAGS} "),
         ("## Uploads and the API", f"a secret | {upload_metadata.TEXT_BYTES:,} bytes"),
