@@ -205,9 +205,12 @@ class TreeRunner:
 
     async def wait_for_tree(self, permit: TreePermit) -> None:
         """Until every nested sandbox of the tree has ended: then its permit may be released."""
-        tasks = self._tasks.pop(permit, None)
-        while tasks:
-            await asyncio.wait(tasks)
+        try:
+            # Looked up each time: one that goes on after its response may call yet another worker.
+            while tasks := self._tasks.get(permit):
+                await asyncio.wait(tasks)
+        finally:
+            self._tasks.pop(permit, None)
 
     def has_tree(self, permit: TreePermit) -> bool:
         return permit in self._tasks

@@ -1,0 +1,118 @@
+"""Workers that call workers: a tree's permit is held until the last sandbox of it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from dispatch.admission import Admission
+from dispatch.runner import TreeRunner
+from dispatch.workers import Workers
+from model.capabilities import CallOptions, EventContext, GuestEvent, Operation
+from model.identity import DEFAULT_ACCOUNT, RayId, ScriptName, TenantId, VersionId
+from model.messages import OutgoingRequest
+from model.outcome import EventOutcome
+from model.scripts import ScriptRef
+from runtime.capi.guest import live_guests
+from runtime.worker import Worker
+from tests.security.calling import call, caller
+from tests.support.guests import Guests, Remembered, request
+
+
+class Tree:
+    """Workers by name, whose operation `run` calls another one of them."""
+
+    def __init__(self) -> None:
+        self.runner = TreeRunner()
+        self.admission = Admission()
+        self.guests = Guests({"run": Operation("run", None, False, self._run)})
+        self.workers: dict[str, Worker] = {}
+        self.runner.use(cast(Workers, self))
+
+    def get(self, ref: ScriptRef) -> Worker | None:
+        return self.workers.get(ref.script)
+
+    def deploy(self, name: str, wasm: bytes) -> None:
+        self.workers[name] = self.guests.worker(wasm, name=name)
+
+    def _run(self, event: GuestEvent, _lent: object, args: Sequence[object]) -> Any:
+        ref = ScriptRef(None, ScriptName(str(args[0])))
+        outgoing = OutgoingRequest("GET", "http://worker.example/", (), None)
+        return self._status(self.runner.run(ref, outgoing, event.context, CallOptions()))
+
+    async def _status(self, running: Any) -> int:
+        return int((await running).status)
+
+    async def visit(self, name: str) -> EventOutcome:
+        """One request as DispatchApp makes it."""
+        permit = self.admission.try_admit("tenant")
+        assert permit is not None
+        context = EventContext(
+            DEFAULT_ACCOUNT,
+            None,
+            ScriptName(name),
+            VersionId("v1"),
+            TenantId("tenant"),
+            (),
+            RayId("ray"),
+            0,
+            permit,
+        )
+        try:
+            ending = await self.workers[name].fetch(request(), Remembered(), context, {})
+        finally:
+            if self.runner.has_tree(permit):
+                await self.runner.wait_for_tree(permit)
+            permit.release()
+        return ending.outcome
+
+
+@pytest.fixture
+async def tree() -> AsyncIterator[Tree]:
+    made = Tree()
+    yield made
+    made.guests.close()
+    assert live_guests() == 0
+
+
+def _streamed(*after: object) -> list[Any]:
+    """Calls that answer at once, and go on."""
+    return [call([1, "response.start", None, 200, []], [2, "response.end", None]), *after]
+
+
+async def test_worker_called_by_one_that_goes_on_after_its_response_is_waited_for(tree: Tree) -> None:
+    """The root has ended; what it called works in the background, and calls yet another one there."""
+    tree.deploy("root", caller(call([1, "run", None, "middle"])))
+    tree.deploy(
+        "middle",
+        caller(
+            *_streamed(call([3, "sleep", None, 50]), call([4, "run", None, "last"], wait="none")),
+            call([5, "sleep", None, 20]),
+            answers=False,
+        ),
+    )
+    tree.deploy("last", caller(*_streamed(call([3, "sleep", None, 300])), answers=False))
+    assert await tree.visit("root") is EventOutcome.OK
+    assert live_guests() == 0
+    assert (tree.admission.running, tree.admission.suspended, tree.admission.slots) == (0, 0, 0)
+    assert not tree.runner._tasks
+
+
+async def test_tree_17_deep_is_refused_and_gives_everything_back(tree: Tree) -> None:
+    tree.deploy("again", caller(call([1, "run", None, "again"])))
+    assert await tree.visit("again") is EventOutcome.OK
+    outcomes = [record.outcome for record in tree.guests.observer.records]
+    assert outcomes == [EventOutcome.OK] * 17
+    assert (tree.admission.running, tree.admission.slots) == (0, 0)
+
+
+async def test_64_calls_at_once_of_a_tree_that_is_left_give_everything_back(tree: Tree) -> None:
+    tree.deploy("sleeper", caller(call([1, "sleep", None, 60_000])))
+    tree.deploy("fan", caller(call(*[[n, "run", None, "sleeper"] for n in range(64)], timeout_ms=100)))
+    assert await asyncio.gather(*(tree.visit("fan") for _ in range(4))) == [EventOutcome.OK] * 4
+    assert live_guests() == 0
+    assert (tree.admission.running, tree.admission.suspended, tree.admission.slots) == (0, 0, 0)
+    assert not tree.runner._tasks
