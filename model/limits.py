@@ -19,7 +19,7 @@ class Limits:
     memory_bytes: int = 128 * MIB
     #: Requests that leave the sandbox: fetch, KV, queues, service and dispatch calls.
     subrequests: int = 50
-    #: Host operations of any kind.
+    #: Host operations of any kind, except those that carry a body's chunks.
     operations: int = 1_000
     #: Of the visitor's request, in bytes.
     request_body_bytes: int = 100 * MIB

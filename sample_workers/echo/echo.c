@@ -56,7 +56,7 @@ TN_FETCH(request) {
         if (!read.ok) __builtin_trap(); /* the upload broke off: so does the answer */
         tn_text chunk = tn_text_of(read.value);
         if (!chunk.size) break;
-        if (!tn_response_write(chunk).ok) return 0; /* the visitor left */
+        if (!tn_response_write(chunk).ok) __builtin_trap(); /* never take a part for the whole */
     }
     tn_response_end();
     return 0;

@@ -249,6 +249,20 @@ async def test_operations_over_the_limit_fail_alone_and_name_it() -> None:
     assert "limits.operations" in message
 
 
+async def test_chunks_of_bodies_are_no_operations_of_the_limit() -> None:
+    """A body has as many as its size makes: a worker with the default limits reads all that a visitor may send."""
+    host = Host(Limits(operations=4), Remembered())
+    stream = await host.one("stream.open")
+    await host.one("response.start", 200, [])
+    for _ in range(20):
+        assert await host.one("stream.write", stream, b"chunk") is None
+        assert await host.one("stream.read", stream, 5) == b"chunk"
+        assert await host.one("response.write", b"chunk") is None
+    assert await host.one("value", 1) == 1
+    assert await host.one("response.end") is None
+    assert await host.code("value", 2) == "limit_exceeded"
+
+
 async def test_subrequests_over_the_limit_fail_alone() -> None:
     host = Host(Limits(subrequests=2))
     assert [await host.one("sub") for _ in range(2)] == [1, 1]
