@@ -86,16 +86,21 @@ def _no_extension(code: int, data: bytes) -> object:
 
 def decode(data: bytes, what: str) -> Any:
     """One MessagePack value of plain types, at most NESTING deep. Raises AbiViolation naming `what`."""
+    value = _unpack(data, what)
+    if value.__class__ not in _LEAVES:
+        _check_depth(value, what)
+    return value
+
+
+def _unpack(data: bytes, what: str) -> Any:
+    """As `decode`, but its types and depth are still to be checked."""
     try:
-        value = msgpack.unpackb(data, ext_hook=_no_extension)
+        return msgpack.unpackb(data, ext_hook=_no_extension)
     except AbiViolation:
         raise
     except Exception as error:
         # msgpack raises ValueError, its own subclasses and UnicodeDecodeError, and for map keys TypeError.
         raise AbiViolation(f"{what} is no MessagePack of the ABI: {type(error).__name__}: {error}") from error
-    if value.__class__ not in _LEAVES:
-        _check_depth(value, what)
-    return value
 
 
 def _check_depth(value: object, what: str) -> None:
@@ -211,9 +216,13 @@ def decode_response(data: bytes) -> GuestResponse:
     """Raises GuestException, or AbiViolation for anything that is no Response."""
     if len(data) > STRUCTURE_BYTES:
         _check_structure(data)
-    value = decode(data, "the returned Response")
+    value = _unpack(data, "the returned Response")
     if not isinstance(value, dict):
         raise AbiViolation("the returned Response is no map")
+    for name, item in value.items():
+        # decode_headers looks at every part of its argument anyway.
+        if item.__class__ not in _LEAVES and name != "headers":
+            _check_depth(value, "the returned Response")
     if "error" in value:
         raise GuestException(_error_text(value["error"]))
     status = value.get("status", 200)
