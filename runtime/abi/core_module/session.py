@@ -45,6 +45,9 @@ GIVEN_BYTES: Final = 8 << 20
 UNTAKEN_BYTES: Final = 4 << 20
 #: Arguments of a smaller call are not counted: PENDING of them are no more than one large one.
 _SMALL_CALL: Final = 16 * 1024
+#: They carry a body's bytes, as many times as it has chunks, and are bounded by CPU and wall time: counted as
+#: operations, a worker could not read the 100 MiB that a visitor may send it.
+_UNCOUNTED: Final = frozenset({"stream.read", "stream.write", "response.write"})
 _SLEEP_MS: Final = 15 * 60_000
 _MAP_OVERHEAD: Final = 64
 
@@ -221,9 +224,10 @@ class Session:
             self._deliver(operation_id, result)
 
     def _run(self, name: str, binding: object, args: list[Any]) -> object:
-        self.operations += 1
-        if self.operations > self._limits.operations:
-            raise _over("host operations", self._limits.operations, "operations")
+        if name not in _UNCOUNTED:
+            self.operations += 1
+            if self.operations > self._limits.operations:
+                raise _over("host operations", self._limits.operations, "operations")
         if len(self._pending) >= PENDING:
             raise OperationError(
                 OperationErrorCode.LIMIT_EXCEEDED, f"{PENDING} operations are pending; wait for some first"
