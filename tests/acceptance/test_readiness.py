@@ -1,0 +1,50 @@
+"""`/readyz` says whether a load balancer should send visitors here: not while draining, not without storage."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+from tests.acceptance.platform import Platform, wait_until
+from tests.acceptance.test_operation import read_response
+
+
+def test_ready_and_healthy_on_both_listeners(platform: Platform) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert platform.request("127.0.0.1", path).status == 200
+        assert platform.api("GET", path, headers={"Authorization": "none"})[0] == 200
+
+
+def test_without_its_storage_a_process_is_not_ready_but_alive(own_platform: Platform) -> None:
+    kept, aside = own_platform.data / "kv.db", own_platform.data / "kv.db.aside"
+    kept.rename(aside)
+    lost = own_platform.request("127.0.0.1", "/readyz")
+    assert lost.status == 503
+    assert json.loads(lost.body)["reasons"][0].startswith("storage: ")
+    assert own_platform.request("127.0.0.1", "/healthz").status == 200
+    wait_until(lambda: own_platform.api("GET", "/readyz")[0] == 503)
+    aside.rename(kept)
+    assert own_platform.request("127.0.0.1", "/readyz").status == 200
+    wait_until(lambda: own_platform.api("GET", "/readyz")[0] == 200)
+
+
+def test_a_draining_process_is_not_ready(own_platform: Platform) -> None:
+    """A connection that is in the middle of a request is answered: here with what a load balancer must know."""
+    own_platform.deploy("hostile", "slow")
+    busy, asking = own_platform.connect(), own_platform.connect()
+    busy.sendall(b"GET /wait?ms=2000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
+    asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    time.sleep(0.3)  # for both to have arrived: there is nothing to wait for that a visitor can see
+    workers = len(own_platform.workers())
+    own_platform.signal(signal.SIGTERM)
+    wait_until(lambda: own_platform.log().count('"message": "draining"') >= workers)
+    assert own_platform.api("GET", "/readyz")[0] == 503
+    asking.sendall(b"\r\n")
+    status, headers, body = read_response(asking.recv(65536))
+    assert status == 503
+    assert json.loads(body)["reasons"] == ["draining"]
+    assert headers["connection"] == "close"
+    assert read_response(busy.recv(65536))[0] == 200
+    asking.close()
+    busy.close()
