@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from control.publishing import PreparedModule
 from model.limits import FETCH_LIMITS
@@ -11,6 +12,7 @@ from runtime.artifact import Artifact, read_artifact
 from runtime.compile import Compiler, CompileRefused
 from runtime.compile_queue import FairQueue
 from runtime.module_problems import InvalidModule, ModuleProblem
+from storage.failures import from_os_error
 from storage.object_store import FolderObjectStore
 
 
@@ -49,5 +51,8 @@ class LocalPublisher:
             except CompileRefused as refused:
                 raise InvalidModule(ModuleProblem.DOES_NOT_COMPILE, str(refused)) from refused
         facts = ModuleFacts("_initialize" in artifact.exports)
-        await asyncio.to_thread(self._cache.store, artifact.digest, facts, compiled.image)
+        try:
+            await asyncio.to_thread(self._cache.store, artifact.digest, facts, compiled.image)
+        except OSError as error:
+            raise from_os_error(error, Path("aot")) from error
         return compiled.startup_us

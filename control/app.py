@@ -165,7 +165,10 @@ class _PathApp:
         if length.isdigit() and int(length[:20]) > endpoint.body_bytes:
             raise too_large(endpoint.body_bytes)
         call = Call(self._services, request, params, endpoint.body_bytes, request.scope.get(_TOKEN))
-        return await endpoint.handler(call)
+        try:
+            return await endpoint.handler(call)
+        finally:
+            call.release()
 
 
 def _decode(name: str, text: str) -> str:

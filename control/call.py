@@ -53,6 +53,7 @@ class Call:
         self.params = params
         self.token = token
         self._body_bytes = body_bytes
+        self._held = 0
 
     @cached_property
     def account(self) -> AccountId:
@@ -85,17 +86,24 @@ class Call:
         return text == "true"
 
     async def chunks(self, receive: Callable[[bytes], None]) -> None:
-        """Give `receive` the body as it comes. Raises ApiError(413) beyond the endpoint's limit."""
+        """Give `receive` the body as it comes. Raises ApiError(413) beyond the endpoint's limit, LoadShed."""
         size = 0
         try:
             async for chunk in self.request.stream():
                 size += len(chunk)
                 if size > self._body_bytes:
                     raise too_large(self._body_bytes)
+                self.services.bodies.take(len(chunk))
+                self._held += len(chunk)
                 if chunk:
                     receive(chunk)
         except ClientDisconnect as error:
             raise ApiError(400, Code.BODY, "the body ended before it was whole") from error
+
+    def release(self) -> None:
+        """It is answered: nothing of the body is needed any more."""
+        self.services.bodies.give(self._held)
+        self._held = 0
 
     async def body(self) -> bytes:
         """All of it. Raises ApiError(413)."""

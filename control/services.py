@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from control.body_room import BodyRoom
 from control.host_check import HostRules
 from control.publishing import Publisher
 from model.capabilities import KvEntry, KvPage, QueueMessage
@@ -87,5 +88,6 @@ class ControlServices:
     metrics: Callable[[], str] = lambda: ""
     #: Why the host is not ready; empty when it is.
     unready: Callable[[], Sequence[str]] = tuple
+    bodies: BodyRoom = field(default_factory=BodyRoom)
     now_s: Callable[[], float] = unix_s
     accounts: frozenset[AccountId] = field(default_factory=lambda: frozenset({DEFAULT_ACCOUNT}))
