@@ -8,6 +8,7 @@ has a side file `<name>.lock` that writers of all processes take turns on.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import concurrent.futures
 import os
@@ -53,6 +54,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: A C int, for SQLite to read: its file controls take the address of one.
+_ONE = array.array("i", [1])
 
 #: How long a write waits for a file that somebody else keeps. Reads wait only while another process
 #: recovers the log after a crash, and they do so on the loop.
@@ -306,6 +310,9 @@ def _connect(path: Path, busy_timeout_s: float, *, read_only: bool) -> apsw.Conn
     # No SQL of a tenant's comes here, but a damaged or planted file might: it may not run functions.
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    # Log and index stay when the last connection closes: a confined worker process may open them, not make
+    # them (processes.profiles). The log is cut to nothing then.
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, _ONE.buffer_info()[0])
     return connection
 
 
