@@ -6,6 +6,7 @@ descriptor a connection, some for each database.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -80,6 +81,20 @@ def check_nofile(soft: int, hard: int) -> Check:
         State.WARNING,
         f"{soft}: a connection takes one{room}",
         f"ulimit -n {NOFILE}   (systemd: LimitNOFILE={NOFILE})",
+    )
+
+
+def check_confinement(tried: Mapping[str, tuple[str, Sequence[str]]]) -> Check:
+    """`tried`: kind of process → what it would be held to, in words, and what of it the kernel doesn't give."""
+    detail = "; ".join(f"{kind}: {words}" for kind, (words, _) in tried.items())
+    if not any(missing for _, missing in tried.values()):
+        return Check("confinement", State.OK, detail)
+    return Check(
+        "confinement",
+        State.WARNING,
+        detail,
+        "boot a kernel of 5.13 or later with CONFIG_SECCOMP_FILTER and with landlock in lsm=; in a container, "
+        "let its profile pass seccomp and landlock_*",
     )
 
 

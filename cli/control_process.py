@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import uvloop
 
+from cli import compile_process
+from cli.confining import confine_control
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
 from control.app import create_control_app
@@ -55,6 +57,7 @@ def main() -> int:
     inherited = bootstrap()
     raise_file_limit()
     log_to_stderr(str(inherited.config["log_level"]), "control")
+    confine_control(inherited.config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(inherited))
 
@@ -159,7 +162,8 @@ async def _serve(inherited: Inherited) -> int:
     sealer = RootKeySealer(root)
     objects = FolderObjectStore(data / "objects")
     cache = AotCache(data / "aot", config["aot_key"])
-    publisher = LocalPublisher(objects, cache, Compiler(COMPILE_SLOTS), FairQueue(COMPILE_SLOTS))
+    compiler = Compiler(COMPILE_SLOTS, argv=compile_process.argv(config["confinement"]))
+    publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS))
     processes = WorkerProcesses(inherited.channels)
     _answer_workers(processes, store, sealer, publisher)
     services = ControlServices(

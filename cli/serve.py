@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ from cli.process_logging import log_to_stderr
 from cli.settings import ServeSettings
 from dispatch.hook import InvalidHook, load_hook
 from processes.child import ProcessSpec
+from processes.confinement_probe import probe_confinement
 from processes.listeners import ListenAddress, PortGroup
 from processes.serve_lock import AlreadyServing, serve_lock
 from processes.supervisor import Supervisor
@@ -22,6 +24,8 @@ from storage.keys import RootKey
 from storage.kv_store import kv_migrations
 from storage.queue_store import queue_migrations
 from storage.token_store import TokenStore
+
+_log = logging.getLogger("tenantry.confinement")
 
 #: Sandboxes that can exist at once in a worker process: 256 running and 5,000 suspended trees, twice, and a
 #: reserve. Each costs some 4 of the 65,530 memory maps that a process has by default.
@@ -39,6 +43,8 @@ def serve(settings: ServeSettings) -> int:
             load_hook(hook.name, hook.spec)
         except InvalidHook as error:
             raise CliError(f"--hooks: {error}") from error
+    if settings.confinement != "off":
+        _try_confinement(settings.confinement)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with serve_lock(settings.data / "serve.lock"):
@@ -46,6 +52,18 @@ def serve(settings: ServeSettings) -> int:
             return asyncio.run(_supervise(settings, keys))
     except AlreadyServing as error:
         raise CliError(str(error)) from error
+
+
+def _try_confinement(mode: str) -> None:
+    """Say what a compile child is held to (the others say it themselves); CliError when it is too little."""
+    for kind, tried in probe_confinement().items():
+        if tried.missing and mode == "require":
+            raise CliError(
+                f"--confinement require: a {kind} process would be without {', '.join(tried.missing)}",
+                hint="tenantry doctor",
+            )
+        if kind == "compile child":
+            _log.info("confinement of each %s: %s", kind, tried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,8 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "log_level": settings.log_level,
         "aot_key": keys.aot,
         "drain_s": settings.drain_s,
+        "confinement": settings.confinement,
+        "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
         "slots": SLOTS,
         "workers": settings.workers,
     }
@@ -97,7 +117,6 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "hooks": [[hook.name, hook.spec, hook.namespace] for hook in settings.hooks],
     }
     control_config = common | {
-        "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
         "host": control.address.host,
         "port": control.address.port,
         "names": list(settings.control_names),

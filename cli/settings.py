@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from model.hostname import InvalidHostname, parse_pattern
+from processes.confinement import MODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class ServeSettings:
     #: Names that the API answers to besides its address, for a proxy in front of it.
     control_names: tuple[str, ...]
     hooks: tuple[HookSetting, ...]
+    #: One of processes.confinement.MODES.
+    confinement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,12 @@ def parse_log_level(text: str) -> str:
     return text.lower()
 
 
+def parse_confinement(text: str) -> str:
+    if text not in MODES:
+        raise ValueError(f"{text!r} is none of {', '.join(MODES)}")
+    return text
+
+
 def parse_path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("an empty path")
@@ -310,6 +319,15 @@ SERVE: tuple[Setting, ...] = (
         'may lead (`{"target": {"hook": NAME}}`).',
         parse_hooks,
         default_text="none",
+    ),
+    Setting(
+        "confinement",
+        "word",
+        "on",
+        "",
+        "What processes give up once they have started (files, system calls, capabilities): on, as much as the "
+        "kernel allows; require, all of it, or the host does not start; off, nothing.",
+        parse_confinement,
     ),
 )
 

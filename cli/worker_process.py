@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import uvloop
 
+from cli.confining import confine_worker
 from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
 from cli.process_logging import log_to_stderr
 from cli.telemetry import WorkerTelemetry
-from dispatch.hook import load_hook
+from dispatch.hook import Hook, load_hook
 from edge.server import DoorServer
 from model.errors import OperationError, OperationErrorCode
 from model.identity import NamespaceName, ScriptName
@@ -39,12 +40,18 @@ def main() -> int:
     inherited = bootstrap()
     raise_file_limit()
     log_to_stderr(str(inherited.config["log_level"]), f"worker-{inherited.index}")
+    rows = inherited.config["hooks"]
+    hooks = {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in rows}
+    confine_worker(inherited.config, [spec.partition(":")[0] for _, spec, _ in rows])
+    # Threads from here on, and none before: they have what this one is left with.
     engine = start_engine(EngineSettings(slots=int(inherited.config["slots"])))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(inherited, engine))
+        return runner.run(_serve(inherited, engine, hooks))
 
 
-async def _serve(inherited: Inherited, engine: Engine) -> int:
+async def _serve(
+    inherited: Inherited, engine: Engine, hooks: Mapping[str, tuple[Hook, NamespaceName]]
+) -> int:
     config = inherited.config
     control = inherited.channels["control"]
     telemetry = WorkerTelemetry(control, inherited.index)
@@ -57,7 +64,7 @@ async def _serve(inherited: Inherited, engine: Engine) -> int:
             frozenset(config["listener_ports"]),
             share_bytes(int(config["workers"])),
             tuple(config["trusted_proxies"]),
-            {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in config["hooks"]},
+            hooks,
         ),
         engine,
         telemetry.observer,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ STARTUP_CPU_MS: Final = 1_000
 
 
 _ROOT: Final = Path(__file__).parents[1]
+_UNCONFINED: Final = (sys.executable, "-m", "runtime.compile_child")
 
 
 class CompileRefused(Exception):
@@ -38,7 +40,11 @@ class Compiled:
 class Compiler:
     """At most `parallel` children at once; the rest wait in the order they came."""
 
-    def __init__(self, parallel: int = 1, wall_s: float = COMPILE_WALL_S) -> None:
+    def __init__(
+        self, parallel: int = 1, wall_s: float = COMPILE_WALL_S, argv: Sequence[str] = _UNCONFINED
+    ) -> None:
+        """`argv` starts a child that runs `runtime.compile_child.main`; this one alone has limits only."""
+        self._argv = argv
         self._slots = asyncio.Semaphore(parallel)
         self._wall_s = wall_s
 
@@ -53,9 +59,7 @@ class Compiler:
 
     async def _in_child(self, job: bytes) -> dict[str, object]:
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "runtime.compile_child",
+            *self._argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -15,6 +15,7 @@ import click
 from cli.checks import (
     Check,
     State,
+    check_confinement,
     check_folder,
     check_map_count,
     check_nofile,
@@ -26,6 +27,7 @@ from cli.client import ApiClient
 from cli.errors import CliError, ExitCode
 from cli.output import print_json, printable, say
 from cli.params import ACCOUNT, find_token, json_option
+from processes.confinement_probe import probe_confinement
 
 #: Of the data folder, what would give a reader the tenants' secrets or the API.
 PRIVATE_FILES = ("root-key", "admin-token", "tokens.db")
@@ -69,6 +71,7 @@ def check_machine() -> Iterator[Check]:
     yield check_wasmtime(_version("wasmtime"), _requirements())
     yield check_map_count(_read_int(Path("/proc/sys/vm/max_map_count")))
     yield check_nofile(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    yield check_confinement({kind: (str(got), got.missing) for kind, got in probe_confinement().items()})
 
 
 def _version(distribution: str) -> str | None:

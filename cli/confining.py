@@ -1,0 +1,80 @@
+"""Which files each process of a host is left with, and the log line that says what holds it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import cli
+from processes import profiles
+from processes.confinement import InForce, Profile, confine
+
+_log = logging.getLogger("tenantry.confinement")
+
+#: Of the data folder, what a worker process reads and what it writes. Not here, and so out of its reach:
+#: `root-key`, `admin-token`, `tokens.db`, `objects/`, `serve.lock`.
+WORKER_READS: Final = ("control.db", "control.db-wal", "aot")
+WORKER_WRITES: Final = (
+    "control.db-shm", "changes.seq",
+    "kv.db", "kv.db-wal", "kv.db-shm", "kv.db.lock",
+    "queues.db", "queues.db-wal", "queues.db-shm", "queues.db.lock",
+)  # fmt: skip
+#: Where SQLite puts what doesn't fit into memory, and removes it at once.
+SCRATCH: Final = "tmp"
+
+
+def prepare_folder(data: Path) -> None:
+    """Make what a worker process opens, since it can't: a rule is about a file that is there."""
+    for folder in ("aot", SCRATCH):
+        (data / folder).mkdir(mode=0o700, exist_ok=True)
+    for name in (*WORKER_READS, *WORKER_WRITES):
+        if not (data / name).exists():
+            os.close(os.open(data / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def confine_worker(config: Mapping[str, Any], hook_modules: Iterable[str]) -> InForce:
+    """Before the first thread of a worker process, and after all that only an unconfined one may do."""
+    data = Path(config["data"])
+    prepare_folder(data)
+    os.environ["SQLITE_TMPDIR"] = str(data / SCRATCH)
+    files = profiles.worker_files(
+        data=data,
+        read=WORKER_READS,
+        write=WORKER_WRITES,
+        scratch=SCRATCH,
+        code=_code_folders(hook_modules),
+        hidden=[Path(config["root_key_file"])],
+    )
+    return confine_and_tell(profiles.worker(files, data), config["confinement"])
+
+
+def confine_control(config: Mapping[str, Any]) -> InForce:
+    return confine_and_tell(profiles.control(Path(config["data"])), config["confinement"])
+
+
+def confine_and_tell(profile: Profile, mode: str) -> InForce:
+    """One line. Raises ConfinementMissing."""
+    in_force = confine(profile, mode)
+    level = logging.WARNING if in_force.missing and mode != "off" else logging.INFO
+    _log.log(level, "confinement of this %s: %s", profile.kind, in_force)
+    return in_force
+
+
+def _code_folders(hook_modules: Iterable[str]) -> list[Path]:
+    """Where Python may still import from: the path (without the working directory, which `-m` put first, and
+    without a checkout's root, which may hold anything), our packages, the hooks' modules.
+    """
+    root = Path(cli.__file__).resolve().parents[1]
+    packages = {name.partition(".")[0] for name in sys.modules}
+    found = [root / name for name in packages if (root / name / "__init__.py").is_file()]
+    found += [Path(entry) for entry in sys.path[1:] if Path(entry).resolve() != root]
+    for name in hook_modules:
+        file = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
+        if file:
+            # A package's folder; of a lone module, the file.
+            found.append(Path(file).parent if Path(file).name == "__init__.py" else Path(file))
+    return found
