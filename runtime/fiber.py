@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from runtime.capi.guest import Guest
+from runtime.pool_lane import PoolLane
 
 #: Slices that a guest has on the loop before it moves to the pool; after a host call; after it was sent back
 #: from the pool because it calls the host in a loop.
@@ -23,6 +22,8 @@ FIRST_SLICES: Final = 3
 SLICES_AFTER_HOST_CALL: Final = 3
 SLICES_OF_A_SPINNER: Final = 16
 POOL_SLICE_TICKS: Final = 5
+#: For a guest that may not come back to the loop and yet calls the host in a loop: so many calls a pause.
+_PAUSE_S: Final = 0.001
 
 
 class Stopped(Exception):
@@ -33,17 +34,13 @@ class Stopped(Exception):
         self.why = why
 
 
-def _be_nice() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-
-
 class Lanes:
     """The gate of the loop lane and the threads of the pool lane; one for each process."""
 
     def __init__(self, threads: int | None = None) -> None:
         count = max(1, (os.cpu_count() or 2) - 1) if threads is None else threads
         self._gate = asyncio.Lock()
-        self._pool = ThreadPoolExecutor(count, "pool-lane", initializer=_be_nice)
+        self._pool = PoolLane(count)
 
     async def poll_at_gate(self, guest: Guest) -> bool:
         """One slice on the loop, when this guest's turn comes: so one preempted slice a turn of the loop."""
@@ -53,44 +50,62 @@ class Lanes:
                 raise Stopped(guest.doomed)
             return guest.poll()
 
-    async def poll_in_pool(self, guest: Guest) -> bool:
-        """One slice in a thread. Cancelled or not, it returns only when the thread has let go of the guest."""
+    async def poll_in_pool(self, guest: Guest, tenant: str) -> bool:
+        """One slice in a thread, when `tenant`'s turn comes. Cancelled or not, it returns only when no thread
+        has the guest.
+        """
         guest.in_pool = True
         guest.slice_ticks = POOL_SLICE_TICKS
-        polled = asyncio.get_running_loop().run_in_executor(self._pool, guest.poll)
+        job = self._pool.submit(tenant, lambda: guest.doomed is None and guest.poll())
         try:
-            return await asyncio.shield(polled)
+            return await asyncio.shield(job.done)
         except asyncio.CancelledError:
             guest.doomed = guest.doomed or "canceled"
-            await _settle(polled)
+            if not self._pool.withdraw(job):
+                await _settle(job.done)
             raise
         finally:
             guest.in_pool = False
             guest.slice_ticks = 1
 
-    async def in_pool(self, work: Callable[[], None]) -> None:
-        """Run something slow that has nothing to do with the loop, and wait for it even when cancelled."""
-        done = asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def in_pool(self, work: Callable[[], None], tenant: str) -> None:
+        """Run something slow of `tenant`'s that has nothing to do with the loop, and wait for it even when
+        cancelled: once handed over it is done.
+        """
+
+        def run() -> bool:
+            work()
+            return True
+
+        job = self._pool.submit(tenant, run)
         try:
-            await asyncio.shield(done)
+            await asyncio.shield(job.done)
         except asyncio.CancelledError:
-            await _settle(done)
+            await _settle(job.done)
             raise
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True)
+        self._pool.close()
 
 
-async def _settle(future: asyncio.Future[bool] | asyncio.Future[None]) -> None:
-    while not future.done():
+async def _settle(done: asyncio.Future[bool]) -> None:
+    while not done.done():
         try:
-            await asyncio.wait([future])
+            await asyncio.wait([done])
         except asyncio.CancelledError:
             continue
 
 
-async def drive(guest: Guest, lanes: Lanes, answer: Callable[[bytes], Awaitable[bytes] | bytes]) -> None:
-    """Bring the call that `guest` has begun to its end; its first slice has been polled, and was not enough.
+async def drive(
+    guest: Guest,
+    lanes: Lanes,
+    tenant: str,
+    answer: Callable[[bytes], Awaitable[bytes] | bytes],
+    *,
+    off_loop: bool = False,
+) -> None:
+    """Bring the call that `guest` has begun to its end. Its first slice has been polled on the loop, and was not
+    enough; or, `off_loop`, it is never polled there: it is known for slices that cannot be preempted.
 
     `answer(request)` gives the reply to a host call: at once, or as an awaitable. Raises Stopped when the host
     ended the guest; the call's own failure comes from `guest.finish()`.
@@ -111,7 +126,9 @@ async def drive(guest: Guest, lanes: Lanes, answer: Callable[[bytes], Awaitable[
             guest.reply = reply
             guest.resume(len(reply))
             slices = max(slices, SLICES_AFTER_HOST_CALL)
-            if guest.cpu_ns - turn_started_ns < guest.tick_ns:
+            if off_loop:
+                done = await lanes.poll_in_pool(guest, tenant)
+            elif guest.cpu_ns - turn_started_ns < guest.tick_ns:
                 done = guest.poll()
             else:
                 # It loops on host calls that are ready at once: each poll is short, all together are not.
@@ -121,15 +138,19 @@ async def drive(guest: Guest, lanes: Lanes, answer: Callable[[bytes], Awaitable[
                 turn_started_ns = guest.cpu_ns
         elif guest.yielded:
             guest.resume_yielded()
-            slices = SLICES_OF_A_SPINNER
-            done = await lanes.poll_at_gate(guest)
-            turn_started_ns = guest.cpu_ns
-        elif slices > 0:
+            if off_loop:
+                await asyncio.sleep(_PAUSE_S)
+                done = await lanes.poll_in_pool(guest, tenant)
+            else:
+                slices = SLICES_OF_A_SPINNER
+                done = await lanes.poll_at_gate(guest)
+                turn_started_ns = guest.cpu_ns
+        elif slices > 0 and not off_loop:
             slices -= 1
             done = await lanes.poll_at_gate(guest)
             turn_started_ns = guest.cpu_ns
         else:
-            done = await lanes.poll_in_pool(guest)
+            done = await lanes.poll_in_pool(guest, tenant)
             turn_started_ns = guest.cpu_ns
         if done:
             return

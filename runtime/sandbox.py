@@ -36,6 +36,7 @@ class Sandbox:
         "_engine",
         "_has_memory",
         "_lanes",
+        "_off_loop",
         "_trusted",
         "guest",
         "io",
@@ -56,10 +57,12 @@ class Sandbox:
         responder: Responder | None,
         on_response_end: Callable[[], None],
         trusted: bool,
+        off_loop: bool = False,
     ) -> None:
         self._engine = engine
         self._lanes = lanes
         self._trusted = trusted
+        self._off_loop = off_loop
         self._closed = False
         self._has_memory = False
         self.limits = limits
@@ -82,23 +85,24 @@ class Sandbox:
         """
         guest = self.guest
         poll = guest.poll
+        off_loop = self._off_loop
         try:
             # Most calls end in their first slice: no coroutine is made for those.
             guest.begin_instantiate(pre)
-            if not poll():
+            if off_loop or not poll():
                 await self._drive()
             guest.finish()
             if initialize:
                 guest.find_exports("_initialize", needs_alloc=False)
                 guest.begin_call("start")
-                if not poll():
+                if off_loop or not poll():
                     await self._drive()
                 guest.finish()
             guest.find_exports(handler, needs_alloc=True)
             self._has_memory = True
             size = len(event)
             guest.begin_call("alloc", size)
-            if not poll():
+            if off_loop or not poll():
                 await self._drive()
             guest.finish()
             pointer = guest.result_i32()
@@ -106,7 +110,7 @@ class Sandbox:
                 raise AbiViolation(f"`alloc` had no room for the event's {size} bytes")
             guest.write(pointer, event)
             guest.begin_call("handler", pointer, size)
-            if not poll():
+            if off_loop or not poll():
                 await self._drive()
             guest.finish()
             return guest.result_i64()
@@ -119,7 +123,7 @@ class Sandbox:
 
     async def _drive(self) -> None:
         guest = self.guest
-        await drive(guest, self._lanes, self._answer)
+        await drive(guest, self._lanes, self.tenant, self._answer, off_loop=self._off_loop)
         if guest.doomed is not None:  # while a thread ran its last slice
             raise Stopped(guest.doomed)
 
@@ -176,7 +180,7 @@ class Sandbox:
     async def close_guest(self) -> None:
         """Delete the store, keeping the session: a body that the host passes on needs no guest any more."""
         if not self._close_small():
-            await self._lanes.in_pool(lambda: self.guest.close(off_loop=True))
+            await self._lanes.in_pool(lambda: self.guest.close(off_loop=True), self.tenant)
 
     def _close_small(self) -> bool:
         """False when there is a large store left, to be deleted off the loop."""
@@ -196,4 +200,4 @@ class Sandbox:
             self.session.close()
         finally:
             if not self._close_small():
-                await self._lanes.in_pool(lambda: self.guest.close(off_loop=True))
+                await self._lanes.in_pool(lambda: self.guest.close(off_loop=True), self.tenant)

@@ -35,6 +35,10 @@ from runtime.sandbox import Sandbox
 
 _OK: Final = Ending(EventOutcome.OK)
 _RESULT_BYTES: Final = 1 << 20
+#: A poll on the loop is preempted after a tick, so one that lasted this long was in an instruction that can't
+#: be (`memory.fill` of 120 MB takes 65 ms): a script that did so begins in the pool lane for a while.
+LONG_POLL_NS: Final = 8_000_000
+OFF_LOOP_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -61,6 +65,8 @@ class Worker:
         given = {name: value for name, value in version.limits.items() if name in Limits.__slots__}
         self.fetch_limits = _bounded(replace(FETCH_LIMITS, **given), ceiling)
         self.background_limits = _bounded(replace(BACKGROUND_LIMITS, **given), ceiling)
+        #: Its events begin in the pool lane until then (monotonic).
+        self.off_loop_until_s = 0.0
         # Called in a loop by dispatchers: the same few limits come again and again.
         self._narrowed = functools.lru_cache(maxsize=64)(self._narrow)
 
@@ -194,6 +200,7 @@ class _Event:
             self.responder,
             self._response_ended,
             worker.version.trusted,
+            self.started < worker.off_loop_until_s,
         )
         self.running = host.running.add(sandbox, self, self.started + limits.wall_ms / 1000)
         visitor = self.visitor
@@ -230,6 +237,8 @@ class _Event:
             self.running = None  # it refers to this event: without the ring no collector is needed
             if visitor is not None:
                 visitor.on_leave = None
+            if sandbox.guest.longest_ns > LONG_POLL_NS:
+                worker.off_loop_until_s = time.monotonic() + OFF_LOOP_S
             await sandbox.close()
         responder = self.responder
         unfinished = responder is not None and responder.started and not sandbox.session.response_ended

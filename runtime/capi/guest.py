@@ -176,6 +176,7 @@ class Guest:
         "data",
         "doomed",
         "in_pool",
+        "longest_ns",
         "reply",
         "slice_start",
         "slice_ticks",
@@ -204,6 +205,8 @@ class Guest:
         #: CPU used so far; the poller adds to it. Limits are checked against it at each tick.
         self.cpu_ns = 0
         self.cpu_budget_ns = cpu_budget_ns
+        #: The longest it kept the loop in one poll.
+        self.longest_ns = 0
         self.slice_start = 0
         self.slice_ticks = 1
         self.tick_ns = int(engine.settings.tick_s * 1e9)
@@ -259,7 +262,10 @@ class Guest:
         self.sync_calls = 0
         self.slice_start = start = thread_time_ns()
         done: bool = _poll(future)
-        self.cpu_ns += thread_time_ns() - start
+        spent = thread_time_ns() - start
+        self.cpu_ns += spent
+        if spent > self.longest_ns and not self.in_pool:
+            self.longest_ns = spent
         return done
 
     def finish(self) -> None:

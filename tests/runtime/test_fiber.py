@@ -81,7 +81,7 @@ class Track:
 
     async def run(self, guest: Watched) -> None:
         if not guest.poll():
-            await drive(guest, self.lanes, self.answer)
+            await drive(guest, self.lanes, "tenant", self.answer)
         guest.finish()
 
     def answer(self, _request: bytes) -> Awaitable[bytes] | bytes:
@@ -187,7 +187,7 @@ async def test_guest_doomed_while_it_waits_is_not_polled_with_its_answer(track: 
         return b"late"
 
     assert not guest.poll()
-    running = asyncio.create_task(drive(guest, track.lanes, lambda _: later()))
+    running = asyncio.create_task(drive(guest, track.lanes, "tenant", lambda _: later()))
     await asyncio.sleep(0)
     guest.doomed = "wall"
     gate.set_result(None)
@@ -207,7 +207,7 @@ async def test_guest_doomed_before_it_asks_is_not_answered(track: Track) -> None
         return b""
 
     with pytest.raises(Stopped):
-        await drive(guest, track.lanes, answer)
+        await drive(guest, track.lanes, "tenant", answer)
     assert (asked, guest.polled_doomed) == ([], 0)
 
 
@@ -244,7 +244,7 @@ async def test_slow_work_is_waited_for_even_when_cancelled(track: Track) -> None
         leave.wait(10)
         done.append(1)
 
-    running = asyncio.create_task(track.lanes.in_pool(work))
+    running = asyncio.create_task(track.lanes.in_pool(work, "tenant"))
     await asyncio.to_thread(entered.wait, 10)
     running.cancel()
     await asyncio.sleep(0)
@@ -263,7 +263,7 @@ async def test_failure_of_the_answer_ends_the_guest(track: Track) -> None:
         raise ValueError("bad call")
 
     with pytest.raises(ValueError, match="bad call"):
-        await drive(guest, track.lanes, answer)
+        await drive(guest, track.lanes, "tenant", answer)
 
 
 def test_thousands_of_cancels_while_threads_poll_leave_nothing() -> None:
@@ -294,7 +294,7 @@ def test_thousands_of_cancels_while_threads_poll_leave_nothing() -> None:
                 guest.find_exports("fetch", needs_alloc=False)
                 guest.begin_call("handler", 0, 0)
                 while True:
-                    await lanes.poll_in_pool(guest)
+                    await lanes.poll_in_pool(guest, "tenant")
             finally:
                 guest.close()
         def measure():
