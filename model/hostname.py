@@ -127,7 +127,10 @@ def _parse_name(name: str, port: int | None) -> Hostname:
 
 def _to_ascii(text: str) -> Hostname:
     if text.isascii():
-        if ":" not in text:
+        name, colon, after = text.partition(":")
+        if colon and _PORT.fullmatch(after):
+            raise InvalidHostname(f"{name[:80]!r} has a port, which is no part of a hostname: leave it out")
+        if text.count(":") < 2:
             return _parse_name(text.lower(), None)
         return parse_host((text if text.startswith("[") else f"[{text}]").encode())
     import idna  # 20 ms to load, and only a person's U-label needs it

@@ -155,6 +155,15 @@ def test_what_is_no_pattern(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "says"),
+    [("a.example:80", "has a port"), ("http://a.example", "labels of"), ("[::g]", "no IPv6 address")],
+)
+def test_what_is_wrong_with_a_pattern_is_said(typed: str, says: str) -> None:
+    with pytest.raises(InvalidHostname, match=says):
+        parse_pattern(typed)
+
+
+@pytest.mark.parametrize(
     ("name", "patterns"),
     [
         ("a.b.example", ["a.b.example", "*.b.example", "*.example", "*"]),
