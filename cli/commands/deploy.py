@@ -131,6 +131,7 @@ def command(
     )
     check_names(deployment)
     new_patterns = _unrouted(client, patterns, deployment)
+    _check_services(client, deployment)
     made: list[str] = []
     try:
         kv_ids = _make_resources(client, deployment, made)
@@ -193,6 +194,28 @@ def _unrouted(client: ApiClient, patterns: Sequence[str], deployment: Deployment
                 hint=f"tenantry routes delete {whole[0].get('id')}",
             )
     return new
+
+
+def _check_services(client: ApiClient, deployment: Deployment) -> None:
+    """What the host would refuse at the upload, when resources had been made already."""
+    for binding, target in deployment.services:
+        places = dict.fromkeys((deployment.namespace, None))
+        if target != deployment.name and not any(_is_there(client, place, target) for place in places):
+            shown = " or ".join(label(place, target) for place in places)
+            raise CliError(
+                f"--service {binding}={target}: there is no script {shown}; nothing deployed",
+                hint="deploy that one first",
+            )
+
+
+def _is_there(client: ApiClient, namespace: str | None, script: str) -> bool:
+    try:
+        client.get(client.script(namespace, script))
+    except ApiError as error:
+        if not error.absent:
+            raise
+        return False
+    return True
 
 
 def _make_resources(client: ApiClient, deployment: Deployment, made: list[str]) -> dict[str, str]:

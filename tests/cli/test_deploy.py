@@ -41,6 +41,7 @@ def host(api: RecordingApi) -> RecordingApi:
     api.on("POST", "/queues", ok({"queue_id": "2" * 32, "queue_name": "orders"}))
     api.on("GET", ROUTES, ok([]))
     api.on("POST", ROUTES, ok({"id": "r1", "hostname": "hello.localhost"}))
+    api.on("GET", f"{NAMESPACES}/production/scripts/auth", ok({"script": {"id": "auth"}}))
     api.on("PUT", SCRIPT, UPLOADED)
     api.on("PUT", "/workers/scripts/hello", UPLOADED)
     return api
@@ -99,6 +100,36 @@ def test_metadata_has_every_kind_of_binding(host: RecordingApi, run: Run, module
             {"type": "dispatch_namespace", "name": "TENANTS", "namespace": "tenants"},
         ],
     }
+
+
+def test_service_that_is_not_there_is_told_before_anything_is_made(
+    host: RecordingApi, run: Run, module: Path
+) -> None:
+    for plain in ("/workers/scripts/billing", "/workers/scripts/auth"):
+        host.on("GET", plain, refused(404, 10007, "no such script"))
+    host.on("GET", f"{NAMESPACES}/production/scripts/billing", refused(404, 10092, "no such script"))
+    for namespace, target, shown in (
+        (("--namespace", "production"), "billing", "production/billing or -/billing"),
+        ((), "auth", "-/auth"),  # a plain script's services are plain scripts
+    ):
+        ended = run(
+            *("deploy", str(module), "--name", "hello", *namespace, "--kv", "C=carts"),
+            *("--service", f"S={target}"),
+        )
+        assert ended.code == 1
+        assert f"--service S={target}: there is no script {shown}; nothing deployed" in ended.err
+    assert not [call for call in host.calls() if not call.startswith("GET")]
+
+
+def test_plain_script_may_be_a_service_of_a_namespaced_one(
+    host: RecordingApi, run: Run, module: Path
+) -> None:
+    host.on("GET", f"{NAMESPACES}/production/scripts/billing", refused(404, 10092, "no such script"))
+    host.on("GET", "/workers/scripts/billing", ok({"id": "billing"}))
+    ended = run(
+        *("deploy", str(module), "--name", "hello", "--namespace", "production", "--service", "S=billing")
+    )
+    assert ended.code == 0
 
 
 def test_what_is_missing_is_made_before_the_upload(host: RecordingApi, run: Run, module: Path) -> None:
@@ -169,6 +200,7 @@ def test_another_tenant_s_resource_is_not_shared_by_name(
 def test_another_tenant_s_resource_is_shared_when_said(host: RecordingApi, run: Run, module: Path) -> None:
     found = {"id": "9" * 32, "title": "x", "tenant": "zeta", "namespace": "production"}
     host.on("GET", "/storage/kv/namespaces", ok([found], total_count=1))
+    host.on("GET", "/workers/scripts/s", ok({"id": "s"}))
     run("deploy", str(module), "--name", "hello", "--kv", "B=x", "--service", "S=s", "--share", "B")
     shared, own = metadata_of(host.only("PUT"))["bindings"]
     assert shared["shared"] is True
