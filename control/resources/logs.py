@@ -26,7 +26,9 @@ async def read(call: Call) -> Response:
         await call.services.logs.wait(ref, after, wait_ms / 1000)
         lines, cursor = call.services.logs.read(ref, after)
     # The name may have been another tenant's yesterday, and the ring still holds what that one's worker wrote.
-    return success({"lines": [_show(line) for line in lines if line.tenant == tenant], "cursor": cursor})
+    own = [line for line in lines if line.tenant == tenant]
+    own.sort(key=lambda line: line.at_ms)  # the ring's order is that in which the processes' batches arrived
+    return success({"lines": [_show(line) for line in own], "cursor": cursor})
 
 
 def _show(line: LogLine) -> dict[str, Any]:

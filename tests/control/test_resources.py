@@ -312,6 +312,18 @@ async def test_a_policy_is_kept_as_written_with_a_version(host: Host, namespace:
     refused(await host.api.delete(path), 404, 20021)
 
 
+async def test_logs_of_several_processes_are_shown_in_the_order_of_their_times(host: Host) -> None:
+    """Lines come in batches, a process at a time."""
+    await host.namespace()
+    ok(await host.deploy("shop", "prod"))
+    for at_ms, text in ((2, "b"), (4, "d"), (1, "a"), (3, "c")):
+        host.logs.lines.append(
+            LogLine(at_ms, 1, text, RayId("ray"), NamespaceName("prod"), ScriptName("shop"), "shop")
+        )
+    shown = ok(await host.api.get(script_path("shop", "prod") + "/logs"))
+    assert [line["text"] for line in shown["lines"]] == ["a", "b", "c", "d"]
+
+
 async def test_logs_come_after_a_cursor_and_are_waited_for(host: Host) -> None:
     await host.namespace()
     ok(await host.deploy("shop", "prod"))
