@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, cast
 
 import httptools
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -58,6 +59,24 @@ class _Trailers(list[tuple[bytes, bytes]]):
         self.left -= 1
         if self.left < 0:
             raise _Refused
+
+
+class _UntilClose(RequestResponseCycle):
+    """Answers HTTP/1.0, which knows no chunks: a body of unknown length ends with the connection."""
+
+    _unframed = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if not self.response_started:
+            headers: Any = message.get("headers", ())
+            named = any(name.lower() == b"content-length" for name, _ in headers)
+            if not named and self.scope["method"] != "HEAD" and message.get("status") not in (204, 304):
+                self._unframed = True
+                self.chunked_encoding = False
+        elif self._unframed:
+            body: Any = message.get("body", b"")
+            self.expected_content_length = len(body)
+        await super().send(message)
 
 
 class DoorProtocol(HttpToolsProtocol):
@@ -175,6 +194,8 @@ class DoorProtocol(HttpToolsProtocol):
 
         self.scope["extensions"] = {"tenantry.visitor": Visitor(hostname)}  # type: ignore[dict-item]
         super().on_headers_complete()
+        if version == "1.0":
+            self.cycle.__class__ = _UntilClose
         self.headers = _Trailers(self._header_count) if coding is not None else headers
         cycle = self.cycle
         running = self._running

@@ -66,6 +66,8 @@ READ_BUSY_TIMEOUT_S = 1.0
 SCAN_THREADS = 2
 #: After a burst the log file is cut back to this many bytes.
 WAL_SIZE_LIMIT = 64 << 20
+#: Below this a file system counts as full, before the first write fails.
+LEAST_FREE_BYTES = 1 << 20
 
 
 class Database:
@@ -159,13 +161,21 @@ class Database:
         return cast("T", future.result())
 
     def probe(self) -> None:
-        """Raise StorageLost if the file was removed or replaced, or can't be read: for readiness."""
+        """For readiness. Raise StorageLost if the file was removed or replaced, or can't be read; where this
+        process writes it, DiskFull when there is hardly room for a write, StorageReadOnly.
+        """
         try:
             status = os.stat(self.path)
+            room = os.statvfs(self.path)
         except OSError as error:
             raise from_os_error(error, self.path) from error
         if (status.st_dev, status.st_ino) != self._identity:
             raise StorageLost("a database file was replaced while it was open", detail=str(self.path))
+        if not self.read_only:
+            if room.f_flag & os.ST_RDONLY:
+                raise StorageReadOnly("the storage can only be read", detail=str(self.path))
+            if room.f_bavail * room.f_frsize < LEAST_FREE_BYTES:
+                raise DiskFull("the storage is full", detail=f"{self.path}: {room.f_bavail} blocks are free")
         self.read("SELECT count(*) FROM schema_migrations")
 
     def close(self) -> None:
@@ -311,7 +321,7 @@ def _connect(path: Path, busy_timeout_s: float, *, read_only: bool) -> apsw.Conn
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     # Log and index stay when the last connection closes: a confined worker process may open them, not make
-    # them (processes.profiles). The log is cut to nothing then.
+    # them (processes.profiles). What was in the log is in the database then.
     connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, _ONE.buffer_info()[0])
     return connection
 

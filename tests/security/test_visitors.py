@@ -19,6 +19,36 @@ def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Any]:
     return {"uvloop": uvloop.new_event_loop}
 
 
+async def _streams(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"one ", b"two ", b""):
+        await send({"type": "http.response.body", "body": piece, "more_body": bool(piece)})
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body"),
+    [
+        (b"GET / HTTP/1.0", b"one two "),
+        (b"HEAD / HTTP/1.0", b""),
+        (b"GET / HTTP/1.1", b"4\r\none \r\n4\r\ntwo \r\n0\r\n\r\n"),
+    ],
+)
+async def test_http_1_0_visitor_gets_no_chunks(request_line: bytes, body: bytes) -> None:
+    """It would take the framing for content: RFC 9112 §6.1 forbids to send it."""
+    group = PortGroup(ListenAddress("127.0.0.1", 0))
+    server = DoorServer(_streams)
+    await server.start([group.open()])
+    reader, writer = await asyncio.open_connection(group.address.host, group.address.port)
+    writer.write(request_line + b"\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+    head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    server.close()
+    assert await server.drained(5)
+    group.close()
+    assert rest == body
+    assert (b"transfer-encoding" in head) is (request_line == b"GET / HTTP/1.1")
+
+
 async def test_body_that_nobody_wants_any_more_is_read_once_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an early answer, chunks of one byte: cheap to send, dear to parse."""
     loop = asyncio.get_running_loop()

@@ -1,0 +1,42 @@
+"""A careless operator: what goes wrong with the data folder is said, and is over when its cause is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.database import Database
+from storage.failures import DiskFull, StorageError, StorageReadOnly
+from storage.kv_store import kv_migrations
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database.open(tmp_path / "kv.db", kv_migrations())
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("free_blocks", "flags", "failure"),
+    [(256, 0, None), (255, 0, DiskFull), (0, 0, DiskFull), (256, os.ST_RDONLY, StorageReadOnly)],
+)
+def test_not_ready_on_a_full_disk_and_ready_again_when_there_is_room(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    free_blocks: int,
+    flags: int,
+    failure: type[StorageError] | None,
+) -> None:
+    with monkeypatch.context() as patched:
+        told = (4096, 4096, 1000, free_blocks, free_blocks, 100, 100, 100, flags, 255)
+        patched.setattr(os, "statvfs", lambda _path: os.statvfs_result(told))
+        if failure is None:
+            database.probe()
+        else:
+            with pytest.raises(failure):
+                database.probe()
+    database.probe()
