@@ -25,6 +25,9 @@ WORKER_WRITES: Final = (
 )  # fmt: skip
 #: Where SQLite puts what doesn't fit into memory, and removes it at once.
 SCRATCH: Final = "tmp"
+_PACKAGES: Final = (
+    "model", "processes", "edge", "dispatch", "runtime", "bindings", "outbound", "storage", "observability", "cli",
+)  # fmt: skip
 
 
 def prepare_folder(data: Path) -> None:
@@ -65,13 +68,12 @@ def confine_and_tell(profile: Profile, mode: str) -> InForce:
 
 
 def _code_folders(hook_modules: Iterable[str]) -> list[Path]:
-    """Where Python may still import from: the path (without the working directory, which `-m` put first, and
-    without a checkout's root, which may hold anything), our packages, the hooks' modules.
+    """Where Python may still import from: the path (without the working directory, which `-m` put there, and
+    without a checkout's root: they may hold anything), our packages, the hooks' modules.
     """
     root = Path(cli.__file__).resolve().parents[1]
-    packages = {name.partition(".")[0] for name in sys.modules}
-    found = [root / name for name in packages if (root / name / "__init__.py").is_file()]
-    found += [Path(entry) for entry in sys.path[1:] if Path(entry).resolve() != root]
+    found = [root / name for name in _PACKAGES]
+    found += [path for path in map(Path, sys.path) if path.resolve() not in (root, Path.cwd())]
     for name in hook_modules:
         file = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
         if file:

@@ -58,9 +58,9 @@ def install_filter(program: bytes) -> None:
 
 
 def held_capabilities() -> int:
-    """The permitted set, a bit each."""
+    """The permitted set, a bit each. Raises OSError."""
     words = ctypes.create_string_buffer(24)
-    _library.syscall(ctypes.c_long(number("capget", MACHINE) or 0), _CAPABILITY_HEADER, words)
+    call("capget", _CAPABILITY_HEADER, ctypes.addressof(words))
     _, low, _, _, high, _ = struct.unpack("=6I", words.raw)
     return int(low) | int(high) << 32
 

@@ -9,6 +9,7 @@ what libraries know how to take. To end the process is kept for calls of another
 from __future__ import annotations
 
 import errno
+import mimetypes
 import os
 import site
 import socket
@@ -144,12 +145,15 @@ def _for_folder(data: Path) -> int:
     return 0 if data.stat().st_uid == os.geteuid() else 1 << _CAP_DAC_OVERRIDE
 
 
-#: What resolving names, verifying certificates and telling the time read.
+#: What resolving names, verifying certificates and telling the time and a file's type read.
 _SYSTEM: Final = (
-    "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
-    "/etc/protocols", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/localtime", "/etc/ld.so.cache",
-    "/usr", "/lib", "/lib64", "/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu", "/dev/urandom",
-)  # fmt: skip
+    *_names(
+        "/etc/resolv.conf /etc/hosts /etc/host.conf /etc/nsswitch.conf /etc/gai.conf /etc/services /etc/protocols",
+        "/etc/ssl /etc/pki /etc/ca-certificates /etc/crypto-policies /etc/localtime /etc/ld.so.cache",
+        "/usr /lib /lib64 /proc /sys/fs/cgroup /sys/devices/system/cpu /dev/urandom",
+    ),
+    *mimetypes.knownfiles,
+)
 
 
 def worker_files(
@@ -168,6 +172,8 @@ def worker_files(
     data folder but what is named. What is named has to be there already.
     """
     installed = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, site.getsitepackages())]
+    certificates = (os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF"))
+    installed += [Path(path) for path in certificates if path]
     resolver = Path("/etc/resolv.conf").resolve().parent
     if resolver.is_relative_to("/run"):
         installed.append(resolver)  # systemd-resolved and the like make the file anew

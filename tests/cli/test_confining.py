@@ -1,0 +1,264 @@
+"""Processes of a host, as `serve` confines them: they reach what their work needs, and no key beside it.
+
+Each row runs in a child that confines itself as the process does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import compile_process
+from cli.confining import SCRATCH, WORKER_READS, WORKER_WRITES, prepare_folder
+from processes.confinement import offered
+from runtime.compile import Compiler, CompileRefused
+from tests.processes.test_confinement import (
+    DENIED_TO_UNTRUSTED,
+    NEEDED_BY_ALL,
+    needs_filters,
+    needs_landlock,
+    needs_root,
+    outcomes,
+)
+from tests.support.children import ROOT, expect_ok
+from tests.support.guests import engine, sample, wat
+
+MEMORY = 16 << 20
+SAMPLES = sorted(path.stem for path in (ROOT / "sample_workers").glob("*/*.wasm"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder as `serve` leaves it before it starts a worker process."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    expect_ok(
+        f"""
+        from pathlib import Path
+        from storage.control_store import ControlStore
+        from storage.changes import ChangeSequence
+        from storage.database import Database
+        from storage.kv_store import kv_migrations
+        from storage.queue_store import queue_migrations
+        data = Path({str(folder)!r})
+        ControlStore.open(data / "control.db", ChangeSequence(data / "changes.seq")).close()
+        Database.open(data / "kv.db", kv_migrations()).close()
+        Database.open(data / "queues.db", queue_migrations()).close()
+        for name in ("root-key", "admin-token", "tokens.db", "serve.lock"):
+            (data / name).write_text("secret")
+        (data / "objects").mkdir()
+        (data / "objects" / "module").write_text("secret")
+        (data / "aot").mkdir()
+        (data / "aot" / "image").write_text("image")
+        """
+    )
+    return folder
+
+
+def worker(data: Path, root_key: Path | None = None, hooks: tuple[str, ...] = ()) -> str:
+    config = {
+        "data": str(data),
+        "root_key_file": str(root_key or data / "root-key"),
+        "confinement": "require",
+    }
+    return f"from cli.confining import confine_worker\nconfine_worker({config!r}, {hooks!r})"
+
+
+# -- worker processes --------------------------------------------------------------------------------
+
+
+@needs_filters
+def test_worker_starts_nobody_and_speaks_to_nobody_on_this_machine(data: Path) -> None:
+    needed = [
+        *NEEDED_BY_ALL,
+        "socket.socket().close()",
+        "socket.socket(socket.AF_INET6).close()",
+        "socket.socket(type=socket.SOCK_DGRAM).close()",
+        "socket.socketpair()",
+        "socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)",
+    ]
+    found = outcomes(worker(data), [*DENIED_TO_UNTRUSTED, *needed])
+    for code in DENIED_TO_UNTRUSTED:
+        assert found[code] == "EPERM", code
+    assert {code: found[code] for code in needed} == dict.fromkeys(needed, "done")
+
+
+@needs_landlock
+def test_worker_reaches_its_files_and_no_others(data: Path, tmp_path: Path) -> None:
+    """Also a root key that is kept elsewhere, in a folder on Python's path."""
+    elsewhere = Path(sys.prefix) / f"root-key-of-a-test-{os.getpid()}"
+    elsewhere.write_text("secret")
+    denied = [
+        *(
+            f"open({str(data / name)!r})"
+            for name in ("root-key", "admin-token", "tokens.db", "objects/module")
+        ),
+        f"open({str(data / 'control.db')!r}, 'r+')",
+        f"open({str(data / 'aot/image')!r}, 'r+')",
+        f"open({str(data / 'new')!r}, 'w')",
+        f"os.listdir({str(data)!r})",
+        f"os.unlink({str(data / 'kv.db')!r})",
+        f"os.listdir({str(tmp_path)!r})",
+        f"open({str(elsewhere)!r})",
+        "open('/etc/shadow')",
+        f"open({str(ROOT / 'README.md')!r})",
+        "open('/proc/%d/environ' % parent)",
+        "open('/proc/%d/mem' % parent)",
+    ]
+    needed = [
+        f"open({str(data / 'aot/image')!r}).read()",
+        "open('/proc/self/fd/%d' % os.open(" + repr(str(data / "aot/image")) + ", os.O_RDONLY)).read()",
+        *(f"open({str(data / name)!r}, 'r+b').close()" for name in WORKER_WRITES),
+        *(f"open({str(data / name)!r}, 'rb').close()" for name in WORKER_READS if name != "aot"),
+        "tempfile.TemporaryFile(dir=" + repr(str(data / SCRATCH)) + ").write(b'x')",
+        "open('/etc/resolv.conf').close()" if Path("/etc/resolv.conf").exists() else "pass",
+        "open('/etc/hosts').close()",
+        "open('/proc/self/statm').close()",
+        "open('/proc/net/fib_trie').close()",
+        "socket.getaddrinfo('localhost', 80)",
+        "ssl.create_default_context()",
+        "import zoneinfo; zoneinfo.ZoneInfo('UTC')" if Path("/usr/share/zoneinfo/UTC").exists() else "pass",
+        "import wave, aiohttp.web, bindings.reference",  # nothing imported it before
+    ]
+    try:
+        # The packages are there, as in the process; what is in them may come later.
+        found = outcomes("import bindings\n" + worker(data, elsewhere), [*denied, *needed])
+    finally:
+        elsewhere.unlink()
+    for code in denied:
+        assert found[code] in ("EACCES", "EPERM"), code
+    assert {code: found[code] for code in needed} == dict.fromkeys(needed, "done")
+
+
+@needs_landlock
+@pytest.mark.skipif(offered().landlock_abi < 4, reason="this kernel's Landlock knows no TCP")
+def test_worker_connects_out_but_opens_no_port(data: Path) -> None:
+    bind, connect = "socket.socket().bind(('127.0.0.1', 0))", "socket.socket().connect(('127.0.0.1', 1))"
+    assert outcomes(worker(data), [bind, connect]) == {bind: "EACCES", connect: "ECONNREFUSED"}
+
+
+USE_DATABASES = """
+import asyncio
+from storage.changes import ChangeSequence
+from storage.control_store import ControlStore
+from storage.database import Database
+from storage.kv_store import kv_migrations
+from storage.queue_store import queue_migrations
+async def use():
+    store = ControlStore.open(data / "control.db", ChangeSequence(data / "changes.seq"), read_only=True)
+    store.database.read("SELECT count(*) FROM changes")
+    queues = Database.open(data / "queues.db", queue_migrations())
+    kv = Database.open(data / "kv.db", kv_migrations())
+    def large(tx):
+        tx.execute("CREATE TABLE big (id INTEGER PRIMARY KEY, bytes BLOB)")
+        for n in range(400):
+            tx.execute("INSERT INTO big VALUES (?, ?)", (n, b"x" * 4000))
+    def undone(tx):
+        tx.execute("UPDATE big SET bytes = ?", (b"y" * 4000,))
+        raise KeyError
+    await kv.write(large)
+    try:
+        await kv.write(undone)
+    except KeyError:
+        pass
+    rows = await kv.read_in_thread("SELECT bytes FROM big ORDER BY bytes DESC, random()")
+    assert set(rows) == {(b"x" * 4000,)}
+    for database in (kv, queues, store):
+        database.close()
+asyncio.run(use())
+"""
+
+
+@needs_landlock
+def test_worker_reads_and_writes_its_databases(data: Path) -> None:
+    """From several threads, and with a work too large to be undone in memory; after it, others find the log."""
+    work = f"\ndata = Path({str(data)!r})\n{USE_DATABASES}"
+    imports = "from storage import control_store, kv_store, queue_store\n"
+    assert outcomes(imports + worker(data) + work, ["pass"]) == {"pass": "done"}
+    assert {path.name for path in data.glob("*.db-wal")} >= {"control.db-wal", "kv.db-wal", "queues.db-wal"}
+    assert list((data / SCRATCH).iterdir()) == []
+    # A second life, whose rules are about the files that the first one left.
+    work = work.replace("CREATE TABLE big", "CREATE TABLE big2").replace(" big ", " big2 ")
+    assert outcomes(imports + worker(data) + work, ["pass"]) == {"pass": "done"}
+
+
+@needs_landlock
+def test_hook_may_import_from_its_own_package_later(data: Path, tmp_path: Path) -> None:
+    package = tmp_path / "site" / "mysaas"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "later.py").touch()
+    (tmp_path / "site" / "secret.txt").write_text("secret")
+    setup = f"sys.path.append({str(tmp_path / 'site')!r})\nimport mysaas\nsys.path.pop()\n"
+    secret = f"open({str(tmp_path / 'site/secret.txt')!r})"
+    found = outcomes(setup + worker(data, hooks=("mysaas.front",)), ["import mysaas.later", secret])
+    assert found == {"import mysaas.later": "done", secret: "EACCES"}
+
+
+def test_what_a_rule_needs_is_made_private_and_left_alone_later(tmp_path: Path) -> None:
+    prepare_folder(tmp_path)
+    (tmp_path / "kv.db").write_bytes(b"kept")
+    prepare_folder(tmp_path)
+    assert (tmp_path / "kv.db").read_bytes() == b"kept"
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    assert {path.name for path in tmp_path.iterdir()} == {*WORKER_READS, *WORKER_WRITES, SCRATCH}
+
+
+# -- compile children --------------------------------------------------------------------------------
+
+
+def confined() -> Compiler:
+    return Compiler(argv=compile_process.argv("require"))
+
+
+@needs_filters
+@needs_landlock
+@pytest.mark.parametrize("name", SAMPLES)
+async def test_confined_child_compiles_every_sample_worker(name: str, tmp_path: Path) -> None:
+    compiled = await confined().compile(sample(name), 128 << 20)
+    path = tmp_path / "image"
+    path.write_bytes(compiled.image)
+    engine().load_image(str(path)).close()
+
+
+@needs_filters
+@needs_landlock
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("(loop $l (br $l))", "more than 1000 ms of CPU time"), ("unreachable", "unreachable")],
+    ids=["spins", "traps"],
+)
+async def test_confined_child_still_says_why(body: str, words: str) -> None:
+    module = wat(f'(module (memory (export "memory") 1) (func $s {body}) (start $s))')
+    with pytest.raises(CompileRefused, match=words):
+        await confined().compile(module, MEMORY)
+    with pytest.raises(CompileRefused, match="not valid here"):
+        await confined().compile(module[:-3], MEMORY)
+
+
+@needs_filters
+@needs_root
+async def test_control_without_other_rights_still_ends_a_child_that_is_somebody_else() -> None:
+    """A child at its wall time is killed by control, which kept the right to and few others."""
+    expect_ok(
+        f"""
+        import asyncio
+        from pathlib import Path
+        import pytest
+        from cli import compile_process
+        from processes import profiles
+        from processes.confinement import confine
+        from runtime.compile import Compiler, CompileRefused
+        from tests.support.guests import wat
+        spins = wat('(module (memory (export "memory") 1) (func $s (loop $l (br $l))) (start $s))')
+        confine(profiles.control(Path({str(ROOT)!r})), "require")
+        async def run():
+            compiler = Compiler(wall_s=0.7, argv=compile_process.argv("require"))
+            with pytest.raises(CompileRefused, match="longer than 0.7 s"):
+                await compiler.compile(spins, 1 << 20)
+        asyncio.run(run())
+        """
+    )
