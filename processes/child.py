@@ -52,6 +52,8 @@ class Child:
         self._history = RestartHistory(policy)
         self._listener: socket.socket | None = spec.port.open()
         self._stopping = False
+        #: Told to end so that a fresh process takes its place: no death to count, and no back-off.
+        self.recycling = False
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._ready = -1
@@ -95,6 +97,12 @@ class Child:
             self._process.send_signal(number)
         elif self.state != "stopped":
             self._become("stopped")
+
+    def recycle(self, number: signal.Signals) -> None:
+        """Send a signal, and start a fresh process when this one has ended, however it ends."""
+        if self._process is not None and not self._stopping:
+            self.recycling = True
+            self._process.send_signal(number)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -170,6 +178,10 @@ class Child:
             self._timer = None
         if self._stopping:
             self._become("stopped")
+            return
+        if self.recycling:
+            self.recycling = False
+            self.start()
             return
         restart = self._history.died(now, now - self._since)
         self.restarts += 1

@@ -20,7 +20,9 @@ from processes.restarts import RestartPolicy
 
 #: For control to flush and exit, after the workers have gone.
 _CONTROL_STOP_S: Final = 5.0
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: To end after its drain, and to be ready again: what one worker may take of a reload before it is killed.
+_RECYCLE_S: Final = 30.0
 
 Log = Callable[[Mapping[str, object]], None]
 
@@ -35,7 +37,8 @@ def log_to_stderr(entry: Mapping[str, object]) -> None:
 
 
 class Supervisor:
-    """`await run()` until SIGTERM, SIGINT or SIGHUP; one a process, in its main thread.
+    """`await run()` until SIGTERM or SIGINT; one a process, in its main thread. SIGHUP gives each worker a fresh
+    process, one after another.
 
     The main thread matters: children die with the thread that started them.
     """
@@ -63,6 +66,8 @@ class Supervisor:
         self._stopping: asyncio.Event | None = None
         self._stops = 0
         self._all_ready = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
         self._tell_again: asyncio.TimerHandle | None = None
 
     def status(self) -> list[dict[str, object]]:
@@ -78,6 +83,14 @@ class Supervisor:
             for child in self._children:
                 child.stop(signal.SIGKILL)
 
+    def reload(self) -> None:
+        """As SIGHUP: each worker process in turn drains and is replaced, so that new visitors always find one.
+
+        Its successor loads code anew: hooks, a wasmtime that was upgraded. During a reload another is ignored.
+        """
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._recycle_workers())
+
     async def ready(self) -> None:
         """Returns when each process has been running at the same time, for the first time."""
         await self._all_ready.wait()
@@ -90,6 +103,7 @@ class Supervisor:
             self._stopping.set()
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         pairs = [channel_pair() for _ in range(self._workers + 1)]
         try:
             self._prepare(pairs)
@@ -108,7 +122,7 @@ class Supervisor:
             for ends in pairs:
                 for end in ends:
                     end.close()
-            for number in _STOP_SIGNALS:
+            for number in (*_STOP_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
         return 0
 
@@ -128,8 +142,23 @@ class Supervisor:
                 Child(self._worker_spec, index, {"control": far}, self._policy, self._child_changed)
             )
 
+    async def _recycle_workers(self) -> None:
+        for child in self._children[1:]:
+            self._write("reload", child)
+            child.recycle(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(self._drain_s + _RECYCLE_S):
+                    while child.recycling or child.state != "running":
+                        self._moved.clear()
+                        await self._moved.wait()
+            except TimeoutError:
+                self._write("killed", child)
+                child.recycle(signal.SIGKILL)
+
     async def _shut_down(self) -> None:
         control, *workers = self._children
+        if self._reloading is not None:
+            self._reloading.cancel()
         self._tell_control()
         # Control last: a worker that drains may still want a secret's key, and hands in its last figures.
         await self._end(workers, self._drain_s)
@@ -154,6 +183,7 @@ class Supervisor:
 
     def _child_changed(self, child: Child) -> None:
         self._write("state", child)
+        self._moved.set()
         self._tell_control()
         if all(each.state == "running" for each in self._children):
             self._all_ready.set()

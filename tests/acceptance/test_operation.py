@@ -261,3 +261,23 @@ def test_a_forged_image_is_not_loaded_and_is_made_again(own_platform: Platform) 
     image.write_bytes(data)
     assert own_platform.request("mapped.localhost").status == 200
     assert "MAC is wrong" in own_platform.log()
+
+
+def test_sighup_replaces_every_worker_process_and_no_visitor_fails(own_platform: Platform) -> None:
+    own_platform.deploy("hello", "always")
+    before = own_platform.workers()
+    own_platform.signal(signal.SIGHUP)
+    answered = 0
+
+    def all_are_new() -> bool:
+        nonlocal answered
+        assert own_platform.request("always.localhost").status == 200
+        answered += 1
+        now = own_platform.workers()
+        return len(now) == 2 and not set(now) & set(before)
+
+    wait_until(all_are_new, 60)
+    for _ in range(20):
+        assert own_platform.request("always.localhost").status == 200
+    # Planned, so neither a death nor a step towards a crash loop.
+    assert own_platform.metrics().get('tenantry_process_restarts_total{kind="worker"}') == 0
