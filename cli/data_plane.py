@@ -41,7 +41,7 @@ from outbound.resolver import Resolver
 from runtime.aot_cache import AotCache
 from runtime.capi.engine_store import Engine
 from runtime.fiber import Lanes
-from runtime.instance_pool import InstancePool
+from runtime.instance_pool import MAX_MODULES, InstancePool
 from runtime.linking import make_linker
 from runtime.metering import Ending
 from runtime.running import RunningEvents
@@ -72,6 +72,7 @@ class DataPlaneSettings:
     memory_share_bytes: int
     trusted_proxies: tuple[str, ...] = ()
     hooks: Mapping[str, tuple[Hook, NamespaceName]] = field(default_factory=dict)
+    max_modules: int = MAX_MODULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class DataPlane:
         self._secrets = SealedSecrets(self.store.secret_ciphertext, link.secret_key)
         self._runner = TreeRunner()
         cache = AotCache(data / "aot", settings.aot_key)
-        self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile)
+        self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile, settings.max_modules)
         self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
         self.running = RunningEvents(settings.memory_share_bytes, self._shed)
         self.lanes = Lanes()

@@ -14,9 +14,11 @@ import uvloop
 
 from cli.confining import confine_worker
 from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
+from cli.descriptors import DescriptorShares, share_out
 from cli.process_logging import log_to_stderr
 from cli.telemetry import WorkerTelemetry
 from dispatch.hook import Hook, load_hook
+from edge.door import DoorLimits
 from edge.server import DoorServer
 from model.errors import OperationError, OperationErrorCode
 from model.identity import NamespaceName, ScriptName
@@ -38,7 +40,7 @@ _SECRET_S: Final = 5.0
 
 def main() -> int:
     inherited = bootstrap()
-    raise_file_limit()
+    descriptors = share_out(raise_file_limit())
     log_to_stderr(str(inherited.config["log_level"]), f"worker-{inherited.index}")
     rows = inherited.config["hooks"]
     hooks = {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in rows}
@@ -46,11 +48,14 @@ def main() -> int:
     # Threads from here on, and none before: they have what this one is left with.
     engine = start_engine(EngineSettings(slots=int(inherited.config["slots"])))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(inherited, engine, hooks))
+        return runner.run(_serve(inherited, engine, hooks, descriptors))
 
 
 async def _serve(
-    inherited: Inherited, engine: Engine, hooks: Mapping[str, tuple[Hook, NamespaceName]]
+    inherited: Inherited,
+    engine: Engine,
+    hooks: Mapping[str, tuple[Hook, NamespaceName]],
+    descriptors: DescriptorShares,
 ) -> int:
     config = inherited.config
     control = inherited.channels["control"]
@@ -65,6 +70,7 @@ async def _serve(
             share_bytes(int(config["workers"])),
             tuple(config["trusted_proxies"]),
             hooks,
+            descriptors.modules,
         ),
         engine,
         telemetry.observer,
@@ -80,7 +86,7 @@ async def _serve(
     control.start()
     plane.start()
     telemetry.start()
-    server = DoorServer(plane.app)
+    server = DoorServer(plane.app, limits=DoorLimits(connections=descriptors.connections))
     await server.start(inherited.listeners)
     inherited.ready()
     await stop.wait()

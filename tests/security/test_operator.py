@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.descriptors import share_out
 from storage.database import Database
 from storage.failures import DiskFull, StorageError, StorageReadOnly
 from storage.kv_store import kv_migrations
@@ -40,3 +41,23 @@ def test_not_ready_on_a_full_disk_and_ready_again_when_there_is_room(
             with pytest.raises(failure):
                 database.probe()
     database.probe()
+
+
+@pytest.mark.parametrize(
+    ("limit", "modules", "connections"),
+    [
+        (-1, 4_000, 16_384),
+        (524_288, 4_000, 16_384),
+        (20_000, 3_948, 11_847),
+        (1_024, 153, 461),
+        (256, 32, 32),
+        (64, 32, 32),
+    ],
+)
+def test_neither_modules_nor_visitors_can_take_all_descriptors(
+    limit: int, modules: int, connections: int
+) -> None:
+    shares = share_out(limit)
+    assert (shares.modules, shares.connections) == (modules, connections)
+    if limit >= 1_024:
+        assert limit - shares.modules - shares.connections > 256 + shares.modules // 2

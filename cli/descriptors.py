@@ -1,0 +1,35 @@
+"""How a worker process shares out the descriptors that it may have: to visitors, mapped modules, the rest.
+
+Where one kind could take all of them, a tenant with many modules would keep visitors out, and many visitors
+would fail every file that the host opens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge.door import DoorLimits
+from runtime.instance_pool import MAX_MODULES
+
+#: Of the host itself: databases, a connection of each for each thread, channels, files opened for a moment.
+_OWN: Final = 256
+_LEAST: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorShares:
+    """`modules`: each holds the image that it is mapped from. `connections`: visitors'."""
+
+    modules: int
+    connections: int
+
+
+def share_out(limit: int) -> DescriptorShares:
+    """`limit` is RLIMIT_NOFILE; -1 is none. What is left, a fifth or more, is for what goes out. Pure."""
+    connections = DoorLimits().connections
+    if limit == -1:
+        return DescriptorShares(MAX_MODULES, connections)
+    free = max(0, limit - _OWN)
+    modules = min(MAX_MODULES, max(_LEAST, free // 5))
+    return DescriptorShares(modules, min(connections, max(_LEAST, (free - modules) * 3 // 4)))
