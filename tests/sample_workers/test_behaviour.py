@@ -18,7 +18,7 @@ from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName, TenantId,
 from model.messages import BytesSource, OutgoingRequest, Response
 from model.outcome import EventOutcome
 from model.scripts import BindingKind, ScriptRef, ScriptVersion
-from tests.support.guests import Guests, context, request, sample
+from tests.support.guests import Guests, context, request
 
 NAMESPACE = NamespaceName("production")
 
@@ -56,7 +56,7 @@ def lookup_of(*refs: ScriptRef) -> Callable[[ScriptRef], ScriptVersion | None]:
 
 
 async def text(guests: Guests, name: str, path: str, env: WorkerEnv | None = None) -> tuple[int, str]:
-    ending, response = await guests.fetch(guests.worker(sample(name), env=env), request(path=path))
+    ending, response = await guests.fetch(guests.worker(guests.sample(name), env=env), request(path=path))
     assert ending.outcome is EventOutcome.OK, ending.message
     return response.status, bytes(response.body).decode()
 
@@ -80,7 +80,7 @@ async def test_kv_read_answers_with_the_value_of_its_path_whole_or_streamed(gues
 
 async def test_notes_are_stored_read_and_forgotten_by_the_zig_worker(guests: Guests) -> None:
     store, env = kv_env("NOTES")
-    worker = guests.worker(sample("notes_zig"), env=env)
+    worker = guests.worker(guests.sample("notes_zig"), env=env)
     body = Chunks(150_000)
     _, response = await guests.fetch(worker, request("PUT", "/note", body=body))
     assert response.status == 201
@@ -96,7 +96,7 @@ async def test_notes_are_stored_read_and_forgotten_by_the_zig_worker(guests: Gue
 @pytest.mark.parametrize("path", ["/", "/?pass", "/?pass=1&x"])
 @pytest.mark.parametrize("size", [0, 1, 65_536, 300_000])
 async def test_echo_sends_every_byte_back(guests: Guests, path: str, size: int) -> None:
-    worker = guests.worker(sample("echo"))
+    worker = guests.worker(guests.sample("echo"))
     body = Chunks(size)
     headers = [(b"content-type", b"image/png")]
     ending, response = await guests.fetch(worker, request("POST", path, headers, body))
@@ -106,7 +106,7 @@ async def test_echo_sends_every_byte_back(guests: Guests, path: str, size: int) 
 
 
 async def test_echo_lists_headers_in_order_with_repeats(guests: Guests) -> None:
-    worker = guests.worker(sample("echo"))
+    worker = guests.worker(guests.sample("echo"))
     headers = [(b"x-a", b"1"), (b"x-b", b"\xff"), (b"x-a", b"2")]
     _, response = await guests.fetch(worker, request(path="/headers", headers=headers))
     assert bytes(response.body).endswith(b"x-a: 1\nx-b: \xff\nx-a: 2\n")
@@ -114,7 +114,7 @@ async def test_echo_lists_headers_in_order_with_repeats(guests: Guests) -> None:
 
 async def test_fetch_proxy_passes_the_origins_answer_through(guests: Guests) -> None:
     fetcher = MemoryFetcher(lambda _: Response(418, [(b"x-origin", b"tea")], BytesSource(b"pot" * 50_000)))
-    worker = guests.worker(sample("fetch_proxy"), env=WorkerEnv(fetcher=fetcher))
+    worker = guests.worker(guests.sample("fetch_proxy"), env=WorkerEnv(fetcher=fetcher))
     asked = request(path="/?url=http%3A%2F%2Forigin.example%2Fa%3Fb%3Dc")
     _, response = await guests.fetch(worker, asked)
     assert fetcher.requests[0][0].url == "http://origin.example/a?b=c"
@@ -156,7 +156,9 @@ async def test_visitors_bytes_that_are_no_utf8_break_no_worker(guests: Guests) -
 @pytest.mark.parametrize("size", [1, 100_000])
 async def test_producer_sends_the_body(guests: Guests, size: int) -> None:
     queue = MemoryQueueProducer()
-    worker = guests.worker(sample("queue_producer"), env=memory_env(QUEUE=Binding(BindingKind.QUEUE, queue)))
+    worker = guests.worker(
+        guests.sample("queue_producer"), env=memory_env(QUEUE=Binding(BindingKind.QUEUE, queue))
+    )
     body = Chunks(size)
     _, response = await guests.fetch(worker, request("POST", body=body))
     assert response.status == 202
@@ -165,7 +167,7 @@ async def test_producer_sends_the_body(guests: Guests, size: int) -> None:
 
 async def test_consumer_keeps_logs_and_retries(guests: Guests) -> None:
     store, env = kv_env("SEEN")
-    worker = guests.worker(sample("queue_consumer"), env=env)
+    worker = guests.worker(guests.sample("queue_consumer"), env=env)
     messages = [
         {"id": f"m{n}", "timestamp_ms": 1, "attempts": 1, "body": body, "content_type": "text"}
         for n, body in enumerate(["one", "retry", b"three"])
@@ -187,7 +189,7 @@ async def test_consumer_keeps_logs_and_retries(guests: Guests) -> None:
 async def test_scheduled_notes_its_run(guests: Guests) -> None:
     store, env = kv_env("RUNS")
     assert await text(guests, "scheduled", "/", env) == (200, "never\n")
-    worker = guests.worker(sample("scheduled"), env=env)
+    worker = guests.worker(guests.sample("scheduled"), env=env)
     tick = {"cron": "*/5 * * * *", "scheduled_time_ms": 1_790_000_000_123}
     ending, answer = await worker.background("scheduled", tick, context())
     assert (ending.outcome, answer) == (EventOutcome.OK, None)
@@ -203,7 +205,7 @@ async def test_dispatcher_picks_the_tenants_worker_and_tells_its_plan(guests: Gu
         vars={"PLAN": "pro", "CPU_MS": "20"},
         bindings={"TENANTS": Binding(BindingKind.DISPATCH_NAMESPACE, tenants)},
     )
-    worker = guests.worker(sample("dispatcher"), env=env)
+    worker = guests.worker(guests.sample("dispatcher"), env=env)
 
     async def answer(*headers: tuple[bytes, bytes]) -> tuple[int, bytes]:
         ending, response = await guests.fetch(worker, request("POST", "/p?q", headers, b"body"))
@@ -249,7 +251,7 @@ async def test_background_writes_after_its_response(guests: Guests) -> None:
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1_000_000])
 async def test_download_has_exactly_the_bytes_asked_for(guests: Guests, size: int) -> None:
     ending, response = await guests.fetch(
-        guests.worker(sample("big_download")), request(path=f"/?bytes={size}")
+        guests.worker(guests.sample("big_download")), request(path=f"/?bytes={size}")
     )
     assert ending.outcome is EventOutcome.OK, ending.message
     assert response.ended
@@ -260,5 +262,5 @@ async def test_download_has_exactly_the_bytes_asked_for(guests: Guests, size: in
 @pytest.mark.parametrize("size", [0, 1, 5_552, 5_553, 400_000])
 async def test_upload_sum_is_zlibs(guests: Guests, size: int) -> None:
     body = Chunks(size)
-    _, response = await guests.fetch(guests.worker(sample("upload_sum")), request("POST", body=body))
+    _, response = await guests.fetch(guests.worker(guests.sample("upload_sum")), request("POST", body=body))
     assert bytes(response.body).decode() == f"{size} {zlib.adler32(body.data)}\n"

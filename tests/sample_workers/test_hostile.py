@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from model.outcome import EventOutcome
-from tests.support.guests import Guests, request, sample
+from tests.support.guests import Guests, request
 
 EXCEPTION, CPU, MEMORY = EventOutcome.EXCEPTION, EventOutcome.EXCEEDED_CPU, EventOutcome.EXCEEDED_MEMORY
-HOSTILE = sample("hostile")
 
 
 @pytest.mark.parametrize(
@@ -34,10 +33,10 @@ HOSTILE = sample("hostile")
     ],
 )
 async def test_ends_its_own_event_by_name(guests: Guests, path: str, outcome: EventOutcome) -> None:
-    ending, response = await guests.fetch(guests.worker(HOSTILE), request(path=path))
+    ending, response = await guests.fetch(guests.worker(guests.sample("hostile")), request(path=path))
     assert ending.outcome is outcome, ending.message
     assert response.started is (path in ("/half", "/sleeps"))
-    ending, response = await guests.fetch(guests.worker(sample("hello"), name="hello"))
+    ending, response = await guests.fetch(guests.worker(guests.sample("hello"), name="hello"))
     assert (ending.outcome, response.status) == (EventOutcome.OK, 200)
 
 
@@ -45,7 +44,9 @@ async def test_ends_its_own_event_by_name(guests: Guests, path: str, outcome: Ev
     ("what", "body"), [("unknown", b"unknown_operation: "), ("binding", b"unknown_binding: ")]
 )
 async def test_what_does_not_exist_is_an_answer_not_an_end(guests: Guests, what: str, body: bytes) -> None:
-    ending, response = await guests.fetch(guests.worker(HOSTILE), request(path=f"/bad-call?what={what}"))
+    ending, response = await guests.fetch(
+        guests.worker(guests.sample("hostile")), request(path=f"/bad-call?what={what}")
+    )
     assert ending.outcome is EventOutcome.OK, ending.message
     assert response.body.startswith(body)
 
@@ -55,20 +56,20 @@ async def test_what_does_not_exist_is_an_answer_not_an_end(guests: Guests, what:
     ["/spin?ms=1", "/memory?mib=3", "/log?lines=3", "/stdout?lines=3", "/calls?times=3", "/sleeps?times=3"],
 )
 async def test_in_small_amounts_it_is_a_worker_like_any(guests: Guests, path: str) -> None:
-    ending, response = await guests.fetch(guests.worker(HOSTILE), request(path=path))
+    ending, response = await guests.fetch(guests.worker(guests.sample("hostile")), request(path=path))
     assert ending.outcome is EventOutcome.OK, ending.message
     assert response.status == 200
 
 
 async def test_log_and_stdout_become_lines(guests: Guests) -> None:
-    await guests.fetch(guests.worker(HOSTILE), request(path="/log?lines=2"))
-    await guests.fetch(guests.worker(HOSTILE), request(path="/stdout?lines=2"))
+    await guests.fetch(guests.worker(guests.sample("hostile")), request(path="/log?lines=2"))
+    await guests.fetch(guests.worker(guests.sample("hostile")), request(path="/stdout?lines=2"))
     assert guests.observer.texts == ["one more line"] * 4
 
 
 @pytest.mark.parametrize(("trusted", "most"), [(False, 1), (True, 10_000)])
 async def test_time_stands_still_for_who_is_not_trusted(guests: Guests, trusted: bool, most: int) -> None:
-    worker = guests.worker(HOSTILE, trusted=trusted, limits={"cpu_ms": 5_000})
+    worker = guests.worker(guests.sample("hostile"), trusted=trusted, limits={"cpu_ms": 5_000})
     _, response = await guests.fetch(worker, request(path="/clock?times=10000"))
     changes = int(bytes(response.body))
     assert 1 <= changes <= most
@@ -80,7 +81,7 @@ async def test_every_import_works_from_the_deepest_recursion_a_guest_can_reach(g
     overflows it, and the process ends. So: find the deepest recursion that leaves the guest room for the call
     itself, and call everything from there, and from the depths just around.
     """
-    worker = guests.worker(HOSTILE, limits={"cpu_ms": 5_000})
+    worker = guests.worker(guests.sample("hostile"), limits={"cpu_ms": 5_000})
 
     async def survives(depth: int) -> bool:
         ending, response = await guests.fetch(worker, request(path=f"/recurse?depth={depth}"))

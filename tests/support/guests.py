@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from wasmtime import wat2wasm
 
@@ -33,15 +34,19 @@ from runtime.worker import RuntimeHost, Worker
 
 SAMPLES = Path(__file__).parents[2] / "sample_workers"
 
+#: The kinds of worker, by how a built one's file name ends. What any worker can rely on is tested on each: components
+#: come as the second row.
+ABIS: Final[Mapping[str, str]] = {"module": ".wasm"}
+
 
 @functools.cache
 def engine() -> Engine:
     return start_engine(EngineSettings(slots=400))
 
 
-def sample(name: str) -> bytes:
-    """The committed module of a sample worker."""
-    return (SAMPLES / name / f"{name}.wasm").read_bytes()
+def sample(name: str, abi: str = "module") -> bytes:
+    """A sample worker as it was committed, of one kind."""
+    return (SAMPLES / name / f"{name}{ABIS[abi]}").read_bytes()
 
 
 def wat(text: str) -> bytes:
@@ -154,7 +159,8 @@ def context(script: str = "worker", namespace: str | None = None, tenant: str = 
 class Guests:
     """A RuntimeHost over the shared engine, in a temporary folder. `close` at the end of the test."""
 
-    def __init__(self, operations: OperationTable | None = None) -> None:
+    def __init__(self, operations: OperationTable | None = None, abi: str = "module") -> None:
+        self.abi = abi
         self._folder = tempfile.TemporaryDirectory(prefix="tenantry-aot-")
         self.cache = AotCache(Path(self._folder.name), b"k" * 32)
         self.observer = RememberingObserver()
@@ -163,6 +169,10 @@ class Guests:
         pool = InstancePool(engine(), _linker(), self.cache, self._recompile)
         self.host = RuntimeHost(engine(), Lanes(1), pool, operations or {}, self.observer, RunningEvents())
         self.host.running.start()
+
+    def sample(self, name: str) -> bytes:
+        """The sample worker of the kind that this run of a test is about."""
+        return sample(name, self.abi)
 
     async def _recompile(self, digest: str, reason: str) -> None:
         self.recompiled.append((digest, reason))
