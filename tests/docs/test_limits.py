@@ -82,7 +82,8 @@ def test_slots_and_their_reserve() -> None:
         ("## Uploads and the API", f"start function | {compile.STARTUP_CPU_MS:,} ms"),
         (
             "## Uploads and the API",
-            f"wait for the compiler, in all and of a tenant | {compile_queue.MAX_WAITING}, {compile_queue.MAX_WAITING_OF_ONE} ",
+            "wait for the compiler, in all and of a tenant "
+            f"| {compile_queue.MAX_WAITING}, {compile_queue.MAX_WAITING_OF_ONE} ",
         ),
         ("## Uploads and the API", f"bindings of a script | {binding_rules.MOST_BINDINGS} "),
         ("## Uploads and the API", f"tags of a script | {upload_metadata.MOST_TAGS} "),
