@@ -23,6 +23,8 @@ _SNAPSHOT_S: Final = 1.0
 _STDOUT: Final = 1
 #: Guests' lines that wait for the next send; more are dropped and counted.
 _MAX_WAITING: Final = 20_000
+#: Of their text: control may have stopped reading, and a line may have 16 KiB.
+_MAX_WAITING_BYTES: Final = 8 << 20
 _LINES_A_MESSAGE: Final = 200
 
 
@@ -37,6 +39,7 @@ class WorkerTelemetry:
         self._counters = Counters()
         self._access_log = AccessLog(self._write)
         self._waiting: deque[WireLine] = deque()
+        self._waiting_bytes = 0
         self.observer = HostObserver(self._counters, self._access_log, self._keep_line)
         self.audit = AuditQueue(self._write_audit)
         self._unready: Callable[[], list[str]] = list
@@ -68,8 +71,10 @@ class WorkerTelemetry:
         self._access_log.close()
 
     def _keep_line(self, line: LogLine) -> bool:
-        if len(self._waiting) >= _MAX_WAITING:
+        size = len(line.text)
+        if len(self._waiting) >= _MAX_WAITING or self._waiting_bytes + size > _MAX_WAITING_BYTES:
             return False
+        self._waiting_bytes += size
         self._waiting.append(to_wire(line))
         return True
 
@@ -82,6 +87,7 @@ class WorkerTelemetry:
         waiting = self._waiting
         while waiting:
             lines = [waiting.popleft() for _ in range(min(len(waiting), _LINES_A_MESSAGE))]
+            self._waiting_bytes -= sum(len(line[2]) for line in lines)
             if not self._control.notify("lines", lines):
                 self._counters.count("tenantry_channel_messages_dropped_total").value += 1
                 return
