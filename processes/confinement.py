@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -86,7 +87,7 @@ def confine(profile: Profile, mode: str, offer: KernelOffer | None = None) -> In
         _end_with_parent(profile)
         return InForce((), ("anything: --confinement is off",))
     offer = offer or offered()
-    others = len(os.listdir("/proc/self/task")) - 1
+    others = _other_threads()
     held: list[str] = []
     missing: list[str] = []
     # In this order: Landlock opens the paths of its rules as who we were; the filter comes last, since it
@@ -108,6 +109,13 @@ def confine(profile: Profile, mode: str, offer: KernelOffer | None = None) -> In
     if missing and mode == "require":
         raise ConfinementMissing(f"{profile.kind}: this kernel does not give {', '.join(missing)}")
     return InForce(tuple(held), tuple(missing))
+
+
+def _other_threads() -> int:
+    try:
+        return len(os.listdir("/proc/self/task")) - 1
+    except OSError:
+        return threading.active_count() - 1  # without /proc: Python's own, at least
 
 
 def _gain_nothing() -> tuple[str, ...]:

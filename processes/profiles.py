@@ -118,7 +118,7 @@ def worker(files: Sequence[FileRule], data: Path) -> Profile:
         *_signals_to_itself(),
     ]
     return Profile(
-        "worker",
+        "worker process",
         Filter(rules, default=ALLOW, unknown=ALLOW),
         files=files,
         no_tcp=BIND_TCP,
@@ -133,7 +133,7 @@ def control(data: Path) -> Profile:
     rules = [*(Rule(name, _DENY) for name in (*_NEVER, "socket")), Rule("clone3", _NONE_SUCH)]
     keep = 1 << _CAP_KILL | 1 << _CAP_SETGID | 1 << _CAP_SETUID | 1 << _CAP_SETPCAP
     return Profile(
-        "control",
+        "control process",
         Filter(rules, default=ALLOW, unknown=ALLOW),
         no_tcp=BIND_TCP | CONNECT_TCP,
         capabilities=keep | _for_folder(data),

@@ -13,7 +13,11 @@ import pytest
 
 from cli import compile_process
 from cli.confining import SCRATCH, WORKER_READS, WORKER_WRITES, prepare_folder
-from processes.confinement import offered
+from cli.errors import CliError
+from cli.serve import serve
+from cli.settings import serve_settings
+from processes.confinement import InForce, offered
+from processes.confinement_probe import probe_confinement
 from runtime.compile import Compiler, CompileRefused
 from tests.processes.test_confinement import (
     DENIED_TO_UNTRUSTED,
@@ -205,6 +209,41 @@ def test_what_a_rule_needs_is_made_private_and_left_alone_later(tmp_path: Path) 
     assert (tmp_path / "kv.db").read_bytes() == b"kept"
     assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
     assert {path.name for path in tmp_path.iterdir()} == {*WORKER_READS, *WORKER_WRITES, SCRATCH}
+
+
+# -- the setting -------------------------------------------------------------------------------------
+
+
+def test_required_and_missing_refuses_to_start_with_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is made in the data folder."""
+    monkeypatch.setattr(
+        "cli.serve.probe_confinement", lambda: {"worker": InForce(("seccomp",), ("landlock (none)",))}
+    )
+    settings = serve_settings({"data": str(tmp_path / "data"), "confinement": "require"}, {})
+    with pytest.raises(CliError, match=r"--confinement require: .* worker .* without landlock \(none\)"):
+        serve(settings)
+    assert not (tmp_path / "data").exists()
+
+
+@needs_filters
+@needs_landlock
+def test_probe_finds_what_each_kind_of_process_gets() -> None:
+    found = probe_confinement()
+    assert list(found) == ["compile child", "worker", "control"]
+    assert not any(tried.missing for tried in found.values())
+    assert "seccomp" in str(found["worker"])
+
+
+@needs_filters
+@needs_landlock
+def test_whoever_is_not_root_gives_up_the_same() -> None:
+    setup = "os.setgroups([])\nos.setresgid(65532, 65532, 65532)\nos.setresuid(65532, 65532, 65532)\n"
+    become = setup if os.geteuid() == 0 else ""
+    attempts = ["open('/etc/passwd')", "os.kill(parent, 0)", "in_thread()"]
+    code = f"{become}assert not confine(profiles.compile_child(), 'require').missing"
+    assert list(outcomes(code, attempts).values()) == ["EPERM", "EPERM", "done"]
 
 
 # -- compile children --------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ def test_address_is_refused(text: str) -> None:
         ("control", "10.0.0.1:8788", "loopback only"),
         ("resolver", "127.0.0.1:0", "1 to 65535"),
         ("log_level", "chatty", "debug, info, warning, error"),
+        ("confinement", "maybe", "on, off, require"),
         ("drain_s", "-1", "0 to 3600"),
         ("drain_s", "nan", "0 to 3600"),
         ("root_key_file", "", "empty path"),
