@@ -89,9 +89,9 @@ static void wait_ms(uint64_t ms) {
     if (ms) tn_sleep((int64_t)ms);
 }
 
-/* /wait: sleeps ?ms= (an hour): a guest that only waits. */
+/* /wait: sleeps ?ms= (a minute): a guest that only waits. */
 static uint64_t wait_long(tn_value request) {
-    wait_ms(tn_number(tn_query(request, "ms", NULL), 3600000));
+    wait_ms(tn_number(tn_query(request, "ms", NULL), 60000));
     return tn_respond_text(200, tn_str("done\n"));
 }
 
