@@ -22,10 +22,11 @@ from bindings.arguments import (
     utf8_size,
 )
 from bindings.failures import broken_stream, unavailable
+from bindings.large_values import LARGE_VALUES, LargeValue
 from model.capabilities import GuestEvent, KvEntry, KvNamespace, KvPage, OperationResult
 from model.clock import unix_s
 from model.errors import OperationError, OperationErrorCode, UpstreamError
-from model.messages import BytesSource, StreamClosed
+from model.messages import StreamClosed
 from storage.database import StorageError
 from storage.kv_store import KvStore
 
@@ -171,12 +172,25 @@ async def kv_put(event: GuestEvent, lent: object, args: Sequence[object]) -> obj
     options = parse_options("kv.put", args[2] if len(args) == 3 else None, _PUT_OPTIONS)
     metadata = parse_metadata(options.get("metadata"))
     expiration = parse_expiration(options.get("expiration"), options.get("expiration_ttl"), unix_s())
-    value = await _read_value(event, args[1])
+    given = args[1]
+    if isinstance(given, bytes | str):
+        entry = KvEntry(_inline_value(given), metadata, expiration)
+        await _put(cast("KvNamespace", lent), key, entry)
+        return None
+    held = _Held()
     try:
-        await cast("KvNamespace", lent).put(key, KvEntry(value, metadata, expiration))
+        entry = KvEntry(await _read_value(event, given, held), metadata, expiration)
+        await _put(cast("KvNamespace", lent), key, entry)
+    finally:
+        LARGE_VALUES.give(held.bytes)
+    return None
+
+
+async def _put(namespace: KvNamespace, key: str, entry: KvEntry) -> None:
+    try:
+        await namespace.put(key, entry)
     except StorageError as error:
         raise unavailable(error) from error
-    return None
 
 
 async def kv_delete(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
@@ -247,7 +261,8 @@ def _entry_value(event: GuestEvent, entry: KvEntry, inline_bytes: int) -> dict[s
     }
     if len(entry.value) <= inline_bytes:
         return {"value": entry.value, **rest}
-    return {"value_stream": event.lend_stream(BytesSource(entry.value)), "size": len(entry.value), **rest}
+    value = LargeValue(entry.value, LARGE_VALUES)
+    return {"value_stream": event.lend_stream(value), "size": len(entry.value), **rest}
 
 
 def _entries_value(event: GuestEvent, keys: Sequence[str], entries: Mapping[str, KvEntry]) -> dict[str, Any]:
@@ -264,14 +279,23 @@ def _entries_value(event: GuestEvent, keys: Sequence[str], entries: Mapping[str,
     return result
 
 
-async def _read_value(event: GuestEvent, value: object) -> bytes:
-    """bytes, a string (as UTF-8), or `{stream: id}`, read whole: at most 25 MiB of it."""
+def _inline_value(value: bytes | str) -> bytes:
+    """A string is kept as UTF-8."""
     if isinstance(value, bytes):
         check_value_size(len(value))
         return value
-    if isinstance(value, str):
-        check_value_size(utf8_size("value", value))
-        return value.encode()
+    check_value_size(utf8_size("value", value))
+    return value.encode()
+
+
+class _Held:
+    """What of LARGE_VALUES is to be given back."""
+
+    bytes = 0
+
+
+async def _read_value(event: GuestEvent, value: object, held: _Held) -> bytes:
+    """`{stream: id}`, read whole: at most 25 MiB of it, counted in `held` as they come."""
     if not isinstance(value, dict) or set(value) != {"stream"}:
         invalid(f"value: {type_name(value)}; bytes, a string or a map {{stream: id}} is right")
     source = event.borrow_stream(value["stream"])
@@ -281,6 +305,8 @@ async def _read_value(event: GuestEvent, value: object) -> bytes:
         while chunk := await source.read():
             size += len(chunk)
             check_value_size(size)
+            LARGE_VALUES.take(len(chunk))
+            held.bytes += len(chunk)
             parts.append(chunk)
     except (StreamClosed, UpstreamError) as error:
         raise broken_stream(error) from error

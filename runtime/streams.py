@@ -16,22 +16,28 @@ PIPE_MAX_BYTES: Final = PIPE_BYTES + (1 << 20)
 class ReadBuffer:
     """A ByteSource that can be read in pieces of a wanted size; one reader at a time."""
 
-    __slots__ = ("_closed", "_left", "_source", "busy")
+    __slots__ = ("_at", "_closed", "_left", "_source", "busy")
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
+        #: The chunk being read, and how far: taking a little of a large one must not copy the rest.
         self._left = b""
+        self._at = 0
         self._closed = False
         #: Somebody waits for the source, which is for one reader at a time.
         self.busy = False
 
     def take(self, size: int) -> bytes | None:
         """What is here already, at most `size`; None when it must be waited for."""
-        left = self._left
+        left, at = self._left, self._at
         if not left:
             return None
-        self._left = left[size:]
-        return left[:size]
+        end = at + size
+        if end < len(left):
+            self._at = end
+            return left[at:end]
+        self._left, self._at = b"", 0
+        return left[at:] if at else left
 
     async def read_at_most(self, size: int) -> bytes:
         """The next 1 to `size` bytes; b"" at the end."""
@@ -45,8 +51,7 @@ class ReadBuffer:
 
     async def read(self) -> bytes:
         """As a ByteSource again, for whoever takes the rest over."""
-        left, self._left = self._left, b""
-        return left or await self._source.read()
+        return self.take(len(self._left)) or await self._source.read()
 
     def close(self) -> None:
         if not self._closed:
