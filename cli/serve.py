@@ -17,6 +17,7 @@ from processes.confinement_probe import probe_confinement
 from processes.listeners import ListenAddress, PortGroup
 from processes.serve_lock import AlreadyServing, serve_lock
 from processes.supervisor import Supervisor
+from runtime.map_budget import TooFewMaps, max_map_count, plan
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
@@ -27,9 +28,6 @@ from storage.token_store import TokenStore
 
 _log = logging.getLogger("tenantry.confinement")
 
-#: Sandboxes that can exist at once in a worker process: 256 running and 5,000 suspended trees, twice, and a
-#: reserve. Each costs some 4 of the 65,530 memory maps that a process has by default.
-SLOTS: Final = 11_000
 #: After the drain a worker ends what still runs, and hands in its last lines and figures: only a process that
 #: is stuck is killed.
 END_S: Final = 10.0
@@ -94,6 +92,10 @@ def _prepare(settings: ServeSettings) -> _Keys:
 
 async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
     try:
+        maps = plan(max_map_count())
+    except TooFewMaps as error:
+        raise CliError(str(error)) from error
+    try:
         http = PortGroup(ListenAddress(settings.http.host, settings.http.port))
         control = PortGroup(ListenAddress(settings.control.host, settings.control.port))
     except OSError as error:
@@ -105,7 +107,8 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "drain_s": settings.drain_s,
         "confinement": settings.confinement,
         "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
-        "slots": SLOTS,
+        "slots": maps.slots,
+        "modules": maps.modules,
         "workers": settings.workers,
     }
     resolver = settings.resolver

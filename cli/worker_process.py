@@ -70,7 +70,7 @@ async def _serve(
             share_bytes(int(config["workers"])),
             tuple(config["trusted_proxies"]),
             hooks,
-            descriptors.modules,
+            min(descriptors.modules, int(config["modules"])),
         ),
         engine,
         telemetry.observer,

@@ -148,8 +148,8 @@ def test_acknowledged_messages_survive_kill_9_of_every_process(own_platform: Pla
 def test_sigterm_drains_what_runs_and_closes_connections(own_platform: Platform) -> None:
     own_platform.deploy("hostile", "slow")
     idle, busy = own_platform.connect(), own_platform.connect()
-    busy.sendall(b"GET /wait?ms=1500 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
-    time.sleep(0.3)  # for the request to be under way: there is nothing to wait for that a visitor can see
+    busy.sendall(b"GET /wait?ms=6000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
+    wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1, 5)
     own_platform.signal(signal.SIGTERM)
     assert idle.recv(100) == b""
     status, headers, _ = read_response(busy.recv(65536))

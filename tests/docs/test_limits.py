@@ -7,7 +7,6 @@ from dataclasses import fields
 import pytest
 
 from bindings import kv, queues
-from cli import serve
 from control import route_request, script_upload, upload_metadata
 from dispatch import received, runner
 from dispatch.admission import AdmissionLimits
@@ -15,7 +14,7 @@ from edge.door import DoorLimits
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
 from outbound import header_hygiene, hops, policy, policy_document, target
-from runtime import artifact, compile, compile_queue, memory_budget
+from runtime import artifact, compile, compile_queue, map_budget, memory_budget
 from storage import binding_rules, control_records, queue_store
 from tests.docs.pages import code, number, read, section, table
 
@@ -54,12 +53,12 @@ def test_the_door(field: object) -> None:
 @pytest.mark.parametrize("name", ["running", "suspended", "waiting", "wait_s"])
 def test_admission(name: str) -> None:
     told = {code(row[0]): row[1] for row in table(PAGE, "## How many at once") if "`" in row[0]}
-    assert number(told[name]) == getattr(AdmissionLimits.for_slots(serve.SLOTS), name)
+    assert number(told[name]) == getattr(AdmissionLimits.for_slots(map_budget.MOST_SLOTS), name)
 
 
 def test_slots_and_their_reserve() -> None:
     (row,) = [row for row in table(PAGE, "## How many at once") if row[0].startswith("`slots`")]
-    assert number(row[1]) == serve.SLOTS
+    assert number(row[1]) == map_budget.MOST_SLOTS
     assert "an eighth" in row[1]
     assert AdmissionLimits.for_slots(8_000).reserve == 1_000
 
