@@ -59,6 +59,13 @@ class AotCache:
         path = self._image_path(digest)
         return path.exists() and path.with_suffix(".mac").exists()
 
+    def size(self, digest: str) -> int:
+        """Of the image, in bytes; 0 when there is none."""
+        try:
+            return self._image_path(digest).stat().st_size
+        except OSError:
+            return 0
+
     def store(self, digest: str, facts: ModuleFacts, image: bytes) -> None:
         """Write image and side file, each by rename, so that no reader sees half of one."""
         path = self._image_path(digest)
