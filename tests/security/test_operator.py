@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cli.descriptors import share_out
 from storage.database import Database
 from storage.failures import DiskFull, StorageError, StorageReadOnly
 from storage.kv_store import kv_migrations
+from storage.object_store import FolderObjectStore, ObjectMissing
 
 
 @pytest.fixture
@@ -61,3 +63,12 @@ def test_neither_modules_nor_visitors_can_take_all_descriptors(
     assert (shares.modules, shares.connections) == (modules, connections)
     if limit >= 1_024:
         assert limit - shares.modules - shares.connections > 256 + shares.modules // 2
+
+
+def test_object_folder_that_was_removed_under_a_running_host_is_made_again(tmp_path: Path) -> None:
+    objects = FolderObjectStore(tmp_path / "objects")
+    digest = objects.put(b"module")
+    shutil.rmtree(tmp_path / "objects")
+    with pytest.raises(ObjectMissing):
+        objects.get(digest)
+    assert objects.get(objects.put(b"module")) == b"module"
