@@ -166,7 +166,7 @@ BAD = [
     (R + "  host: '*.com'", 5, "rules[0].host", "public suffix"),
     (R + "  host: a.*.test", 5, "rules[0].host", "first label"),
     (R + "  host: 'https://a.test'", 5, "rules[0].host", "a host alone"),
-    (R + "  host: 'a.test:443'", 5, "rules[0].host", "brackets"),
+    (R + "  host: 'a.test:443'", 5, "rules[0].host", "has a port"),
     (R + "  host: '127.1'", 5, "rules[0].host", "four decimal parts"),
     (R + "  host: 'fe80::1%eth0'", 5, "rules[0].host", "zone id"),
     (R + "  port: 0", 5, "rules[0].port", "from 1 to 65535"),
