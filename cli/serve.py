@@ -75,7 +75,15 @@ class _Keys:
 def _prepare(settings: ServeSettings) -> _Keys:
     """Make what is missing in the data folder, migrate what is old, and show the first token once."""
     data = settings.data
-    root = RootKey.load_or_create(settings.root_key_file or data / "root-key")
+    root_key_file = settings.root_key_file or data / "root-key"
+    if not root_key_file.exists() and (data / "control.db").exists():
+        _log.error(
+            "the root key %s is not there, and a new one is made: the secrets that %s holds can't be opened with"
+            " it. Put the old key back and start again, or set each secret anew",
+            root_key_file,
+            data,
+        )
+    root = RootKey.load_or_create(root_key_file)
     sequence = ChangeSequence(data / "changes.seq")
     ControlStore.open(data / "control.db", sequence).close()
     sequence.close()

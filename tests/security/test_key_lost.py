@@ -1,0 +1,38 @@
+"""A careless operator on a running platform: the root key is lost, and nobody keeps quiet about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from demo.upstream import start_api, start_dns
+from tests.acceptance.platform import SAMPLES, Platform
+
+SECRET = "the-secret-of-acme"
+
+
+def test_secrets_stay_closed_and_unsaid_when_the_root_key_is_lost(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    host = Platform(tmp_path_factory.mktemp("key"), start_dns(), start_api())
+    try:
+        host.start()
+        wasm = str(SAMPLES / "hello" / "hello.wasm")
+        host.run(
+            *("deploy", wasm, "--name", "sealed", "--namespace", "tests", "--hostname", "sealed.localhost"),
+            *("--secret", "TOKEN"),
+            stdin=SECRET + "\n",
+        )
+        assert host.request("sealed.localhost").status == 200
+        assert host.stop() == 0
+        assert "root key" not in host.log()
+        (host.data / "root-key").unlink()
+        host.start()
+        assert "root key" in host.log()
+        # Images were authenticated under the old key: they are made again, and the worker answers.
+        assert host.request("sealed.localhost").status == 200
+        assert SECRET not in host.log()
+        assert not any(
+            SECRET.encode() in path.read_bytes() for path in host.data.rglob("*") if path.is_file()
+        )
+    finally:
+        host.stop()
