@@ -20,7 +20,7 @@ _HTML: Final = """<!doctype html>
 <title>{status} {title}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em}}
 small{{color:#666}}</style>
-</head><body><h1>{title}</h1><p>{message}</p>
+</head><body><h1>{title}</h1>{message}
 <p><small>Error {code} · Status {status} · Ray ID <code>{ray}</code></small></p></body></html>
 """
 #: Of an Accept header; what is longer is not looked at.
@@ -51,7 +51,7 @@ def error_response(
             status=status,
             code=code,
             title=html.escape(title),
-            message=html.escape(message),
+            message=f"<p>{html.escape(message)}</p>" if message else "",
             ray=html.escape(ray_id),
         ).encode()
     else:

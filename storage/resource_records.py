@@ -22,6 +22,7 @@ from storage.control_records import (
     to_consumer,
     to_kv_namespace,
     to_queue,
+    to_ref,
 )
 from storage.database import Database, Transaction
 from storage.migrations import load_queries
@@ -203,6 +204,11 @@ class QueueRecords:
             return to_consumer(tx.execute(self._sql["consumers"], (queue_id,))[0])
 
         return await self._database.write(work)
+
+    def producers(self, queue_id: str) -> list[ScriptRef]:
+        """The scripts that have the queue as a binding, at most 100."""
+        rows = self._database.read(self._sql["queue_producers"], (queue_id,))
+        return [to_ref(namespace, script) for namespace, script in rows]
 
     async def delete_consumer(self, queue_id: str, consumer_id: str) -> None:
         """Raises ChangeRefused: queue_missing, consumer_missing."""

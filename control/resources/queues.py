@@ -18,6 +18,7 @@ from control.pagination import parse_page
 from control.resources.addresses import ACCOUNT
 from control.resources.queue_consumers import QUEUE, show_consumer
 from model.capabilities import QueueMessage
+from model.scripts import ScriptRef
 from storage.control_records import QueueRow
 
 _QUEUES = f"{ACCOUNT}/queues"
@@ -148,18 +149,24 @@ def _name(wanted: QueueChange) -> str:
 
 def _show(call: Call, row: QueueRow) -> dict[str, Any]:
     consumers = [show_consumer(consumer) for consumer in call.store.queues.consumers(row.id)]
+    producers = [_show_producer(ref) for ref in call.store.queues.producers(row.id)]
     return {
         "queue_id": row.id,
         "queue_name": row.name,
         "created_on": rfc3339(row.created_at_ms),
         "modified_on": rfc3339(row.modified_at_ms),
         "settings": {},
-        "producers": [],
-        "producers_total_count": 0,
+        "producers": producers,
+        "producers_total_count": len(producers),
         "consumers": consumers,
         "consumers_total_count": len(consumers),
         **owner_fields(row.owner),
     }
+
+
+def _show_producer(ref: ScriptRef) -> dict[str, Any]:
+    shown = {"type": "worker", "script": ref.script}
+    return shown if ref.namespace is None else shown | {"dispatch_namespace": ref.namespace}
 
 
 ENDPOINTS = [

@@ -52,6 +52,10 @@ UNION ALL SELECT 'queue', id, name FROM queues WHERE namespace = ?1
 -- Whoever binds this target.
 SELECT namespace, script, name FROM script_bindings WHERE target = ?1 AND kind = ?2 ORDER BY 1, 2, 3 LIMIT 10
 
+-- :name queue_producers
+-- The scripts that may send to a queue, for showing; enough of them to see which.
+SELECT DISTINCT namespace, script FROM script_bindings WHERE target = ?1 AND kind = 'queue' ORDER BY 1, 2 LIMIT 100
+
 -- :name service_users
 SELECT b.namespace, b.script, b.name, s.tenant, b.shared
 FROM script_bindings b JOIN scripts s ON s.namespace = b.namespace AND s.name = b.script

@@ -245,6 +245,21 @@ async def test_messages_are_sent_and_purged(host: Host) -> None:
     ok(await host.api.post(f"{path}/purge", json={"delete_messages_permanently": True}))
 
 
+async def test_a_queue_shows_the_scripts_that_may_send_to_it(host: Host) -> None:
+    await host.namespace()
+    queue = ok(await host.api.post(QUEUES, json={"queue_name": "jobs"}))["queue_id"]
+    assert ok(await host.api.get(f"{QUEUES}/{queue}"))["producers"] == []
+    binding = {"type": "queue", "name": "Q", "queue_name": "jobs"}
+    ok(await host.deploy("shop", "prod", bindings=[binding, binding | {"name": "AGAIN"}]))
+    ok(await host.deploy("front", bindings=[binding]))
+    shown = ok(await host.api.get(f"{QUEUES}/{queue}"))
+    assert shown["producers"] == [
+        {"type": "worker", "script": "front"},
+        {"type": "worker", "script": "shop", "dispatch_namespace": "prod"},
+    ]
+    assert shown["producers_total_count"] == 2
+
+
 async def test_a_consumer_is_what_delivery_reads(host: Host) -> None:
     await host.namespace()
     ok(await host.deploy("shop", "prod", module=worker_module("queue")))

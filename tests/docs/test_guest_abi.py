@@ -11,7 +11,7 @@ from model.identity import RayId
 from model.messages import Client, IncomingRequest
 from model.outcome import EventOutcome
 from runtime import artifact, signatures, streams
-from runtime.abi.core_module import codec, host_calls, session
+from runtime.abi.core_module import codec, event_streams, host_calls, session
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
 from runtime.signatures import FunctionType
 from runtime.worker import _RESULT_BYTES
@@ -22,11 +22,12 @@ CONSTANTS = {
     "CALL_BYTES": codec.CALL_BYTES,
     "CALL_OPERATIONS": codec.CALL_OPERATIONS,
     "NESTING": codec.NESTING,
+    "VALUES": codec.VALUES,
     "REPLY_BYTES": codec.REPLY_BYTES,
     "RESPONSE_BYTES": codec.RESPONSE_BYTES,
     "PENDING": session.PENDING,
-    "STREAMS": session.STREAMS,
-    "READ_BYTES": session.READ_BYTES,
+    "STREAMS": event_streams.STREAMS,
+    "READ_BYTES": event_streams.READ_BYTES,
     "PIPE_BYTES": streams.PIPE_BYTES,
     "LINE_BYTES": host_calls.LINE_BYTES,
 }

@@ -13,7 +13,8 @@ from model.capabilities import GuestEvent, Operation, WorkerEnv
 from model.errors import OperationError
 from model.limits import Limits
 from model.messages import BytesSource
-from runtime.abi.core_module.session import GIVEN_BYTES, STREAMS, UNTAKEN_BYTES, Session
+from runtime.abi.core_module.event_streams import GIVEN_BYTES, STREAMS
+from runtime.abi.core_module.session import UNTAKEN_BYTES, Session
 from runtime.capi.guest import AbiViolation
 from tests.support.guests import Remembered, context
 

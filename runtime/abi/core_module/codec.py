@@ -20,6 +20,10 @@ from runtime.capi.guest import AbiViolation
 CALL_BYTES: Final = 1 << 20
 CALL_OPERATIONS: Final = 64
 NESTING: Final = 32
+#: Of one call, or of what a `queue` handler returns: strings, numbers, arrays and maps, map keys not counted.
+VALUES: Final = 32_768
+#: Of fewer bytes nothing is counted: each value has at least one.
+_FEW_VALUES_BYTES: Final = 16 * 1024
 #: One reply; what does not fit is delivered by the next call.
 REPLY_BYTES: Final = 1 << 20
 #: A Response that a handler returns whole. Larger ones are streamed.
@@ -95,12 +99,44 @@ def decode(data: bytes, what: str) -> Any:
 def _unpack(data: bytes, what: str) -> Any:
     """As `decode`, but its types and depth are still to be checked."""
     try:
-        return msgpack.unpackb(data, ext_hook=_no_extension)
+        if len(data) <= _FEW_VALUES_BYTES:
+            return msgpack.unpackb(data, ext_hook=_no_extension)
+        return _unpack_counted(data, what)
     except AbiViolation:
         raise
     except Exception as error:
         # msgpack raises ValueError, its own subclasses and UnicodeDecodeError, and for map keys TypeError.
-        raise AbiViolation(f"{what} is no MessagePack of the ABI: {type(error).__name__}: {error}") from error
+        why = _WHY.get(type(error)) or f"{type(error).__name__}: {error}"
+        raise AbiViolation(f"{what} is no MessagePack of the ABI: {why}") from error
+
+
+#: Where msgpack's own exceptions say nothing.
+_WHY: Final[dict[type[Exception], str]] = {
+    msgpack.FormatError: "a byte that begins no value",
+    msgpack.StackError: f"nested deeper than {NESTING}",
+    msgpack.OutOfData: "it ends in the middle of a value",
+}
+
+
+def _unpack_counted(data: bytes, what: str) -> Any:
+    """Large by its strings or not at all: a million empty maps would hold the loop up for 350 ms."""
+    left = VALUES
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= len(container)
+        if left < 0:
+            raise AbiViolation(f"{what} has more than {VALUES} values; larger data travels as bin or str")
+        return container
+
+    return msgpack.unpackb(
+        data,
+        ext_hook=_no_extension,
+        list_hook=count,
+        object_hook=count,
+        max_array_len=VALUES,
+        max_map_len=VALUES,
+    )
 
 
 def _check_depth(value: object, what: str) -> None:

@@ -27,21 +27,24 @@ from runtime.abi.core_module.codec import (
     Call,
     decode_call,
     decode_headers,
+    encode,
     encode_reply,
     encode_result,
 )
+from runtime.abi.core_module.event_streams import (
+    GIVEN_BYTES,
+    EventStreams,
+    as_bytes,
+    integers,
+    too_much_given,
+)
 from runtime.capi.guest import AbiViolation
-from runtime.streams import PIPE_MAX_BYTES, HeldBytes, Pipe, ReadBuffer
+from runtime.streams import HeldBytes
 
 _log = logging.getLogger("tenantry.runtime")
 
-#: Of one stream.read: the reply must hold it, beside others.
-READ_BYTES: Final = 256 * 1024
-STREAMS: Final = 128
 PENDING: Final = 256
-#: What an event may have lying in the host beside its own memory, so that it costs what its memory limit says:
-#: bytes that it gave (unread in streams of its own, arguments of pending operations), and results not taken.
-GIVEN_BYTES: Final = 8 << 20
+#: Results that an event has not taken.
 UNTAKEN_BYTES: Final = 4 << 20
 #: Arguments of a smaller call are not counted: PENDING of them are no more than one large one.
 _SMALL_CALL: Final = 16 * 1024
@@ -73,13 +76,11 @@ class Session:
         self._limits = limits
         self._responder = responder
         self._on_response_end = on_response_end
-        self._readers: dict[int, ReadBuffer] = {}
-        self._writers: dict[int, Pipe] = {}
-        self._next_stream = 1
+        self._given = HeldBytes()
+        self._streams = EventStreams(self._given)
         self._pending: dict[int, asyncio.Task[object]] = {}
         self._ready: list[tuple[int, bytes]] = []
         self._untaken = 0
-        self._given = HeldBytes()
         self._waiter: asyncio.Future[None] | None = None
         self._to_close: list[Callable[[], None]] = []
         #: The response's operations are carried out one after another, in the order in which they were asked.
@@ -90,32 +91,12 @@ class Session:
     # -- GuestEvent ----------------------------------------------------------------------------------
 
     def borrow_stream(self, stream_id: object) -> ByteSource:
-        reader = self._readers.get(stream_id) if isinstance(stream_id, int) else None
-        if reader is None:
-            raise OperationError(
-                OperationErrorCode.CLOSED_STREAM,
-                f"stream {stream_id!r:.40} is not open for reading in this event, or was given away already",
-            )
-        if reader.busy:
-            raise _busy(stream_id)
-        del self._readers[cast(int, stream_id)]
+        reader = self._streams.give_away(stream_id)
         self._to_close.append(reader.close)
         return reader
 
     def lend_stream(self, source: ByteSource) -> int:
-        if self._closed:
-            source.close()
-            raise OperationError(OperationErrorCode.CANCELLED, "the event has ended")
-        if len(self._readers) + len(self._writers) >= STREAMS:
-            source.close()
-            raise OperationError(
-                OperationErrorCode.LIMIT_EXCEEDED,
-                f"{STREAMS} streams are open in this event; close some with stream.close",
-            )
-        stream_id = self._next_stream
-        self._next_stream += 1
-        self._readers[stream_id] = ReadBuffer(source)
-        return stream_id
+        return self._streams.lend(source)
 
     def close_later(self, close: Callable[[], None]) -> None:
         if self._closed:
@@ -139,7 +120,7 @@ class Session:
             if operation_id in self._pending or (ready and any(done == operation_id for done, _ in ready)):
                 raise AbiViolation(f"call: operation id {operation_id} is in use")
             # What is written to a stream counts there.
-            weight = _weight(args) if is_large and name != "stream.write" else 0
+            weight = len(encode(args)) if is_large and name != "stream.write" else 0
             self._start(operation_id, name, binding, args, weight)
             mine.add(operation_id)
         if not self._pending or self._satisfied(call, mine) or call.timeout_ms == 0:
@@ -208,7 +189,7 @@ class Session:
     def _start(self, operation_id: int, name: str, binding: object, args: list[Any], weight: int) -> None:
         try:
             if weight and self._given.now + weight > GIVEN_BYTES:
-                raise _too_much_given()
+                raise too_much_given()
             result = self._run(name, binding, args)
         except OperationError as error:
             result = error
@@ -318,71 +299,7 @@ class Session:
         self._ready.append((operation_id, packed))
         self._untaken += len(packed)
 
-    # -- streams, response, sleep: the operations that belong to the event itself --------------------
-
-    def _stream_read(self, args: Sequence[object]) -> object:
-        stream_id, size = _arguments("stream.read", args, "an id and a maximum")
-        reader = self._readers.get(stream_id)
-        if reader is None:
-            raise _no_stream(stream_id)
-        if size < 1:
-            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "stream.read: the maximum is 1 or more")
-        size = min(size, READ_BYTES)
-        here = reader.take(size)
-        return here if here is not None else self._read_more(reader, stream_id, size)
-
-    async def _read_more(self, reader: ReadBuffer, stream_id: int, size: int) -> bytes | None:
-        if reader.busy:
-            raise _busy(stream_id)
-        return await reader.read_at_most(size) or None
-
-    def _stream_close(self, args: Sequence[object]) -> object:
-        (stream_id,) = _arguments("stream.close", args, "an id")
-        reader = self._readers.pop(stream_id, None)
-        writer = self._writers.pop(stream_id, None)
-        if reader is None and writer is None:
-            raise _no_stream(stream_id)
-        if reader is not None:
-            reader.close()
-        if writer is not None:
-            writer.fail(StreamClosed("the worker closed the stream before its end"))
-        return None
-
-    def _stream_open(self, _args: Sequence[object]) -> object:
-        pipe = Pipe(self._given)
-        stream_id = self.lend_stream(pipe)
-        self._writers[stream_id] = pipe
-        return stream_id
-
-    def _stream_write(self, args: Sequence[object]) -> object:
-        if len(args) != 2 or not isinstance(args[0], int) or not isinstance(args[1], (bytes, str)):
-            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "stream.write: an id, and bin or str")
-        pipe = self._writers.get(args[0])
-        if pipe is None:
-            raise _no_stream(args[0])
-        if pipe.full:
-            raise OperationError(
-                OperationErrorCode.LIMIT_EXCEEDED,
-                f"stream {args[0]}: {PIPE_MAX_BYTES} bytes are unread; wait for the earlier writes first",
-            )
-        if self._given.now + len(args[1]) > GIVEN_BYTES:
-            raise _too_much_given()
-        # Put at once, so that a `stream.end` in the same call comes after it.
-        try:
-            return None if pipe.put(_as_bytes(args[1])) else pipe.room()
-        except StreamClosed as error:
-            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"stream.write: {error}") from error
-
-    def _stream_end(self, args: Sequence[object]) -> object:
-        (stream_id,) = _arguments("stream.end", args, "an id")
-        pipe = self._writers.pop(stream_id, None)
-        if pipe is None:
-            raise _no_stream(stream_id)
-        try:
-            pipe.end()
-        except StreamClosed as error:
-            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"stream.end: {error}") from error
-        return None
+    # -- response, sleep: operations that belong to the event itself; streams have their module -------
 
     def _response(self, name: str) -> Responder:
         if self._responder is None:
@@ -424,7 +341,7 @@ class Session:
     def _response_write(self, args: Sequence[object]) -> object:
         if len(args) != 1 or not isinstance(args[0], (bytes, str)):
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.write: bin or str")
-        data = _as_bytes(args[0])
+        data = as_bytes(args[0])
         return self._in_turn("response.write", lambda responder: responder.write(data))
 
     def _response_end(self, _args: Sequence[object]) -> object:
@@ -436,7 +353,7 @@ class Session:
         self._on_response_end()
 
     def _sleep(self, args: Sequence[object]) -> object:
-        (delay_ms,) = _arguments("sleep", args, "milliseconds")
+        (delay_ms,) = integers("sleep", args, "milliseconds")
         if not 0 <= delay_ms <= _SLEEP_MS:
             raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"sleep: 0 to {_SLEEP_MS} ms")
         return asyncio.sleep(delay_ms / 1000)
@@ -447,20 +364,17 @@ class Session:
         """Cancel what is pending and let go of every stream. What storage was handed already completes."""
         self._closed = True
         self._on_response_end = _nothing  # it holds the event, and the event this
-        if not (self._pending or self._writers or self._readers or self._to_close):
+        left = self._streams.close()
+        if not (self._pending or left or self._to_close):
             return  # as most events end
         for task in self._pending.values():
             _cancel(task)
-        for writer in self._writers.values():
-            writer.fail(StreamClosed("the worker ended before it ended the stream"))
-        for close in [*(reader.close for reader in self._readers.values()), *self._to_close]:
+        for close in [*left, *self._to_close]:
             try:
                 close()
             except Exception:
                 # One source that fails to close must not keep the others open, nor the guest alive.
                 _log.exception("closing what an event had borrowed failed")
-        self._readers.clear()
-        self._writers.clear()
         self._to_close.clear()
 
 
@@ -473,48 +387,6 @@ def _cancel(task: asyncio.Task[object]) -> None:
     handed, which nobody else closes.
     """
     task.get_loop().call_soon(task.cancel)
-
-
-def _weight(value: object) -> int:
-    """About how many bytes a decoded argument keeps. `decode_call` has bounded its nesting."""
-    if isinstance(value, (bytes, str)):
-        return len(value)
-    if isinstance(value, (list, tuple)):
-        return 8 * len(value) + sum(map(_weight, value))
-    if isinstance(value, dict):
-        return sum(16 + _weight(key) + _weight(item) for key, item in value.items())
-    return 0
-
-
-def _too_much_given() -> OperationError:
-    return OperationError(
-        OperationErrorCode.LIMIT_EXCEEDED,
-        f"{GIVEN_BYTES} bytes that this event gave are still unread or under way; wait for some first",
-    )
-
-
-def _arguments(name: str, args: Sequence[object], wanted: str) -> list[int]:
-    count = 2 if " and " in wanted else 1
-    if len(args) != count or not all(isinstance(arg, int) and not isinstance(arg, bool) for arg in args):
-        raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {wanted}, as integers")
-    return cast(list[int], list(args))
-
-
-def _as_bytes(data: bytes | str) -> bytes:
-    return data if isinstance(data, bytes) else data.encode()
-
-
-def _busy(stream_id: object) -> OperationError:
-    return OperationError(
-        OperationErrorCode.INVALID_ARGUMENT,
-        f"stream {stream_id!r:.40}: a read of it is under way; one at a time",
-    )
-
-
-def _no_stream(stream_id: object) -> OperationError:
-    return OperationError(
-        OperationErrorCode.CLOSED_STREAM, f"stream {stream_id!r:.40} is not open in this event"
-    )
 
 
 def _over(what: str, limit: int, field: str) -> OperationError:
@@ -530,11 +402,11 @@ def _internal(name: str, error: BaseException) -> OperationError:
 
 
 _OWN: Final[dict[str, Callable[[Session, Sequence[object]], object]]] = {
-    "stream.read": Session._stream_read,
-    "stream.close": Session._stream_close,
-    "stream.open": Session._stream_open,
-    "stream.write": Session._stream_write,
-    "stream.end": Session._stream_end,
+    "stream.read": lambda session, args: session._streams.read(args),
+    "stream.close": lambda session, args: session._streams.close_one(args),
+    "stream.open": lambda session, args: session._streams.open(args),
+    "stream.write": lambda session, args: session._streams.write(args),
+    "stream.end": lambda session, args: session._streams.end(args),
     "response.start": Session._response_start,
     "response.write": Session._response_write,
     "response.end": Session._response_end,

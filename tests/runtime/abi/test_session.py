@@ -13,7 +13,8 @@ from model.capabilities import Binding, GuestEvent, Operation, WorkerEnv
 from model.errors import OperationError, OperationErrorCode, TenantError
 from model.limits import Limits
 from model.messages import Headers, StreamClosed
-from runtime.abi.core_module.session import PENDING, STREAMS, Session
+from runtime.abi.core_module.event_streams import STREAMS
+from runtime.abi.core_module.session import PENDING, Session
 from runtime.capi.guest import AbiViolation
 from runtime.streams import PIPE_BYTES, Pipe
 from tests.support.guests import OpenPermit, Remembered, context
