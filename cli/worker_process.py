@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -88,6 +89,9 @@ async def _serve(
     telemetry.start()
     server = DoorServer(plane.app, limits=DoorLimits(connections=descriptors.connections))
     await server.start(inherited.listeners)
+    # What is there now stays: no full collection need walk the modules and tables of start-up again.
+    gc.collect()
+    gc.freeze()
     inherited.ready()
     await stop.wait()
     _log.info("draining")
