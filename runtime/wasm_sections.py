@@ -1,6 +1,6 @@
 """Bytes of a core module → its declarations, or InvalidModule. Pure, linear in the size, never recursive.
 
-Function bodies, element and data segments and the values of globals are skipped: they are the engine's to
+Function bodies, segments and the values of globals are skipped, elements bounded: they are the engine's to
 validate, in the compile child. What is read here is what decides whether a module is a worker at all, and
 whether compiling it would be reasonable.
 Source: WebAssembly core specification 2.0, §5 (binary format).
@@ -29,6 +29,12 @@ MAX_FUNCTIONS: Final = 100_000
 MAX_EXPORTS: Final = 10_000
 #: An instance holds 16 bytes for each.
 MAX_GLOBALS: Final = 10_000
+#: Of the element section, where an element takes a byte at least. Each instantiation evaluates passive ones and
+#: expressions in a single step that no tick interrupts: 22 ms for so many; 9 MB of them took 390 ms. A table
+#: of 100,000 functions, as compilers lay it out, is 300,000 bytes.
+MAX_ELEMENT_BYTES: Final = 1 << 19
+#: Most are custom ones, and a toolchain writes some twenty; four million empty ones took 5 s to skip.
+MAX_SECTIONS: Final = 1_000
 #: What the spec's own §"limits" of the JS embedding says of names, and the engine too.
 MAX_NAME_BYTES: Final = 100_000
 PAGE_BYTES: Final = 65_536
@@ -179,8 +185,15 @@ def read_sections(data: bytes, *, max_tables: int) -> Sections:
     sections = Sections()
     rank = 0
     bodies = 0
+    count = 0
     at, end = 8, len(data)
     while at < end:
+        count += 1
+        if count > MAX_SECTIONS:
+            raise InvalidModule(
+                ModuleProblem.TOO_MANY,
+                f"the module has more than {MAX_SECTIONS:,} sections: strip the custom ones",
+            )
         header = _Cursor(data, at, end, "module")
         section_id = header.byte()
         try:
@@ -212,6 +225,8 @@ def read_sections(data: bytes, *, max_tables: int) -> Sections:
             case "start":
                 sections.start = cursor.u32()
                 cursor.finish()
+            case "element":
+                _bound_bytes(cursor, MAX_ELEMENT_BYTES, "element segments")
             case "code":
                 bodies = cursor.u32()
         at = header.at + size
@@ -253,12 +268,16 @@ def _check_order(section_id: int, rank: int) -> tuple[str, int]:
     return known
 
 
-def _read_types(cursor: _Cursor, sections: Sections) -> None:
-    if cursor.end - cursor.at > MAX_TYPE_BYTES:
+def _bound_bytes(cursor: _Cursor, most: int, what: str) -> None:
+    size = cursor.end - cursor.at
+    if size > most:
         raise InvalidModule(
-            ModuleProblem.TOO_MANY,
-            f"the module's types take {cursor.end - cursor.at:,} bytes; at most {MAX_TYPE_BYTES:,}",
+            ModuleProblem.TOO_MANY, f"the module's {what} take {size:,} bytes; at most {most:,}"
         )
+
+
+def _read_types(cursor: _Cursor, sections: Sections) -> None:
+    _bound_bytes(cursor, MAX_TYPE_BYTES, "types")
     for _ in range(cursor.count(MAX_TYPES, "types")):
         form = cursor.byte()
         if form in (0x4E, 0x4F, 0x50, 0x5E, 0x5F):

@@ -235,6 +235,27 @@ def test_functions_are_counted_with_the_imported_ones() -> None:
     assert refusal(one_more).code is P.TOO_MANY
 
 
+def test_sections_are_counted_with_the_custom_ones() -> None:
+    worker = wat(BODY)
+    room = wasm_sections.MAX_SECTIONS - 5  # types, functions, memory, exports, code
+    custom = section(0, count=0)
+    assert read_artifact(worker + custom * room).handlers == {"fetch"}
+    found = refusal(worker + custom * (room + 1))
+    assert found.code is P.TOO_MANY
+    assert "more than 1,000 sections" in found.message
+
+
+def test_element_segments_have_a_bound_of_bytes() -> None:
+    most = wasm_sections.MAX_ELEMENT_BYTES
+    worker = wat(BODY)
+    at = len(worker) - 14  # of the code section, which comes after the elements
+    head, code = worker[:at], worker[at:]
+    assert read_artifact(head + section(9, b"\0" * (most - 1), count=0) + code).handlers == {"fetch"}
+    found = refusal(head + section(9, b"\0" * most, count=0) + code)
+    assert found.code is P.TOO_MANY
+    assert "element segments take 524,289 bytes" in found.message
+
+
 def test_a_module_over_the_size_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     data = wat(BODY)
     monkeypatch.setattr(artifact, "MAX_MODULE_BYTES", len(data))
