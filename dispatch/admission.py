@@ -358,9 +358,9 @@ class Admission:
         return True
 
     def _turn_away(self, waiter: _Waiter, why: str) -> None:
-        if waiter.future.done():
-            return
         self._leave(waiter)
+        if waiter.future.done():  # cancelled, and its task has not run since: its place is free all the same
+            return
         self.shed += 1
         waiter.future.set_exception(LoadShed(why, retry_after_s=self.limits.retry_after_s))
         self.freed()  # fewer active tenants are larger shares

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from dispatch.admission import Admission
+from dispatch.admission import Admission, AdmissionLimits
 from dispatch.runner import TreeRunner
 from dispatch.workers import Workers
 from model.capabilities import CallOptions, EventContext, GuestEvent, Operation
@@ -116,3 +116,21 @@ async def test_64_calls_at_once_of_a_tree_that_is_left_give_everything_back(tree
     assert live_guests() == 0
     assert (tree.admission.running, tree.admission.suspended, tree.admission.slots) == (0, 0, 0)
     assert not tree.runner._tasks
+
+
+async def test_place_of_a_waiter_that_was_just_cancelled_is_given_once() -> None:
+    """In the turn in which it was cancelled it is still in the queue; turning it away must take it off."""
+    admission = Admission(AdmissionLimits(running=1, waiting=1, wait_s=5))
+    held = admission.try_admit("holder")
+    assert held is not None
+    first = asyncio.create_task(admission.wait_admit("holder"))
+    await asyncio.sleep(0)
+    first.cancel()
+    # Runs before the cancelled task does: `call_soon` of its wake-up comes after this one's start.
+    second = asyncio.create_task(admission.wait_admit("other"))
+    await asyncio.sleep(0)
+    assert admission.waiting <= 1
+    held.release()
+    (await second).release()
+    assert first.cancelled()
+    assert (admission.running, admission.waiting, admission.slots) == (0, 0, 0)
