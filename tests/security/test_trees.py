@@ -126,11 +126,13 @@ async def test_place_of_a_waiter_that_was_just_cancelled_is_given_once() -> None
     first = asyncio.create_task(admission.wait_admit("holder"))
     await asyncio.sleep(0)
     first.cancel()
-    # Runs before the cancelled task does: `call_soon` of its wake-up comes after this one's start.
-    second = asyncio.create_task(admission.wait_admit("other"))
-    await asyncio.sleep(0)
-    assert admission.waiting <= 1
-    held.release()
-    (await second).release()
+    # Stepped by hand, in the same turn: the cancelled task has not run yet.
+    second = admission.wait_admit("other")
+    second.send(None)
+    assert admission.waiting == 1
+    with pytest.raises(asyncio.CancelledError):
+        second.throw(asyncio.CancelledError())
+    await asyncio.wait([first])
     assert first.cancelled()
+    held.release()
     assert (admission.running, admission.waiting, admission.slots) == (0, 0, 0)
