@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import latency, memory, throughput
+from benchmarks import against_peers, latency, memory, scale, throughput
 from benchmarks.figures import Figure
 from benchmarks.host import ROOT, BenchFailed
+from benchmarks.peers import PeerMissing
 
 BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "hello": throughput.hello,
@@ -22,6 +23,14 @@ BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "neighbours": latency.neighbours,
     "suspended": memory.suspended,
     "idle": memory.tenants,
+    "processes": scale.processes,
+    "many": scale.many_tenants,
+    "startup": scale.startup,
+    "workerd": against_peers.workerd_throughput,
+    "cold": against_peers.cold,
+    "density": against_peers.density,
+    "extism": against_peers.extism,
+    "wasmtime_py": against_peers.wasmtime_py,
 }
 
 
@@ -36,6 +45,9 @@ def main() -> int:
         started = time.monotonic()
         try:
             measured = BENCHES[name]()
+        except PeerMissing as reason:
+            print(f"{name} is skipped: {reason}", flush=True)
+            continue
         except BenchFailed as error:
             print(f"{name} was not measured: {error}", file=sys.stderr)
             failed = True

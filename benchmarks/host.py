@@ -52,12 +52,18 @@ def free_ports(count: int) -> list[int]:
 
 
 class BenchHost:
-    """`with BenchHost(workers=1) as host:` – ready inside, stopped and its folder gone after."""
+    """`with BenchHost(workers=1) as host:` – ready inside, stopped and its folder gone after.
 
-    def __init__(self, workers: int) -> None:
+    `data` is a folder from an earlier host, which is left there.
+    """
+
+    def __init__(self, workers: int, data: Path | None = None) -> None:
         self._workers = workers
         self._folder = tempfile.TemporaryDirectory(prefix="tenantry-bench-")
-        self.data = Path(self._folder.name) / "data"
+        self.data = data or Path(self._folder.name) / "data"
+        self._is_new = data is None or not data.exists()
+        #: From its start to the first 200 of /readyz at both doors.
+        self.ready_after_s = 0.0
         self._log = Path(self._folder.name) / "serve.log"
         self.port, self.control_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,13 +91,16 @@ class BenchHost:
         with self._log.open("ab") as log:
             # Access lines are made and written as in any installation; here nobody wants to keep them.
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=log)
-        deadline = time.monotonic() + _START_S
+        started = time.monotonic()
+        deadline = started + _START_S
         while not (self._answers(self.port) and self._answers(self.control_port)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise BenchFailed(f"the host did not become ready; the end of its log:\n{self.log_end()}")
-            time.sleep(0.05)
+            time.sleep(0.005)
+        self.ready_after_s = time.monotonic() - started
         self._token = (self.data / "admin-token").read_text().strip()
-        self.api.post(self.api.path("workers", "dispatch", "namespaces"), {"name": NAMESPACE})
+        if self._is_new:
+            self.api.post(self.api.path("workers", "dispatch", "namespaces"), {"name": NAMESPACE})
 
     @functools.cached_property
     def api(self) -> ApiClient:
@@ -122,6 +131,14 @@ class BenchHost:
         """The processes that run `module`: "cli.worker_process" or "cli.control_process"."""
         return [child for child in proc.children(self.pid) if module in proc.command(child)]
 
+    def all_process_ids(self) -> list[int]:
+        """Supervisor, control and workers."""
+        return [
+            self.pid,
+            *self.process_ids("cli.control_process"),
+            *self.process_ids("cli.worker_process"),
+        ]
+
     @property
     def worker_pid(self) -> int:
         (pid,) = self.process_ids("cli.worker_process")
@@ -139,15 +156,20 @@ class BenchHost:
         kv: Mapping[str, str] | None = None,
         queues: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
+        namespace: str | None = NAMESPACE,
+        dispatch: Mapping[str, str] | None = None,
     ) -> None:
-        """Upload and route, by the API. `kv` is binding → namespace id, `queues` binding → name."""
+        """Upload and route, by the API. `kv` is binding → namespace id, `queues` binding → name, `dispatch`
+        binding → dispatch namespace. `namespace` None: a script of the platform's own.
+        """
         kv = kv or {}
         deployment = Deployment(
             name,
-            NAMESPACE,
+            namespace,
             tenant or name,
             kv=[(binding, binding) for binding in kv],
             queues=list((queues or {}).items()),
+            dispatch=list((dispatch or {}).items()),
             limits=[(limit, str(value)) for limit, value in (limits or {}).items()],
         )
         metadata = json.dumps(upload_metadata(deployment, kv)).encode()
@@ -157,8 +179,8 @@ class BenchHost:
                 Part(MAIN_MODULE, module, "application/wasm", MAIN_MODULE),
             ]
         )
-        self.api.upload(self.api.script(NAMESPACE, name), body, content_type, lambda _: None)
-        target = {"namespace": NAMESPACE, "script": name}
+        self.api.upload(self.api.script(namespace, name), body, content_type, lambda _: None)
+        target = {"script": name} if namespace is None else {"namespace": namespace, "script": name}
         self.api.post(
             self.api.path("workers", "dispatch", "routes"), {"hostname": hostname, "target": target}
         )
@@ -172,11 +194,16 @@ class BenchHost:
         self.api.put_bytes(path, value, "application/octet-stream")
 
     def request(
-        self, hostname: str, path: str = "/", method: str = "GET", body: bytes | None = None
+        self,
+        hostname: str,
+        path: str = "/",
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Sequence[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body=body, headers={"Host": hostname})
+            connection.request(method, path, body=body, headers={"Host": hostname, **(headers or {})})
             response = connection.getresponse()
             return response.status, response.getheaders(), response.read()
         finally:

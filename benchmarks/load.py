@@ -61,10 +61,11 @@ class LoadGenerator:
     def connect(self, name: str, port: int, requests: Sequence[bytes], connections: int = 32) -> None:
         self._do("connect", name, port=port, connections=connections, requests=_packed(requests))
 
-    def closed(self, name: str, seconds: float, server_pid: int) -> Slice:
-        before = proc.cpu_ns(server_pid)
+    def closed(self, name: str, seconds: float, *server_pids: int) -> Slice:
+        """CPU is that of all `server_pids` together."""
+        before = sum(map(proc.cpu_ns, server_pids))
         done = self._do("closed", name, seconds=seconds)
-        used_s = (proc.cpu_ns(server_pid) - before) / 1e9
+        used_s = (sum(map(proc.cpu_ns, server_pids)) - before) / 1e9
         count, took_s = done["count"], done["seconds"]
         return Slice(count / took_s, used_s / count * 1e6, used_s / took_s)
 
@@ -79,11 +80,26 @@ class LoadGenerator:
     def end_noise(self, name: str) -> None:
         self._do("quiet", name)
 
+    def begin_churn(self, name: str, port: int, requests: Sequence[bytes], seconds: float) -> None:
+        """Each of `requests` on a connection of its own, again whenever it is answered; `end_churn` waits."""
+        self._ask("churn", name, port=port, requests=_packed(requests), seconds=seconds)
+
+    def end_churn(self, name: str) -> dict[str, int]:
+        """How many answers there were, by status; "cut": connections that ended without one."""
+        statuses: dict[str, int] = self._answer(name)["statuses"]
+        return statuses
+
     def _do(self, what: str, name: str, **arguments: object) -> dict[str, Any]:
+        self._ask(what, name, **arguments)
+        return self._answer(name)
+
+    def _ask(self, what: str, name: str, **arguments: object) -> None:
         assert self._process.stdin
-        assert self._process.stdout
         self._process.stdin.write(json.dumps({"do": what, "name": name, **arguments}).encode() + b"\n")
         self._process.stdin.flush()
+
+    def _answer(self, name: str) -> dict[str, Any]:
+        assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise BenchFailed("the load generator ended")

@@ -144,6 +144,35 @@ def open_loop(target: Target, rate: float, seconds: float, seed: int) -> dict[st
     return {"latencies_us": [round(value * 1e6) for value in latencies]}
 
 
+def churn(port: int, requests: list[bytes], seconds: float) -> dict[str, Any]:
+    """Neighbours that end and come again: any answer will do, and is counted by its status."""
+    statuses: dict[str, int] = {}
+    poller = select.poll()
+    by_number: dict[int, tuple[socket.socket, bytes]] = {}
+
+    def begin(request: bytes) -> None:
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(request)
+        by_number[sock.fileno()] = sock, request
+        poller.register(sock, select.POLLIN)
+
+    for request in requests:
+        begin(request)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        for number, _ in poller.poll(left * 1000):
+            sock, request = by_number.pop(number)
+            answer = sock.recv(65536)
+            status = answer[9:12].decode() if answer else "cut"
+            statuses[status] = statuses.get(status, 0) + 1
+            poller.unregister(number)
+            sock.close()
+            begin(request)
+    for sock, _ in by_number.values():
+        sock.close()
+    return {"statuses": statuses}
+
+
 class Noise:
     """Requests that are under way while something else is measured, and are then broken off."""
 
@@ -185,6 +214,9 @@ def main() -> int:
             elif command["do"] == "noise":
                 requests = [base64.b64decode(request) for request in command["requests"]]
                 noises[name] = Noise(command["port"], requests)
+            elif command["do"] == "churn":
+                requests = [base64.b64decode(request) for request in command["requests"]]
+                answer = churn(command["port"], requests, command["seconds"])
             elif command["do"] == "quiet":
                 noises.pop(name).end()
         except (LoadFailed, OSError) as error:

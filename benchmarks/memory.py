@@ -27,7 +27,7 @@ def suspended() -> list[Figure]:
         load.connect("hello", host.port, [get("hello.localhost")])
         pid = host.worker_pid
         load.closed("hello", 2.0, pid)  # what any busy process has taken once
-        sizes = [_settled(pid)]
+        sizes = [settled(pid)]
         for group in range(GROUPS):
             before = host.metrics().get("tenantry_suspended_events", 0)
             for start in range(0, GUESTS_A_GROUP, 50):
@@ -37,7 +37,7 @@ def suspended() -> list[Figure]:
                     [get("hostile.localhost", "/wait?ms=60000")] * min(50, GUESTS_A_GROUP),
                 )
             _wait_for(host, before + GUESTS_A_GROUP)
-            sizes.append(_settled(pid))
+            sizes.append(settled(pid))
         for group in range(GROUPS):
             for start in range(0, GUESTS_A_GROUP, 50):
                 load.end_noise(f"{group}.{start}")
@@ -71,11 +71,11 @@ def _tenants(kind: str, module_of: Callable[[int], bytes]) -> list[Figure]:
         numbers = range(GROUPS * TENANTS_A_GROUP)
         for number in numbers:
             host.deploy(f"t{number}", module_of(number), f"t{number}.localhost")
-        sizes, maps = [_settled(pid)], proc.maps(pid)
+        sizes, maps = [settled(pid)], proc.maps(pid)
         for group in range(GROUPS):
             for number in numbers[group * TENANTS_A_GROUP : (group + 1) * TENANTS_A_GROUP]:
                 expect_ok(_ask(host, f"t{number}.localhost"), f"tenant {number}")
-            sizes.append(_settled(pid))
+            sizes.append(settled(pid))
         maps = proc.maps(pid) - maps
     note = f"{maps / len(numbers):.1f} memory maps each"
     return [_figure(f"memory of a resident idle tenant {kind}", sizes, TENANTS_A_GROUP, TENANT_BYTES, note)]
@@ -91,7 +91,7 @@ def _ask(host: BenchHost, hostname: str) -> tuple[int, list[tuple[str, str]], by
         connection.close()
 
 
-def _settled(pid: int) -> int:
+def settled(pid: int) -> int:
     """Private bytes, once sockets are closed and sandboxes deleted."""
     time.sleep(1.0)
     return proc.private_bytes(pid)

@@ -1,6 +1,7 @@
-"""The other side of the comparison: a raw ASGI hello on the same server, with the same bytes and headers.
+"""The other side of the comparison: an ASGI hello on the same server, with the same bytes and headers.
 
-Reads one JSON line (headers, body), prints its port, serves until its stdin is closed.
+Reads one JSON line (headers, body, and perhaps a `sandbox`: another way to run a guest for each request, see
+benchmarks/sandbox_peers.py), prints its port, serves until its stdin is closed.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ async def _serve() -> None:
     given = json.loads(sys.stdin.readline())
     headers = [(name.encode(), value.encode()) for name, value in given["headers"]]
     body: bytes = given["body"].encode()
+    run: Callable[[], bytes] | None = None
+    if "sandbox" in given:
+        from benchmarks.sandbox_peers import SANDBOXES  # only here are the peers to be had
+
+        run = SANDBOXES[given["sandbox"]](body)
 
     async def hello(_scope: Any, _receive: Any, send: Send) -> None:
+        answer = body if run is None else run()
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": answer})
 
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import bisect
 import json
+import os
 import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
+from pathlib import Path
 from statistics import median
 
 from benchmarks import proc
@@ -63,7 +65,7 @@ def _slice(side: tuple[str, int]) -> tuple[str, float, int]:
     return side[0], SLICE_S, side[1]
 
 
-def _figure(work: str, against: str, pairs: Sequence[tuple[Slice, Slice]], goal: float) -> Figure:
+def ratio_figure(work: str, against: str, pairs: Sequence[tuple[Slice, Slice]], goal: float) -> Figure:
     ours, theirs = [a for a, _ in pairs], [b for _, b in pairs]
     ratios = [a.rate / b.rate for a, b in pairs]
     cpu = [median(part.cpu_us for part in side) for side in (ours, theirs)]
@@ -75,32 +77,55 @@ def _figure(work: str, against: str, pairs: Sequence[tuple[Slice, Slice]], goal:
     return from_ratios(work, against, ratios, goal, at_least=True, note=note)
 
 
+@contextmanager
+def raw_server(
+    answer: tuple[int, Sequence[tuple[str, str]], bytes],
+    cores: set[int],
+    *,
+    sandbox: str | None = None,
+    packages: Path | None = None,
+) -> Iterator[tuple[int, int]]:
+    """A child that answers with the same headers and body, on the same server: its port and process id.
+    `packages` is a folder that it may import from besides.
+    """
+    given: dict[str, object] = {"headers": [list(pair) for pair in answer[1]], "body": answer[2].decode()}
+    if sandbox is not None:
+        given["sandbox"] = sandbox
+    environment = os.environ if packages is None else os.environ | {"PYTHONPATH": str(packages)}
+    raw = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.raw_server"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert raw.stdin
+    assert raw.stdout
+    try:
+        raw.stdin.write(json.dumps(given).encode() + b"\n")
+        raw.stdin.flush()
+        line = raw.stdout.readline()
+        if not line:
+            raise BenchFailed("the server that is compared with did not start")
+        proc.pin(raw.pid, cores)
+        yield int(line), raw.pid
+    finally:
+        raw.stdin.close()
+        raw.wait(10)
+
+
 def hello() -> list[Figure]:
     with one_core() as (host, load, core):
         host.deploy("hello", sample("hello"), "hello.localhost")
         answer = host.request("hello.localhost")
         expect_ok(answer, "hello")
-        given = json.dumps({"headers": [list(pair) for pair in answer[1]], "body": answer[2].decode()})
-        raw = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.raw_server"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert raw.stdin
-        assert raw.stdout
-        try:
-            raw.stdin.write(given.encode() + b"\n")
-            raw.stdin.flush()
-            port = int(raw.stdout.readline())
-            proc.pin(raw.pid, {core})
+        with raw_server(answer, {core}) as (port, pid):
             load.connect("ours", host.port, [get("hello.localhost")])
             load.connect("raw", port, [get("hello.localhost")])
-            pairs = compare(load, ("ours", host.worker_pid), ("raw", raw.pid))
-        finally:
-            raw.stdin.close()
-            raw.wait(10)
-    return [_figure("hello through route + fresh sandbox", "raw ASGI hello on the same uvicorn", pairs, 0.30)]
+            pairs = compare(load, ("ours", host.worker_pid), ("raw", pid))
+    return [
+        ratio_figure("hello through route + fresh sandbox", "raw ASGI hello on the same uvicorn", pairs, 0.30)
+    ]
 
 
 def tenants() -> list[Figure]:
@@ -111,16 +136,16 @@ def tenants() -> list[Figure]:
             own = distinct(module, number) if number < DISTINCT else module
             host.deploy(f"t{number}", own, f"t{number}.localhost")
         load.connect("one", host.port, [get("one.localhost")])
-        load.connect("all", host.port, _zipf(TENANTS, _ZIPF_REQUESTS))
+        load.connect("all", host.port, zipf(TENANTS, _ZIPF_REQUESTS))
         pid = host.worker_pid
         # Every tenant is resident before it counts, as it is after a minute of such traffic.
         load.connect("each", host.port, [get(f"t{number}.localhost") for number in range(TENANTS)])
         load.closed("each", 2.0, pid)
         pairs = compare(load, ("all", pid), ("one", pid))
-    return [_figure(f"hello over {TENANTS:,} tenants, Zipf 1.0", "hello of one tenant", pairs, 0.80)]
+    return [ratio_figure(f"hello over {TENANTS:,} tenants, Zipf 1.0", "hello of one tenant", pairs, 0.80)]
 
 
-def _zipf(tenants: int, count: int) -> list[bytes]:
+def zipf(tenants: int, count: int) -> list[bytes]:
     """Requests for tenants by popularity 1/rank; ranks are shuffled over names, so that distinct modules are
     among the popular ones as among the others.
     """
@@ -142,4 +167,4 @@ def kv() -> list[Figure]:
         load.connect("hello", host.port, [get("hello.localhost")])
         pid = host.worker_pid
         pairs = compare(load, ("kv", pid), ("hello", pid))
-    return [_figure("hello with one KV read", "hello", pairs, 0.70)]
+    return [ratio_figure("hello with one KV read", "hello", pairs, 0.70)]
