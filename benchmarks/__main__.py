@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", choices=BENCHES, help="one of them instead of all")
     only: str | None = parser.parse_args().only
+    # Servers and folders are taken down on the way out: a SIGTERM alone would leave them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"{_machine()}; spread is the quartiles\n", flush=True)
     figures: list[Figure] = []
     failed = False

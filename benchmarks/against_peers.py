@@ -25,9 +25,9 @@ ROUNDS = 12
 TENANTS = 200
 #: Of the tenants: how many have a module of their own.
 DISTINCT = 50
-_COLD = 160
-_GROUP = 40
-_DENSITY = 40
+_COLD = 120
+_GROUP = 30
+_DENSITY = 25
 _DENSITY_STEPS = (0, 1, 2, 3, 4)
 
 
