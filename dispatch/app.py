@@ -138,9 +138,11 @@ class DispatchApp:
                 too_large = request.body.failure if isinstance(request.body, AsgiBody) else None
                 await responder.send_error(too_large or ending.outcome, accept_header(request.headers))
         finally:
-            if self._runner.has_tree(permit):
-                await self._runner.wait_for_tree(permit)
-            permit.release()
+            try:
+                if self._runner.has_tree(permit):
+                    await self._runner.wait_for_tree(permit)
+            finally:  # also when it is cancelled while it waits
+                permit.release()
 
     async def _run_hook(
         self, name: str, request: ReceivedRequest, responder: AsgiResponder, ray_id: RayId
@@ -183,9 +185,11 @@ class DispatchApp:
             finally:
                 response.body.close()
         finally:
-            if self._runner.has_tree(permit):
-                await self._runner.wait_for_tree(permit)
-            permit.release()
+            try:
+                if self._runner.has_tree(permit):
+                    await self._runner.wait_for_tree(permit)
+            finally:  # also when it is cancelled while it waits
+                permit.release()
 
     async def _answer_unrouted(
         self, request: ReceivedRequest, responder: AsgiResponder, reason: NoRoute
