@@ -16,7 +16,7 @@ WASI_MODULE: Final = "wasi_snapshot_preview1"
 
 
 class FunctionType(NamedTuple):
-    """Value types by their names in the text format: i32, i64, f32, f64, v128, funcref, externref."""
+    """Value types by their names in the text format: i32, i64, f32, f64, v128, funcref."""
 
     params: tuple[str, ...]
     results: tuple[str, ...]

@@ -41,6 +41,7 @@ PAGE_BYTES: Final = 65_536
 #: The largest 32-bit memory, in pages.
 MAX_PAGES: Final = 65_536
 
+#: Without externref: the engine keeps such references in a garbage collector, which is off.
 VALUE_TYPES: Final[dict[int, str]] = {
     0x7F: "i32",
     0x7E: "i64",
@@ -48,7 +49,6 @@ VALUE_TYPES: Final[dict[int, str]] = {
     0x7C: "f64",
     0x7B: "v128",
     0x70: "funcref",
-    0x6F: "externref",
 }
 _VALUE_TYPE_BYTES: Final = bytes(VALUE_TYPES)
 KINDS: Final = ("function", "table", "memory", "global", "tag")
@@ -361,10 +361,10 @@ def _bounds(cursor: _Cursor, what: str) -> Bounds:
 def _read_tables(cursor: _Cursor, sections: Sections, most: int) -> None:
     for _ in range(cursor.count(most, "tables")):
         element = cursor.byte()
-        if VALUE_TYPES.get(element) not in ("funcref", "externref"):
+        if VALUE_TYPES.get(element) != "funcref":
             raise InvalidModule(
                 ModuleProblem.UNSUPPORTED_FEATURE,
-                f"a table has elements of type 0x{element:02x}; there are funcref and externref",
+                f"a table has elements of type 0x{element:02x}; there is funcref",
             )
         sections.tables.append(_bounds(cursor, "table"))
     cursor.finish()

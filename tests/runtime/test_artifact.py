@@ -176,7 +176,9 @@ REFUSED = [
     (BODY + "(tag)", P.UNSUPPORTED_FEATURE, "exceptions"),
     (BODY + "(type (struct))", P.UNSUPPORTED_FEATURE, "garbage-collected"),
     (BODY + "(func (param anyref))", P.UNSUPPORTED_FEATURE, "0x6e"),
-    (BODY + "(table 0 anyref)", P.UNSUPPORTED_FEATURE, "funcref and externref"),
+    (BODY + "(table 0 anyref)", P.UNSUPPORTED_FEATURE, "there is funcref"),
+    (BODY + "(table 0 externref)", P.UNSUPPORTED_FEATURE, "type 0x6f; there is funcref"),
+    (BODY + "(func (param externref))", P.UNSUPPORTED_FEATURE, "value type 0x6f"),
     # sizes, one above the edge
     ('(memory (export "memory") 2049)' + ALLOC + HANDLER, P.TOO_MUCH_MEMORY, "at most 134,217,728 (128 MiB)"),
     (BODY + "(table 100001 funcref)", P.TOO_MANY, "at most 100,000"),
@@ -196,9 +198,9 @@ AT_THE_EDGE = [
     '(memory (export "memory") 2048)' + ALLOC + HANDLER,
     '(memory (export "memory") 1 65536)' + ALLOC + HANDLER,  # it may try to grow; the sandbox says no
     BODY + "(table 100000 funcref)",
-    BODY + "(table 1 externref)",
+    BODY + "(table 1 funcref)",
     BODY + f"(func (param {'i32 ' * 1000}))",
-    BODY + "(func (param v128 f32 f64 funcref externref) (result i32 i64) unreachable)",
+    BODY + "(func (param v128 f32 f64 funcref) (result i32 i64) unreachable)",
     BODY + '(func (export "_start"))',  # a command that answers events too is a worker
     IMPORT_CALL * 1000 + BODY,
     BODY + "(global i32 i32.const 0)" * 10_000,
