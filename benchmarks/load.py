@@ -58,6 +58,9 @@ class LoadGenerator:
             self._process.kill()
             self._process.wait()
 
+    def pin(self, cores: set[int]) -> None:
+        proc.pin(self._process.pid, cores)
+
     def connect(self, name: str, port: int, requests: Sequence[bytes], connections: int = 32) -> None:
         self._do("connect", name, port=port, connections=connections, requests=_packed(requests))
 
