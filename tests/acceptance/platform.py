@@ -111,3 +111,26 @@ def peak_bytes(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("the kernel tells no peak")
+
+
+def read_head(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers by lower-case name, and the part of the body that came with them."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(1 << 20)
+        assert more, f"the connection was closed in the middle of a head: {data!r}"
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(status.split()[1]), headers, body
+
+
+def read_response(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """A whole response with a Content-Length: its bytes may come in any pieces."""
+    status, headers, body = read_head(sock)
+    while len(body) < int(headers["content-length"]):
+        more = sock.recv(1 << 20)
+        assert more, f"the connection was closed in the middle of a body: {body!r}"
+        body += more
+    return status, headers, body

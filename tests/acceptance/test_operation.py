@@ -12,16 +12,9 @@ import threading
 import time
 
 from demo.host import ROOT
-from tests.acceptance.platform import Platform, peak_bytes, reset_peak, wait_until
+from tests.acceptance.platform import Platform, peak_bytes, read_head, read_response, reset_peak, wait_until
 
 MIB = 1 << 20
-
-
-def read_response(data: bytes) -> tuple[int, dict[str, str], bytes]:
-    head, _, body = data.partition(b"\r\n\r\n")
-    status, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return int(status.split()[1]), headers, body
 
 
 def test_admin_token_is_for_its_owner_alone(platform: Platform) -> None:
@@ -152,10 +145,7 @@ def test_sigterm_drains_what_runs_and_closes_connections(own_platform: Platform)
     wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1, 5)
     own_platform.signal(signal.SIGTERM)
     assert idle.recv(100) == b""
-    answer = b""
-    while data := busy.recv(65536):
-        answer += data
-    status, headers, body = read_response(answer)
+    status, headers, body = read_response(busy)
     assert (status, body) == (200, b"done\n")
     assert headers["connection"] == "close"
     idle.close()
@@ -194,10 +184,7 @@ def test_200_mb_through_a_worker_needs_less_than_64_mib_more(own_platform: Platf
 
             sender = threading.Thread(target=send)
             sender.start()
-        data = sock.recv(1 << 20)
-        while b"\r\n\r\n" not in data:
-            data += sock.recv(1 << 20)
-        status, headers, body = read_response(data)
+        status, headers, body = read_head(sock)
         received = len(body)
         wanted = int(headers.get("content-length", -1))
         while received != wanted and (more := sock.recv(1 << 20)):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 
-from tests.acceptance.platform import Platform, wait_until
-from tests.acceptance.test_operation import read_response
+from tests.acceptance.platform import Platform, read_response, wait_until
 
 
 def test_ready_and_healthy_on_both_listeners(platform: Platform) -> None:
@@ -33,18 +31,18 @@ def test_a_draining_process_is_not_ready(own_platform: Platform) -> None:
     """A connection that is in the middle of a request is answered: here with what a load balancer must know."""
     own_platform.deploy("hostile", "slow")
     busy, asking = own_platform.connect(), own_platform.connect()
-    busy.sendall(b"GET /wait?ms=2000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
+    busy.sendall(b"GET /wait?ms=6000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
     asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-    time.sleep(0.3)  # for both to have arrived: there is nothing to wait for that a visitor can see
+    wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1, 5)
     workers = len(own_platform.workers())
     own_platform.signal(signal.SIGTERM)
     wait_until(lambda: own_platform.log().count('"message": "draining"') >= workers)
     assert own_platform.api("GET", "/readyz")[0] == 503
     asking.sendall(b"\r\n")
-    status, headers, body = read_response(asking.recv(65536))
+    status, headers, body = read_response(asking)
     assert status == 503
     assert json.loads(body)["reasons"] == ["draining"]
     assert headers["connection"] == "close"
-    assert read_response(busy.recv(65536))[0] == 200
+    assert read_response(busy)[0] == 200
     asking.close()
     busy.close()
