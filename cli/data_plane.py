@@ -95,6 +95,7 @@ class DataPlane:
         audit: AuditSink,
         link: ControlLink,
         on_settled: Callable[[str, int], None],
+        on_unexplained_memory: Callable[[int], None],
     ) -> None:
         data = settings.data
         self._sequence = ChangeSequence(data / "changes.seq")
@@ -125,7 +126,7 @@ class DataPlane:
         cache = AotCache(data / "aot", settings.aot_key)
         self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile, settings.max_modules)
         self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
-        self.running = RunningEvents(settings.memory_share_bytes, self._shed)
+        self.running = RunningEvents(settings.memory_share_bytes, self._shed, on_unexplained_memory)
         self.lanes = Lanes()
         self._host = RuntimeHost(engine, self.lanes, self.pool, OPERATIONS, observer, self.running)
         self.workers = Workers(self.index, self._make_worker)

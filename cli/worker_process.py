@@ -37,6 +37,8 @@ _log = logging.getLogger("tenantry.worker")
 #: Compiling again can take as long as compiling did.
 _RECOMPILE_S: Final = 150.0
 _SECRET_S: Final = 5.0
+#: A process that is full already when it is this young would be full again at once.
+_LEAST_LIFE_S: Final = 60.0
 
 
 def main() -> int:
@@ -61,6 +63,16 @@ async def _serve(
     config = inherited.config
     control = inherited.channels["control"]
     telemetry = WorkerTelemetry(control, inherited.index)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    started = loop.time()
+
+    def give_way(resident: int) -> None:
+        """The process is full of what no running event accounts for: let a fresh one take its place."""
+        if loop.time() - started > _LEAST_LIFE_S and not stop.is_set():
+            _log.warning("%d MiB resident that no event accounts for: this process gives way", resident >> 20)
+            stop.set()
+
     plane = DataPlane(
         DataPlaneSettings(
             Path(config["data"]),
@@ -78,10 +90,9 @@ async def _serve(
         telemetry.audit,
         _link(control),
         telemetry.queue_settled,
+        give_way,
     )
     telemetry.watch(plane)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     control.on_request("trigger", _trigger(plane))
     control.start()

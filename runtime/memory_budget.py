@@ -22,10 +22,13 @@ _LEAST_SHARE_BYTES: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """`shed`: tenants that get no new event now. `end_largest`: the largest running event must go."""
+    """`shed`: tenants that get no new event now. `end_largest`: the largest running event must go. `unexplained`:
+    ending every event would not help, since what is resident is not theirs any more.
+    """
 
     shed: frozenset[str] = frozenset()
     end_largest: bool = False
+    unexplained: bool = False
 
 
 NONE: Final = Pressure()
@@ -35,13 +38,17 @@ def decide(resident_bytes: int, share_bytes: int, held: Mapping[str, int]) -> Pr
     """Given what the process has resident, and the guest memory that each tenant's running events have.
 
     The largest holders are those above the average of the tenants that hold anything; a tenant that runs
-    nothing is never among them, so a neighbour is admitted as long as there is a slot.
+    nothing is never among them, so a neighbour is admitted as long as there is a slot. Nobody pays for what
+    running events cannot explain: deep recursion leaves fiber stacks resident that wasmtime does not give back.
     """
-    if resident_bytes <= SHED_ABOVE * share_bytes or not held:
+    if resident_bytes <= SHED_ABOVE * share_bytes:
         return NONE
+    is_above_end = resident_bytes > END_ABOVE * share_bytes
+    if sum(held.values()) < resident_bytes - SHED_ABOVE * share_bytes:
+        return Pressure(unexplained=is_above_end)
     average = sum(held.values()) / len(held)
     shed = frozenset(tenant for tenant, size in held.items() if size >= average)
-    return Pressure(shed, resident_bytes > END_ABOVE * share_bytes)
+    return Pressure(shed, is_above_end)
 
 
 def resident_bytes() -> int:

@@ -47,18 +47,21 @@ class Running:
 
 class RunningEvents:
     """`memory_share_bytes`: what this process may have resident; None: no budget is kept. `on_shed` is told,
-    when it changes, which tenants are to get no new events.
+    when it changes, which tenants are to get no new events; `on_unexplained`, that the process holds too much that
+    no running event accounts for (with the bytes), at every look.
     """
 
     def __init__(
         self,
         memory_share_bytes: int | None = None,
         on_shed: Callable[[frozenset[str]], None] = lambda tenants: None,
+        on_unexplained: Callable[[int], None] = lambda resident: None,
     ) -> None:
         self._running: set[Running] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._memory_share_bytes = memory_share_bytes
         self._on_shed = on_shed
+        self._on_unexplained = on_unexplained
         self._shed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
@@ -103,6 +106,8 @@ class RunningEvents:
         if pressure.shed != self._shed:
             self._shed = pressure.shed
             self._on_shed(pressure.shed)
+        if pressure.unexplained:
+            self._on_unexplained(resident)
         if pressure.end_largest:
             largest = max(self._running, key=lambda running: running.sandbox.memory_estimate())
             _log.warning(

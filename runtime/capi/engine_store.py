@@ -132,7 +132,9 @@ def _make_config(settings: EngineSettings) -> int:
         "linear_memory_keep_resident": settings.keep_resident_bytes,
         # An unbounded number of warm slots would keep every slot ever used resident.
         "max_unused_warm_slots": 100,
-        "decommit_batch_size": 16,
+        # What a guest leaves behind is given back in batches: 16 would keep 2 GiB of dead guests resident, 1 costs
+        # 3 µs an event.
+        "decommit_batch_size": 4,
         "max_core_instance_size": 4 * MIB,
     }.items():
         bind_setter(f"wasmtime_pooling_allocation_config_{name}_set")(pool, size)

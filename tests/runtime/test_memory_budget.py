@@ -25,7 +25,10 @@ GIB = 1 << 30
         (950, {"a": 700, "b": 10}, Pressure(frozenset({"a"}), False)),
         (951, {"a": 700, "b": 10}, Pressure(frozenset({"a"}), True)),
         (951, {"a": 400, "b": 400}, Pressure(frozenset({"a", "b"}), True)),  # equal: both
-        (951, {}, NONE),  # nobody's guests hold it: there is nobody to end
+        (900, {"a": 100}, Pressure(frozenset({"a"}), False)),  # just what is above the quiet side
+        (900, {"a": 99}, NONE),  # ending it would not help
+        (951, {"a": 99}, Pressure(unexplained=True)),
+        (951, {}, Pressure(unexplained=True)),  # nobody's guests hold it: there is nobody to end
     ],
 )
 def test_who_pays(resident: int, held: dict[str, int], expected: Pressure) -> None:
@@ -69,7 +72,7 @@ async def test_the_largest_event_is_ended_and_its_tenant_shed_until_it_is_gone(
     guests = Guests()
     told: list[frozenset[str]] = []
     guests.host.running.stop()
-    guests.host.running = RunningEvents(1000 << 20, told.append)
+    guests.host.running = RunningEvents(50 << 20, told.append)
     small = guests.worker(sample("hostile"), name="small")
     large = guests.worker(sample("hostile"), name="large", limits={"cpu_ms": 5_000})
     waiting = [
@@ -81,14 +84,29 @@ async def test_the_largest_event_is_ended_and_its_tenant_shed_until_it_is_gone(
         if len(held) == 2 and max(held) >= 40 << 20:
             break
         await asyncio.sleep(0.01)
-    monkeypatch.setattr(running_module, "resident_bytes", lambda: 960 << 20)
+    monkeypatch.setattr(running_module, "resident_bytes", lambda: 48 << 20)
     guests.host.running.start()
     ending, _ = await waiting[1]
     assert ending.outcome is EventOutcome.EXCEEDED_MEMORY
     assert "share of the machine" in ending.message
-    monkeypatch.setattr(running_module, "resident_bytes", lambda: 100 << 20)
+    monkeypatch.setattr(running_module, "resident_bytes", lambda: 10 << 20)
     ending, response = await waiting[0]
     assert (ending.outcome, response.status) == (EventOutcome.OK, 200)
     assert told[0] == frozenset({"tenant"})
     assert told[-1] == frozenset()
+    guests.close()
+
+
+async def test_what_no_running_event_explains_is_told_and_ends_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guests = Guests()
+    told: list[int] = []
+    guests.host.running.stop()
+    guests.host.running = RunningEvents(1000 << 20, on_unexplained=told.append)
+    monkeypatch.setattr(running_module, "resident_bytes", lambda: 960 << 20)
+    guests.host.running.start()
+    ending, response = await guests.fetch(guests.worker(sample("hostile")), request(path="/wait?ms=200"))
+    assert (ending.outcome, response.status) == (EventOutcome.OK, 200)
+    assert told[0] == 960 << 20
     guests.close()
