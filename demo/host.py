@@ -54,7 +54,7 @@ class Host:
         self.control_port = free_port(8788)
         self.url = f"http://127.0.0.1:{self.control_port}"
         self._resolver_port = resolver_port
-        self._workers = workers
+        self.worker_count = workers
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._log = data.parent / "serve.log"
@@ -64,7 +64,7 @@ class Host:
         command = [
             *(sys.executable, "-m", "cli.main", "serve", "--data", str(self.data)),
             *("--http", f"127.0.0.1:{self.http_port}", "--control", f"127.0.0.1:{self.control_port}"),
-            *("--workers", str(self._workers), "--resolver", f"127.0.0.1:{self._resolver_port}"),
+            *("--workers", str(self.worker_count), "--resolver", f"127.0.0.1:{self._resolver_port}"),
             *self._settings,
         ]
         with self._log.open("ab") as log:

@@ -36,6 +36,11 @@ class Platform(Host):
         super().__init__(folder / "data", dns_port, settings=hooks)
         self.api_port = api_port
 
+    def start(self) -> None:
+        """Returns when each worker process serves: one that does makes the host ready already."""
+        super().start()
+        wait_until(lambda: self.metrics().get('tenantry_processes{kind="worker"}') == self.worker_count)
+
     @property
     def token(self) -> str:
         return (self.data / "admin-token").read_text().strip()
