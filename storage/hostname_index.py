@@ -12,7 +12,7 @@ from storage.migrations import load_queries
 def refresh_pattern(tx: Transaction, pattern: str) -> None:
     """Make the pattern's record anew and log the change. Call once after all changes of its routes."""
     sql = load_queries("control")
-    rows = tx.execute(sql["routes"], (pattern, ROUTES_PER_PATTERN, 0))
+    rows = tx.execute(sql["routes_of_pattern"], (pattern, ROUTES_PER_PATTERN, 0))
     hostname = tx.execute(sql["hostname"], (pattern,))
     header_routes = bool(hostname and hostname[0][0])
     if rows or header_routes:

@@ -39,10 +39,10 @@ class RouteRecords:
 
     async def page(self, pattern: str | None, limit: int, offset: int) -> tuple[list[RouteRecord], int]:
         """A page by pattern, longest prefix first, and how many there are in all."""
-        rows = await self._database.read_in_thread(self._sql["routes"], (pattern, limit, offset))
-        return [to_route(row) for row in rows], self._database.read(self._sql["count_routes"], (pattern,))[0][
-            0
-        ]
+        of_pattern, key = ("", ()) if pattern is None else ("_of_pattern", (pattern,))
+        rows = await self._database.read_in_thread(self._sql[f"routes{of_pattern}"], (*key, limit, offset))
+        count: int = self._database.read(self._sql[f"count_routes{of_pattern}"], key)[0][0]
+        return [to_route(row) for row in rows], count
 
     async def create(self, route: Route) -> RouteRecord:
         """`route.id` is not used. Raises ChangeRefused: route_tie, header_routes_off, script_missing and its like."""
@@ -124,7 +124,9 @@ class RouteRecords:
                 f' …/workers/dispatch/hostnames/{route.pattern} {{"header_routes": true}} turns them on',
                 "headers",
             )
-        others = (to_route(row).route for row in tx.execute(self._sql["routes"], (route.pattern, -1, 0)))
+        others = (
+            to_route(row).route for row in tx.execute(self._sql["routes_of_pattern"], (route.pattern, -1, 0))
+        )
         tied = next((other for other in others if other.id != route.id and ties(route, other)), None)
         if tied is not None:
             raise ChangeRefused(
@@ -137,7 +139,7 @@ class RouteRecords:
             if target.namespace is not None:
                 require_namespace(tx.execute, target.namespace, "target.namespace")
             require_script(tx.execute, target, "target.script")
-        count = tx.execute(self._sql["count_routes"], (route.pattern,))[0][0]
+        count = tx.execute(self._sql["count_routes_of_pattern"], (route.pattern,))[0][0]
         if count >= ROUTES_PER_PATTERN and not tx.execute(self._sql["route"], (route.id,)):
             raise ChangeRefused(
                 Rule.ROUTE_TIE,

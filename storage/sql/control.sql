@@ -96,10 +96,18 @@ DELETE FROM secrets WHERE namespace = ?1 AND script = ?2 AND name = ?3
 
 -- :name routes
 SELECT id, pattern, path_prefix, headers, target_namespace, target_script, target_hook, created_at_ms
-FROM routes WHERE (?1 IS NULL OR pattern = ?1) ORDER BY pattern, path_prefix DESC, headers, id LIMIT ?2 OFFSET ?3
+FROM routes ORDER BY pattern, path_prefix DESC, headers, id LIMIT ?1 OFFSET ?2
+
+-- :name routes_of_pattern
+-- A statement of its own: with an optional condition SQLite reads the whole table.
+SELECT id, pattern, path_prefix, headers, target_namespace, target_script, target_hook, created_at_ms
+FROM routes WHERE pattern = ?1 ORDER BY path_prefix DESC, headers, id LIMIT ?2 OFFSET ?3
 
 -- :name count_routes
-SELECT count(*) FROM routes WHERE (?1 IS NULL OR pattern = ?1)
+SELECT count(*) FROM routes
+
+-- :name count_routes_of_pattern
+SELECT count(*) FROM routes WHERE pattern = ?1
 
 -- :name route
 SELECT id, pattern, path_prefix, headers, target_namespace, target_script, target_hook, created_at_ms

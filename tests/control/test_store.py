@@ -31,6 +31,9 @@ SHOP = ScriptRef(NamespaceName("prod"), ScriptName("shop"))
         ("users_of_target", ("id", "queue")),
         ("service_users", ("shop",)),
         ("routes_of_script", ("prod", "shop", 1)),
+        ("routes_of_pattern", ("a.example.com", -1, 0)),
+        ("count_routes_of_pattern", ("a.example.com",)),
+        ("queue_producers", ("id",)),
         ("consumers_of_script", ("prod", "shop")),
     ],
 )
