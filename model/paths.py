@@ -50,7 +50,8 @@ def _decode(match: re.Match[str]) -> str:
     return character if character in _UNRESERVED else match[0].upper()
 
 
-def _remove_dot_segments(path: str) -> str:
+def remove_dot_segments(path: str) -> str:
+    """RFC 3986 §5.2.4; `path` begins with "/"."""
     kept: list[str] = []
     segments = path.split("/")[1:]
     for segment in segments:
@@ -68,7 +69,7 @@ def _normalise(path: str) -> str:
     if not path.startswith("/"):
         return path
     # Decoding comes first: `%2e%2e` is a dot segment too.
-    return _remove_dot_segments(_ENCODED.sub(_decode, path))
+    return remove_dot_segments(_ENCODED.sub(_decode, path))
 
 
 _normalise_cached = lru_cache(maxsize=4_096)(_normalise)

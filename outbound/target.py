@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from model.hostname import InvalidHostname, parse_host
+from model.paths import remove_dot_segments
 from outbound.reasons import Reason
 
 MAX_URL_LENGTH: Final = 16_384
@@ -217,26 +218,11 @@ def _clean_path(path: str) -> str:
             raise InvalidTarget(Reason.URL_PATH, "the URL's path has a '%' without two hex digits; write %25")
         path = re.sub(r"%2[eE]", ".", path)
     if "/." in path:
-        path = _remove_dot_segments(path)
+        path = remove_dot_segments(path)
     if "%" in path and _HIDDEN_DOTS.search(_ENCODED_SLASH.sub("/", path)):
         # /public/..%2fadmin is one segment here and /admin at an upstream that decodes first.
         raise InvalidTarget(Reason.URL_PATH, "the URL's path hides '.' or '..' beside %2F or %5C")
     return _ESCAPE_IN_PATH.sub(_escape, path)
-
-
-def _remove_dot_segments(path: str) -> str:
-    """RFC 3986 §5.2.4; `path` begins with "/"."""
-    kept: list[str] = []
-    segments = path.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
-            if kept:
-                kept.pop()
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)
 
 
 def _escape(match: re.Match[str]) -> str:
