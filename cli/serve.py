@@ -14,7 +14,7 @@ from cli.settings import ServeSettings
 from dispatch.hook import InvalidHook, load_hook
 from processes.child import ProcessSpec
 from processes.confinement_probe import probe_confinement
-from processes.listeners import ListenAddress, PortGroup
+from processes.listeners import PortGroup
 from processes.serve_lock import AlreadyServing, serve_lock
 from processes.supervisor import Supervisor
 from runtime.map_budget import TooFewMaps, max_map_count, plan
@@ -104,8 +104,8 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
     except TooFewMaps as error:
         raise CliError(str(error)) from error
     try:
-        http = PortGroup(ListenAddress(settings.http.host, settings.http.port))
-        control = PortGroup(ListenAddress(settings.control.host, settings.control.port))
+        http = PortGroup(settings.http)
+        control = PortGroup(settings.control)
     except OSError as error:
         raise CliError(f"cannot listen: {error}") from error
     common: dict[str, object] = {

@@ -18,17 +18,7 @@ from typing import Any
 
 from model.hostname import InvalidHostname, parse_pattern
 from processes.confinement import MODES
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a socket is: an IP literal without brackets, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+from processes.listeners import ListenAddress, parse_listen_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +42,12 @@ class ServeSettings:
     """What `tenantry serve` was told, parsed and checked."""
 
     data: Path
-    http: Address
-    control: Address
+    http: ListenAddress
+    control: ListenAddress
     #: At least 1.
     workers: int
     #: None: the servers of /etc/resolv.conf.
-    resolver: Address | None
+    resolver: ListenAddress | None
     #: None: `data / "root-key"`.
     root_key_file: Path | None
     #: "debug", "info", "warning" or "error".
@@ -98,30 +88,10 @@ class Setting:
         return f"TENANTRY_{self.name.upper()}"
 
 
-def parse_address(text: str) -> Address:
-    """`HOST:PORT`, `[V6]:PORT`; HOST is an IP address or `localhost`. Port 0 takes a free one.
-
-    Names are refused: which address they mean could change between two starts.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{text!r} is no HOST:PORT with a port of 0 to 65535, such as 127.0.0.1:8787")
-    if host == "localhost":
-        host = "127.0.0.1"
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-    except ValueError:
-        raise ValueError(f"{text!r}: {host!r} is no IP address; an IPv6 one needs brackets") from None
-    if (address.version == 6) != bracketed:
-        raise ValueError(f"{text!r}: brackets belong around an IPv6 address, and only there")
-    return Address(address.compressed, int(port))
-
-
-def parse_control_address(text: str) -> Address:
-    """As parse_address, on loopback: the API has no TLS of its own, and a token must not travel without."""
-    address = parse_address(text)
-    if not ipaddress.ip_address(address.host).is_loopback:
+def parse_control_address(text: str) -> ListenAddress:
+    """As parse_listen_address, on loopback: the API has no TLS of its own, and a token must not travel without."""
+    address = parse_listen_address(text)
+    if not address.is_loopback:
         raise ValueError(
             f"{text!r}: the control API listens on loopback only (127.0.0.1 or [::1]); "
             "put a TLS-terminating proxy or an SSH tunnel in front of it"
@@ -129,8 +99,8 @@ def parse_control_address(text: str) -> Address:
     return address
 
 
-def parse_resolver(text: str) -> Address:
-    address = parse_address(text)
+def parse_resolver(text: str) -> ListenAddress:
+    address = parse_listen_address(text)
     if address.port == 0:
         raise ValueError(f"{text!r}: a DNS server's port is 1 to 65535, by custom 53")
     return address
@@ -236,7 +206,7 @@ SERVE: tuple[Setting, ...] = (
         "127.0.0.1:8787",
         "host:port",
         "Where visitors' requests arrive. Port 0 takes a free one.",
-        parse_address,
+        parse_listen_address,
     ),
     Setting(
         "control",

@@ -38,6 +38,8 @@ def parse_listen_address(text: str) -> ListenAddress:
     if host == "localhost":
         host = "127.0.0.1"
     if host.startswith("[") and host.endswith("]"):
+        if ":" not in host:
+            raise BadListenAddress(f"{text[:80]!r}: brackets belong around an IPv6 address, and only there")
         host = host[1:-1]
     elif ":" in host:
         raise BadListenAddress(f"{text[:80]!r}: an IPv6 address stands in brackets, as in [::1]:{port}")

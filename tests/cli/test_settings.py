@@ -8,7 +8,7 @@ import pytest
 
 from cli import settings
 from cli.commands.serve import command as serve_command
-from cli.settings import Address, parse_address, serve_settings
+from cli.settings import serve_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,39 +42,6 @@ def test_flag_wins_over_environment_and_environment_over_default() -> None:
     assert made.data == Path("/flag")
     assert made.workers == 3
     assert made.log_level == "info"  # an empty variable is an unset one
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:8787", Address("127.0.0.1", 8787)),
-        ("localhost:1", Address("127.0.0.1", 1)),
-        ("0.0.0.0:0", Address("0.0.0.0", 0)),  # a free port
-        ("[::1]:65535", Address("::1", 65535)),
-        ("[0:0::1]:80", Address("::1", 80)),
-    ],
-)
-def test_address_is_read(text: str, address: Address) -> None:
-    assert parse_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "8787",
-        "127.0.0.1",
-        "127.0.0.1:",
-        "127.0.0.1:65536",
-        "127.0.0.1:-1",
-        "::1:80",
-        "[127.0.0.1]:80",
-        "h:80",
-    ],
-)
-def test_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"HOST:PORT|IP address|brackets"):
-        parse_address(text)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def test_an_address_is_read(text: str, host: str, port: int, loopback: bool) -> 
         ("127.0.0.1:-1", "HOST:PORT"),
         ("127.0.0.1:٣", "HOST:PORT"),
         ("::1:80", "brackets"),
+        ("[127.0.0.1]:80", "brackets"),
         ("example.com:80", "no IP address"),
         (":80", "no IP address"),
         ("127.1:80", "no IP address"),
