@@ -71,10 +71,10 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: 
     writer.write(b"GET %b HTTP/1.1\r\nHost: a.example\r\n\r\n" % path.encode())
     try:
         head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as error:
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return json.loads(await reader.readexactly(size))
+    except asyncio.IncompleteReadError as error:  # the server died, before its answer or in the middle of it
         raise ConnectionResetError from error
-    size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    return json.loads(await reader.readexactly(size))
 
 
 def alive(pid: int) -> bool:
