@@ -33,7 +33,6 @@ class LocalPublisher:
         startup_us = 0
         if not self._cache.has(artifact.digest):
             startup_us = await self._compile(artifact, module, owner)
-        await asyncio.to_thread(self._objects.put, module)
         return PreparedModule(artifact.digest, artifact.handlers, -(-startup_us // 1000))
 
     async def remake(self, digest: str) -> None:

@@ -19,7 +19,7 @@ class PreparedModule:
 
 class Publisher(Protocol):
     async def prepare(self, module: bytes, owner: str) -> PreparedModule:
-        """Parse, compile in a child, instantiate once, store bytes and image. Idempotent by content.
+        """Parse, compile in a child, instantiate once, store the image. Idempotent by content.
 
         Uploads of one `owner` (a tenant) wait for each other, and for nobody else's.
 

@@ -15,7 +15,6 @@ from runtime.capi.failures import GuestTrap, TrapCode
 from runtime.capi.guest import Guest
 from runtime.linking import make_linker
 
-_UNREACHABLE: Final = 9
 #: (module (memory (export "memory") 1) (func $start unreachable) (start $start)), in binary.
 _TRAPPING_MODULE: Final = bytes.fromhex(
     "0061736d01000000010401600000030201000503010001070a01066d656d6f727902000801000a05010300000b"

@@ -158,21 +158,14 @@ class Engine:
             raise CapiError("wasmtime could not make an engine with these settings")
         #: C callbacks that some instance may still call: kept as long as the engine, which is for ever.
         self.callbacks: list[object] = []
-        self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="epoch-ticker", daemon=True)
         self._ticker.start()
 
     def _tick(self) -> None:
         sleep, tick_s, increment, engine = time.sleep, self.settings.tick_s, _increment_epoch, self.pointer
-        stopped = self._stop.is_set
-        while not stopped():
+        while True:
             sleep(tick_s)
             increment(engine)
-
-    def stop_ticking(self) -> None:
-        """At shutdown, when no guest runs any more: an epoch that stands still preempts nobody."""
-        self._stop.set()
-        self._ticker.join()
 
     def compile(self, wasm: bytes) -> Module:
         """Compile module bytes. Raises CapiError with the validator's words."""

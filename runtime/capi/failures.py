@@ -7,6 +7,7 @@ that is ignored becomes a panic of the library later.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from enum import IntEnum
 
 from wasmtime import _bindings
@@ -49,9 +50,9 @@ class GuestTrap(Exception):
         self.code = code
 
 
-def _read(pointer: int, read_message: object) -> str:
+def _read(pointer: int, read_message: Callable[..., None]) -> str:
     vector = _bindings.wasm_byte_vec_t()
-    read_message(pointer, ctypes.byref(vector))  # type: ignore[operator]
+    read_message(pointer, ctypes.byref(vector))
     size = min(vector.size, _MESSAGE_LIMIT)
     text = ctypes.string_at(vector.data, size) if size else b""
     _vec_delete(ctypes.byref(vector))

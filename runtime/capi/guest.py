@@ -48,7 +48,7 @@ _future_delete = bind("wasmtime_call_future_delete")
 _done_future_delete = bind("wasmtime_call_future_delete", drop_gil=False)
 _memory_data = bind("wasmtime_memory_data")
 _memory_size = bind("wasmtime_memory_data_size")
-_error_new = bind("wasmtime_error_new")
+_error_new: Callable[[bytes], int] = bind("wasmtime_error_new")
 _trap_new = bind("wasmtime_trap_new")
 
 _KIND_I32, _KIND_I64 = 0, 1
@@ -386,7 +386,7 @@ class Guest:
         return self._frame
 
 
-@EPOCH_CALLBACK  # type: ignore[untyped-decorator]
+@EPOCH_CALLBACK  # type: ignore[untyped-decorator]  # a ctypes prototype has no type
 def _on_epoch(
     _context: int, _data: int, delta: ctypes._Pointer[ctypes.c_uint64], kind: ctypes._Pointer[c_uint8]
 ) -> int:
@@ -395,13 +395,13 @@ def _on_epoch(
         in_slice = thread_time_ns() - guest.slice_start
         if guest.doomed is not None or guest.cpu_ns + in_slice >= guest.cpu_budget_ns:
             guest.stopped = guest.doomed or "cpu"
-            return _error_new(b"stopped by the host")  # type: ignore[no-any-return]
+            return _error_new(b"stopped by the host")
         delta[0] = guest.slice_ticks
         # A guest that has waited finds its deadline long past: it has not had its slice yet.
         kind[0] = _CONTINUE if in_slice < guest.tick_ns // 2 else _YIELD
         return 0
     except BaseException:
-        return _error_new(b"the host's epoch callback failed")  # type: ignore[no-any-return]
+        return _error_new(b"the host's epoch callback failed")
 
 
 def _trampoline(function: HostFunction) -> object:

@@ -6,7 +6,7 @@ Source: docs/guest-abi.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -34,7 +34,7 @@ _RESPONSE_FIELDS: Final = 64
 
 WaitMode = Literal["all", "any", "none"]
 
-_pack: Final = msgpack.Packer(use_bin_type=True).pack
+_pack: Final[Callable[[object], bytes]] = msgpack.Packer(use_bin_type=True).pack
 
 
 def header_value(value: bytes) -> str | bytes:
@@ -63,13 +63,13 @@ def encode_request(
         value["body_stream"] = body_stream
     elif request.body is not None:
         value["body"] = request.body
-    return _pack(value)  # type: ignore[no-any-return]
+    return _pack(value)
 
 
 def encode(value: object) -> bytes:
     """Any value of ours. Raises AbiViolation for one that MessagePack cannot carry (an integer over 64 bits)."""
     try:
-        return _pack(value)  # type: ignore[no-any-return]
+        return _pack(value)
     except (OverflowError, ValueError, TypeError) as error:
         raise AbiViolation(f"a value cannot be carried as MessagePack: {error}") from error
 
