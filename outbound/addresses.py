@@ -2,8 +2,8 @@
 
 Order, first that applies: (1) IPv4-mapped IPv6 is unwrapped; (2) a listener of this platform is never
 reached, whatever was opened; (3) a metadata service is reached only if the operator opened exactly that
-one address; (4) what the operator opened; (5) the host's own addresses are refused; (6) the table;
-(7) IPv4 is global, IPv6 is global only inside 2000::/3.
+one address; (4) networks that the operator opened; (5) the host's own addresses are refused; (6) private
+addresses of a name that the operator opened; (7) the table; (8) IPv4 is global, IPv6 is global only inside 2000::/3.
 
 Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), IANA IPv6 Address Space, and
 the RFC beside each row. Where a registry says "globally reachable" of a block that holds infrastructure
@@ -13,7 +13,7 @@ and no web servers (AS112, AMT, TURN anycast), it is refused here all the same.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -49,6 +49,11 @@ class AddressClass(StrEnum):
 
 
 ALLOWED: Final = frozenset({AddressClass.GLOBAL, AddressClass.OPENED})
+
+#: What opening a name opens: addresses that networks give to machines. Not link-local: clouds keep services there.
+PRIVATE_CLASSES: Final = frozenset(
+    {AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.UNIQUE_LOCAL, AddressClass.SITE_LOCAL}
+)
 
 #: (network, class, source). The longest prefix that holds an address names it.
 SPECIAL_RANGES: Final[tuple[tuple[str, AddressClass, str], ...]] = (
@@ -128,6 +133,18 @@ class AddressRanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """What a rule opens of the addresses that are closed to all others."""
+
+    networks: tuple[IPNetwork, ...] = ()
+    #: The name that is asked for was opened: whichever PRIVATE_CLASSES address it has may be reached.
+    private: bool = False
+
+
+NOTHING_OPENED: Final = Opened()
+
+
+@dataclass(frozen=True, slots=True)
 class Pinned:
     """An address that was checked. `others` were checked too, and may be tried if it doesn't connect."""
 
@@ -143,7 +160,7 @@ class Denied:
 
 
 def classify(
-    address: IPAddress, port: int, ranges: AddressRanges, opened: Sequence[IPNetwork] = ()
+    address: IPAddress, port: int, ranges: AddressRanges, opened: Opened = NOTHING_OPENED
 ) -> AddressClass:
     """Name the special-purpose block that `address` falls in, or GLOBAL, or OPENED. Never raises.
 
@@ -156,14 +173,16 @@ def classify(
     here = own or registry is AddressClass.LOOPBACK or registry is AddressClass.UNSPECIFIED
     if here and port in ranges.listener_ports:
         return AddressClass.SELF_CONNECTION
-    for network in opened:
+    for network in opened.networks:
         wide = network.num_addresses > 1
         if wide and registry is AddressClass.METADATA_SERVICE:
             continue
         if network.version == address.version and address in network:
             return AddressClass.OPENED
-    if own and registry in ALLOWED:
+    if own and (registry in ALLOWED or opened.private):
         return AddressClass.THIS_HOST
+    if opened.private and registry in PRIVATE_CLASSES:
+        return AddressClass.OPENED
     if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
         # What the translator would reach is what counts: a listener of ours behind it, too.
         embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -172,7 +191,7 @@ def classify(
 
 
 def choose(
-    candidates: Iterable[str], port: int, ranges: AddressRanges, opened: Sequence[IPNetwork] = ()
+    candidates: Iterable[str], port: int, ranges: AddressRanges, opened: Opened = NOTHING_OPENED
 ) -> Pinned | Denied:
     """Pin the first of `candidates` (canonical text of addresses, at least one), or say which address forbids all.
 

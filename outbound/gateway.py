@@ -208,8 +208,7 @@ class _Fetch:
             raise _Refused(Reason.RESOLVE_FAILED, str(error)) from error
 
     def _choose(self, candidates: tuple[str, ...], target: Target, verdict: Verdict) -> Pinned:
-        opened = verdict.rule.open_cidrs if verdict.rule is not None else ()
-        chosen = choose(candidates, target.port, self._door._ranges, opened)
+        chosen = choose(candidates, target.port, self._door._ranges, verdict.opened)
         if isinstance(chosen, Pinned):
             return chosen
         self._record.result = Result.DENY

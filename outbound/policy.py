@@ -28,9 +28,10 @@ from enum import StrEnum
 from typing import Final
 
 from model.hostname import InvalidHostname, parse_pattern
-from outbound.addresses import IPNetwork
+from outbound.addresses import NOTHING_OPENED, IPNetwork, Opened
 from outbound.policy_document import DocumentError, Fields, Scalar, read_document
 from outbound.reasons import Reason
+from outbound.rule_actions import NO_ACTIONS, NO_PLAN, NO_QUOTAS, Plan, RuleActions, TenantQuotas
 
 MAX_RULES: Final = 10_000
 GIB: Final = 1 << 30
@@ -77,6 +78,14 @@ class FetchLimits:
     timeout_ms: int = 30_000
     max_response_bytes: int = GIB
     max_request_bytes: int = GIB
+    #: Until a connection to one address stands, TLS and proxy included; never longer than `timeout_ms`.
+    connect_ms: int = 10_000
+    #: From the decision to the last byte of the response, retries and redirects included.
+    total_ms: int = 900_000
+
+
+#: What holds where a document names none.
+NO_LIMITS: Final = FetchLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,7 @@ class Rule:
     paths: tuple[Glob, ...] | None = None
     open_cidrs: tuple[IPNetwork, ...] = ()
     line: int = 0
+    actions: RuleActions = NO_ACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,14 @@ class Verdict:
     result: Result
     rule: Rule | None
     reason: Reason
+    #: What holds of a request that is allowed: the lower of each of all layers' rules.
+    limits: FetchLimits = NO_LIMITS
+    #: What is done to it.
+    actions: Plan = NO_PLAN
+    #: The addresses that it may reach beside public ones.
+    opened: Opened = NOTHING_OPENED
+    #: Which layers and rules allowed it; part of a pooled connection's key.
+    trail: str = ""
 
     @property
     def rule_name(self) -> str:
@@ -172,6 +190,7 @@ class EgressPolicy:
     defaults: FetchLimits
     #: Names the content: connections made under one version are never used under another.
     version: str
+    quotas: TenantQuotas = NO_QUOTAS
     index: dict[tuple[str, str], list[tuple[int, Rule]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -193,13 +212,21 @@ def decide(policy: EgressPolicy, facts: Facts) -> Verdict:
     """
     rule = _first_match(policy, facts)
     if rule is not None and rule.action is Action.ALLOW:
-        return Verdict(Result.ALLOW, rule, Reason.POLICY_RULE_ALLOW)
+        return Verdict(
+            Result.ALLOW,
+            rule,
+            Reason.POLICY_RULE_ALLOW,
+            limits=rule.limits,
+            opened=Opened(rule.open_cidrs),
+            trail=rule.name,
+        )
     if policy.mode is Mode.REPORT:
-        return Verdict(Result.ALLOW, rule, Reason.POLICY_REPORT_WOULD_DENY)
+        limits = rule.limits if rule is not None else policy.defaults
+        return Verdict(Result.ALLOW, rule, Reason.POLICY_REPORT_WOULD_DENY, limits=limits)
     if rule is not None:
         return Verdict(Result.DENY, rule, Reason.POLICY_RULE_DENY)
     if policy.mode is Mode.OPEN:
-        return Verdict(Result.ALLOW, None, Reason.POLICY_OPEN)
+        return Verdict(Result.ALLOW, None, Reason.POLICY_OPEN, limits=policy.defaults)
     return Verdict(Result.DENY, None, Reason.POLICY_DEFAULT_DENY)
 
 

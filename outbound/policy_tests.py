@@ -98,8 +98,7 @@ def judge(
         return Judgement(verdict.result, verdict.rule_name, verdict.reason)
     if not candidates:
         return Judgement(Result.DENY, verdict.rule_name, Reason.RESOLVE_NOT_FOUND)
-    opened = verdict.rule.open_cidrs if verdict.rule is not None else ()
-    chosen = choose(candidates, target.port, ranges, opened)
+    chosen = choose(candidates, target.port, ranges, verdict.opened)
     if isinstance(chosen, Denied):
         reason = Reason(f"address.{chosen.address_class.value}")
         return Judgement(Result.DENY, verdict.rule_name, reason, chosen.address)

@@ -35,6 +35,16 @@ class Reason(StrEnum):
     POLICY_DEFAULT_DENY = "policy.default_deny"
     POLICY_OPEN = "policy.open"
     POLICY_REPORT_WOULD_DENY = "policy.report_would_deny"
+    # What the rule or the tenant's quotas bound.
+    LIMIT_RATE = "limit.rate"
+    LIMIT_QUOTA_REQUESTS = "limit.quota_requests"
+    LIMIT_QUOTA_BYTES = "limit.quota_bytes"
+    LIMIT_QUOTA_CONNECTIONS = "limit.quota_connections"
+    REDIRECT_LIMIT = "redirect.limit"
+    # What the rule names, and what may not be used as it is.
+    SECRET_MISSING = "secret.missing"
+    SECRET_PLAINTEXT = "secret.plaintext"
+    TLS_MATERIAL_MISSING = "tls.material_missing"
     # The address: one for each AddressClass that is not allowed.
     ADDRESS_SELF_CONNECTION = "address.self_connection"
     ADDRESS_THIS_HOST = "address.this_host"
@@ -62,6 +72,7 @@ class Reason(StrEnum):
     CONNECT_FAILED = "connect.failed"
     CONNECT_TIMEOUT = "connect.timeout"
     TLS_FAILED = "tls.failed"
+    PROXY_FAILED = "proxy.failed"
     UPSTREAM_FAILED = "upstream.failed"
     UPSTREAM_TIMEOUT = "upstream.timeout"
     RESPONSE_TOO_LARGE = "response.too_large"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from model.identity import NamespaceName
 
@@ -79,16 +79,53 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class RuleActions:
+    """As one rule says them. None is "this rule says nothing of it": a broader layer's rule may."""
+
     #: Lower-case names; set replaces every one of that name that the worker sent.
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
     secrets: tuple[SecretInjection, ...] = ()
     rate_limit: RateLimit | None = None
-    retries: Retries = Retries()
+    retries: Retries | None = None
     tls: TlsSettings = TlsSettings()
     proxy: Proxy | None = None
     #: How many redirects the gateway follows itself, each a new decision; 0 hands them to the worker.
+    follow_redirects: int | None = None
+
+
+#: A rule that lets a request go as it is.
+NO_ACTIONS: Final = RuleActions()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRateLimit:
+    """`name` says whose it is, `layer/rule`; those of one name share one count."""
+
+    name: str
+    limit: RateLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to one request that was allowed: the actions of each layer's rule, joined.
+
+    In this order: `remove_headers` from what the worker sent, `set_headers`, `secrets`.
+    """
+
+    #: Lower-case names, each once; set replaces every one of that name that the worker sent.
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    #: Each header once, none that `set_headers` has.
+    secrets: tuple[SecretInjection, ...] = ()
+    #: All of them hold.
+    rate_limits: tuple[NamedRateLimit, ...] = ()
+    retries: Retries = Retries()
+    tls: TlsSettings = TlsSettings()
+    proxy: Proxy | None = None
     follow_redirects: int = 0
+
+
+NO_PLAN: Final = Plan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +136,9 @@ class TenantQuotas:
     #: Up and down together.
     bytes_per_minute: int | None = None
     concurrent_requests: int | None = None
+
+
+NO_QUOTAS: Final = TenantQuotas()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from outbound.addresses import (
     AddressClass,
     AddressRanges,
     Denied,
+    Opened,
     Pinned,
     choose,
     classify,
@@ -250,7 +251,7 @@ HERE = AddressRanges(
     ],
 )
 def test_the_host_itself(text: str, port: int, opened: list[str], expected: AddressClass) -> None:
-    networks = [ipaddress.ip_network(cidr) for cidr in opened]
+    networks = Opened(tuple(ipaddress.ip_network(cidr) for cidr in opened))
     assert classify(ipaddress.ip_address(text), port, HERE, networks) is expected
 
 
@@ -270,7 +271,36 @@ def test_the_host_itself(text: str, port: int, opened: list[str], expected: Addr
     ],
 )
 def test_an_opened_range_opens_just_itself(text: str, opened: str, expected: AddressClass) -> None:
-    assert classify(ipaddress.ip_address(text), 80, NOTHING, [ipaddress.ip_network(opened)]) is expected
+    networks = Opened((ipaddress.ip_network(opened),))
+    assert classify(ipaddress.ip_address(text), 80, NOTHING, networks) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "expected"),
+    [
+        ("10.1.2.3", 80, C.OPENED),
+        ("192.168.255.255", 80, C.OPENED),
+        ("192.169.0.0", 80, C.GLOBAL),
+        ("100.64.0.1", 80, C.OPENED),
+        ("fd00:1::1", 80, C.OPENED),
+        ("fec0::1", 80, C.OPENED),
+        ("::ffff:10.1.2.3", 80, C.OPENED),
+        ("64:ff9b::a01:203", 80, C.PRIVATE),  # behind a translator is another network
+        ("127.0.0.1", 80, C.LOOPBACK),
+        ("::1", 80, C.LOOPBACK),
+        ("0.0.0.0", 80, C.UNSPECIFIED),
+        ("169.254.1.1", 80, C.LINK_LOCAL),
+        ("169.254.169.254", 80, C.METADATA_SERVICE),
+        ("100.100.100.200", 80, C.METADATA_SERVICE),  # inside 100.64.0.0/10
+        ("fd00:ec2::254", 80, C.METADATA_SERVICE),  # inside fc00::/7
+        ("224.0.0.1", 80, C.MULTICAST),
+        ("10.9.9.9", 80, C.THIS_HOST),
+        ("11.22.33.44", 80, C.THIS_HOST),
+        ("10.9.9.9", 8788, C.SELF_CONNECTION),
+    ],
+)
+def test_an_opened_name_opens_its_private_addresses(text: str, port: int, expected: AddressClass) -> None:
+    assert classify(ipaddress.ip_address(text), port, HERE, Opened(private=True)) is expected
 
 
 def test_one_bad_address_denies_all() -> None:

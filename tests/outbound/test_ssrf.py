@@ -19,7 +19,7 @@ from outbound.addresses import (
     AddressClass,
     AddressRanges,
     Denied,
-    IPNetwork,
+    Opened,
     Pinned,
     choose,
     classify,
@@ -189,7 +189,7 @@ async def test_no_connect_goes_to_an_address_that_was_not_classified(
     judged: set[str] = set()
 
     def watched(
-        candidates: tuple[str, ...], port: int, ranges: AddressRanges, opened: tuple[IPNetwork, ...]
+        candidates: tuple[str, ...], port: int, ranges: AddressRanges, opened: Opened
     ) -> Pinned | Denied:
         # Public addresses are not to be dialled from a test: they are refused once they were judged.
         chosen = choose(candidates, port, ranges, opened)
