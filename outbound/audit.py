@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from model.identity import NamespaceName, RayId, ScriptName, TenantId
@@ -34,6 +34,8 @@ class AuditRecord:
     path: str = ""
     result: Result = Result.DENY
     rule: str = ""
+    #: Of the policy whose rule decided: namespace, tag:NAME, tenant, or call.
+    layer: str = ""
     reason: Reason = Reason.URL_MALFORMED
     policy_reason: Reason | None = None
     policy_version: str = ""
@@ -45,6 +47,9 @@ class AuditRecord:
     bytes_down: int = 0
     #: From the call to the end of the response's body.
     duration_ms: int = 0
+    #: What else the decision was made of, so that another policy can be asked about it later.
+    tags: tuple[str, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
 class AuditSink(Protocol):

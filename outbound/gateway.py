@@ -8,7 +8,7 @@ handed to the worker: following it is a new request through this door.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from model.capabilities import EventContext
@@ -63,13 +63,14 @@ def code_of(reason: Reason) -> OperationErrorCode:
 class Gateway:
     """Implements model.capabilities.Fetcher. One a process, shared by every tenant.
 
-    `policy_for` answers at once, from memory. `hops_of` says how many hosts of this platform lie behind
-    an event (HopSigner.verify of the header that its visitor's request came with).
+    `policy_for` answers at once where the policy is in memory; else it gives what to await. `hops_of` says
+    how many hosts of this platform lie behind an event (HopSigner.verify of the header that its visitor's
+    request came with).
     """
 
     def __init__(
         self,
-        policy_for: Callable[[EventContext], EgressPolicy],
+        policy_for: Callable[[EventContext], EgressPolicy | Awaitable[EgressPolicy]],
         resolver: NameResolver,
         connector: Connector,
         audit: AuditSink,
@@ -132,11 +133,13 @@ class _Fetch:
             script=context.script,
             ray_id=context.ray_id,
             method=request.method[:32],
+            tags=context.tags,
+            params=context.outbound_params,
         )
 
     async def run(self) -> Response:
         target, method, headers, declared = self._read()
-        verdict, policy = self._decide(target, method)
+        verdict, policy = await self._decide(target, method)
         limits = verdict.rule.limits if verdict.rule is not None else policy.defaults
         try:
             self._upload = upload = Upload(self._request.body, declared, limits.max_request_bytes)
@@ -182,8 +185,9 @@ class _Fetch:
         headers.append((HOP_HEADER, self._door._signer.sign(depth, self._context.ray_id)))
         return target, method, headers, declared
 
-    def _decide(self, target: Target, method: str) -> tuple[Verdict, EgressPolicy]:
-        policy = self._door._policy_for(self._context)
+    async def _decide(self, target: Target, method: str) -> tuple[Verdict, EgressPolicy]:
+        found = self._door._policy_for(self._context)
+        policy = await found if isinstance(found, Awaitable) else found
         verdict = decide(policy, facts_of(target, method, self._context.tenant))
         record = self._record
         record.method = method

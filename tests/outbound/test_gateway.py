@@ -5,18 +5,20 @@ refusal says why, names its rule, and is on record; nothing of one tenant's way 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from model.errors import OperationError, OperationErrorCode, UpstreamError
-from model.messages import Body, ByteSource, Headers, StreamClosed
+from model.messages import Body, ByteSource, Headers, OutgoingRequest, StreamClosed
 from outbound.addresses import AddressRanges
 from outbound.connector import Connector
+from outbound.gateway import Gateway
 from outbound.hops import HopSigner
 from outbound.policy import DENY_ALL, EgressPolicy, Result, parse_policy
 from outbound.reasons import Reason
-from tests.outbound.conftest import CLOSED, WayOut, read_all, server_tls
+from tests.outbound.conftest import CLOSED, WayOut, event, read_all, server_tls
 from tests.support.upstream import Upstream, UpstreamRequest, respond
 
 
@@ -314,6 +316,28 @@ async def test_a_bug_is_on_record_and_lets_the_body_go(way_out: WayOut) -> None:
         await way_out.fetch("http://127.0.0.1/", "POST", body=source)
     assert source.closed
     assert way_out.last_record().reason is Reason.INTERNAL
+
+
+async def test_a_policy_that_is_not_in_memory_is_awaited_and_then_decides(way_out: WayOut) -> None:
+    async def load() -> EgressPolicy:
+        await asyncio.sleep(0)
+        return DENY_ALL
+
+    way_out.gateway = Gateway(
+        lambda context: load(), way_out.resolver, way_out.connector, way_out.audit, hop_key=b"k" * 32
+    )
+    with pytest.raises(OperationError, match=r"\(policy\.default_deny\)"):
+        await way_out.fetch("http://127.0.0.1/")
+    assert way_out.last_record().policy_version == DENY_ALL.version
+
+
+async def test_a_record_says_what_else_the_decision_was_made_of(way_out: WayOut) -> None:
+    context = replace(event("t1"), tags=("pro", "eu"), outbound_params={"plan": "gold"})
+    async with Upstream() as upstream:
+        request = OutgoingRequest("GET", f"http://127.0.0.1:{upstream.port}/", (), None)
+        await read_all(await way_out.gateway.fetch(request, context))
+    record = way_out.last_record()
+    assert (record.tags, dict(record.params)) == (("pro", "eu"), {"plan": "gold"})
 
 
 async def test_loops_are_cut_by_a_signed_header(way_out: WayOut) -> None:
