@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := model processes edge dispatch runtime bindings outbound control storage observability cli
+SOURCES := model expressions processes edge dispatch runtime bindings outbound control storage observability cli
 
 .PHONY: help setup setup-dev demo test check soak bench lock clean
 help: ## show this
