@@ -75,15 +75,7 @@ class _Keys:
 def _prepare(settings: ServeSettings) -> _Keys:
     """Make what is missing in the data folder, migrate what is old, and show the first token once."""
     data = settings.data
-    root_key_file = settings.root_key_file or data / "root-key"
-    if not root_key_file.exists() and (data / "control.db").exists():
-        _log.error(
-            "the root key %s is not there, and a new one is made: the secrets that %s holds can't be opened with"
-            " it. Put the old key back and start again, or set each secret anew",
-            root_key_file,
-            data,
-        )
-    root = RootKey.load_or_create(root_key_file)
+    root = _root_key(settings)
     sequence = ChangeSequence(data / "changes.seq")
     ControlStore.open(data / "control.db", sequence).close()
     sequence.close()
@@ -96,6 +88,22 @@ def _prepare(settings: ServeSettings) -> _Keys:
     if is_new and sys.stderr.isatty():
         sys.stderr.write(f"admin token (also in {data / 'admin-token'}): {token}\n")
     return _Keys(root.derive("aot"), root.derive("hop"))
+
+
+def _root_key(settings: ServeSettings) -> RootKey:
+    """The key; a new one on a folder that has none yet. Raises CliError when it is lost: with another one the
+    host would serve, and every worker that reads a secret would fail.
+    """
+    path = settings.root_key_file or settings.data / "root-key"
+    if not path.exists() and (settings.data / "control.db").exists():
+        if not settings.new_root_key:
+            raise CliError(
+                f"the root key {path} is not there, and only it opens the secrets that {settings.data} holds",
+                hint=f"put it back from where you keep it, as {path}, mode 0600 (or name its place with"
+                " --root-key-file). If it is lost, start once with --new-root-key, and set each secret anew",
+            )
+        _log.warning("a new root key is made: set each secret anew, the old ones stay closed (%s)", path)
+    return RootKey.load_or_create(path)
 
 
 async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
@@ -114,6 +122,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "aot_key": keys.aot,
         "drain_s": settings.drain_s,
         "confinement": settings.confinement,
+        "accelerator": settings.accelerator,
         "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
         "slots": maps.slots,
         "modules": maps.modules,
@@ -125,6 +134,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "hop_key": keys.hop,
         "listener_ports": [http.address.port, control.address.port],
         "trusted_proxies": list(settings.trusted_proxies),
+        "min_rate": settings.min_rate,
         "hooks": [[hook.name, hook.spec, hook.namespace] for hook in settings.hooks],
     }
     control_config = common | {

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.door import DoorLimits
 from model.hostname import InvalidHostname, parse_pattern
 from processes.confinement import MODES
 from processes.listeners import ListenAddress, parse_listen_address
@@ -60,6 +61,12 @@ class ServeSettings:
     hooks: tuple[HookSetting, ...]
     #: One of processes.confinement.MODES.
     confinement: str
+    #: One of runtime.capi.accelerator's modes.
+    accelerator: str
+    #: Bytes a second, at least, that a visitor takes of a response or sends of a body that waits for it.
+    min_rate: int
+    #: Make a root key though the data folder was written under another one.
+    new_root_key: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,18 @@ def parse_hooks(text: str) -> tuple[HookSetting, ...]:
     return tuple(hooks)
 
 
+def parse_rate(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise ValueError(f"{text!r} is no number of bytes a second from 1 to 1000000")
+    return int(text)
+
+
+def parse_yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -176,6 +195,15 @@ def parse_log_level(text: str) -> str:
 def parse_confinement(text: str) -> str:
     if text not in MODES:
         raise ValueError(f"{text!r} is none of {', '.join(MODES)}")
+    return text
+
+
+ACCELERATOR_MODES = ("auto", "on", "off")
+
+
+def parse_accelerator(text: str) -> str:
+    if text not in ACCELERATOR_MODES:
+        raise ValueError(f"{text!r} is none of {', '.join(ACCELERATOR_MODES)}")
     return text
 
 
@@ -298,6 +326,33 @@ SERVE: tuple[Setting, ...] = (
         "What processes give up once they have started (files, system calls, capabilities): on, as much as the "
         "kernel allows; require, all of it, or the host does not start; off, nothing.",
         parse_confinement,
+    ),
+    Setting(
+        "accelerator",
+        "word",
+        "auto",
+        "",
+        "Whether guests take the short way through compiled C: auto, when it was built; on, or the host does not "
+        "start; off, never: ctypes says the same to the same library, for about a quarter more CPU a request.",
+        parse_accelerator,
+    ),
+    Setting(
+        "min_rate",
+        "integer",
+        str(DoorLimits().min_rate),
+        "bytes/s",
+        "Least rate at which a visitor takes a response that waits for it, and sends a body that is waited for, "
+        f"as the mean of {DoorLimits().rate_window_s:g} s; a slower one is ended.",
+        parse_rate,
+    ),
+    Setting(
+        "new_root_key",
+        "flag",
+        "no",
+        "",
+        "Make a new root key although the data folder was written under another one, which is lost: the secrets "
+        "in it stay closed until each is set anew. Once; leave it out again afterwards.",
+        parse_yes,
     ),
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cli.data_plane import DataPlane
+from edge.door import Door
 from model.observer import LogLine
 from observability.access_log import AccessLog, Write, to_descriptor
 from observability.log_ring import WireLine, to_wire
@@ -43,6 +44,7 @@ class WorkerTelemetry:
         self.observer = HostObserver(self._counters, self._access_log, self._keep_line)
         self.audit = AuditQueue(self._write_audit)
         self._unready: Callable[[], list[str]] = list
+        self._door: Door | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def watch(self, plane: DataPlane) -> None:
@@ -50,6 +52,10 @@ class WorkerTelemetry:
         self._unready = plane.unready
         self._counters.gauge("tenantry_running_events", lambda: plane.admission.running)
         self._counters.gauge("tenantry_suspended_events", lambda: plane.admission.suspended)
+
+    def watch_door(self, door: Door) -> None:
+        """Count from here whom the door turned away before, or broke off while, a worker answered."""
+        self._door = door
 
     def queue_settled(self, result: str, count: int) -> None:
         self._counters.count("tenantry_queue_messages_total", result).value += count
@@ -99,6 +105,11 @@ class WorkerTelemetry:
 
     def _send_snapshot(self) -> None:
         self._counters.count("tenantry_audit_records_dropped_total").value = self.audit.dropped
+        if self._door is not None:
+            for status, count in self._door.refused.items():
+                self._counters.count("tenantry_door_refused_total", str(status)).value = count
+            for direction, count in self._door.slow.items():
+                self._counters.count("tenantry_slow_visitors_total", direction).value = count
         self._control.notify("metrics", [self._name, self.observer.snapshot(), self._unready()])
 
     def _write_audit(self, record: AuditRecord) -> None:

@@ -59,13 +59,16 @@ class Host:
         self._process: subprocess.Popen[bytes] | None = None
         self._log = data.parent / "serve.log"
 
-    def start(self) -> None:
-        """Returns when the host is ready. Raises DemoFailed with the end of its log."""
+    def start(self, *more: str) -> None:
+        """Returns when the host is ready; `more` are settings of this start alone. Raises DemoFailed with the
+        end of its log.
+        """
         command = [
             *(sys.executable, "-m", "cli.main", "serve", "--data", str(self.data)),
             *("--http", f"127.0.0.1:{self.http_port}", "--control", f"127.0.0.1:{self.control_port}"),
             *("--workers", str(self.worker_count), "--resolver", f"127.0.0.1:{self._resolver_port}"),
             *self._settings,
+            *more,
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

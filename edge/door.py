@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +22,19 @@ class DoorLimits:
     #: Between two requests. Longer than the 60 s that load balancers keep theirs, so that it is they who
     #: close first and none sends a request into a connection that is being closed.
     keep_alive_s: float = 75.0
-    #: A finished response of which the visitor takes nothing.
-    stall_s: float = 30.0
+    #: Bytes a second, at least, that a visitor takes of a response that waits for it, and sends of a body that
+    #: is waited for: the mean over a window of time.
+    min_rate: int = 500
+    rate_window_s: float = 30.0
     #: How long the rest of a refused request, or of a body that nobody wants, is read and dropped.
     linger_s: float = 5.0
     #: Requests waiting behind one that is being answered; a 256 KiB read could hold 9,000.
     pipelined: int = 32
     #: Open connections of this process; above it a new one gets 503.
     connections: int = 16_384
+
+
+_log = logging.getLogger("tenantry.door")
 
 
 class Visitor:
@@ -58,3 +64,14 @@ class Door:
         self.closed = False
         #: By HTTP status: what was refused here, so that no app has counted it.
         self.refused: Counter[int] = Counter()
+        #: By "response" and "request": visitors that took the one, or sent the other, too slowly.
+        self.slow: Counter[str] = Counter()
+
+    def too_slow(self, direction: str) -> None:
+        self.slow[direction] += 1
+        _log.info(
+            "a visitor moved fewer than %d bytes/s of its %s for %g s: it is ended",
+            self.limits.min_rate,
+            direction,
+            self.limits.rate_window_s,
+        )

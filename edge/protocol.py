@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from edge.door import Door, Visitor
+from edge.pace import Pace, break_off, moved_bytes
 from edge.target import BadTarget, origin_form
 from model.hostname import InvalidHostname, parse_host
 
@@ -106,7 +107,9 @@ class DoorProtocol(HttpToolsProtocol):
         self._overhead = 0
         #: When the present wait began: the head, the silence, or the lingering (loop time).
         self._since = self.loop.time()
-        self._unsent = 0
+        #: Of a response that waits to be taken, and of a body that is waited for.
+        self._taking: Pace | None = None
+        self._giving: Pace | None = None
         #: Set: nothing more is parsed, and this is the answer to it (b"": none).
         self._refusal: bytes | None = None
         self._lingering = False
@@ -273,16 +276,40 @@ class DoorProtocol(HttpToolsProtocol):
             if waited > patience:
                 self._head_late()
             return
-        if running is not None and not running.response_complete:
-            return  # its time is the event's wall limit
-        unsent = self.transport.get_write_buffer_size()
-        if unsent:
-            if unsent != self._unsent:
-                self._unsent, self._since = unsent, now
-            elif waited > limits.stall_s:
-                self.transport.abort()
+        if not self._keeps_up(now) or (running is not None and not running.response_complete):
+            return  # else its time is the event's wall limit
+        if self._taking is not None:
+            self._since = now
         elif waited > (limits.linger_s if cycle is not None and cycle.more_body else limits.keep_alive_s):
             self.transport.close()
+
+    def _keeps_up(self, now: float) -> bool:
+        """Whether the visitor takes what waits for it and sends what it has promised fast enough; if not, this
+        ends it. While there is nothing to send, or nobody to take what it sends, no time counts.
+        """
+        cycle = self.cycle
+        behind = self.transport.get_write_buffer_size() > 0
+        owing = cycle is not None and cycle.more_body and self._refusal is None
+        # It was answered already, it may wait to be asked, or it has sent as much as we read ahead.
+        if owing and (cycle.response_complete or cycle.waiting_for_100_continue or self.flow.read_paused):
+            owing = False
+        moved = moved_bytes(self.transport) if behind or owing else None
+        if moved is None:
+            self._taking = self._giving = None
+            return True
+        taken, given = moved
+        self._taking = (self._taking or Pace(now, taken)) if behind else None
+        self._giving = (self._giving or Pace(now, given)) if owing else None
+        if self._taking is not None and not self._taking.is_kept(now, taken, self._limits):
+            self._door.too_slow("response")
+            break_off(self.transport)
+            return False
+        if self._giving is not None and not self._giving.is_kept(now, given, self._limits):
+            self._door.too_slow("request")
+            self._refuse(408, "The request's body came too slowly\n")
+            self._end_input()
+            return False
+        return True
 
     def _head_late(self) -> None:
         if self._head:

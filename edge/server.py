@@ -45,7 +45,7 @@ class DoorServer(uvicorn.Server):
         self.servers: list[asyncio.base_events.Server] = []
         self._sweeping: asyncio.TimerHandle | None = None
         bounds = self.door.limits
-        shortest = min(bounds.header_timeout_s, bounds.keep_alive_s, bounds.stall_s, bounds.linger_s)
+        shortest = min(bounds.header_timeout_s, bounds.keep_alive_s, bounds.rate_window_s, bounds.linger_s)
         self._sweep_every_s = min(1.0, shortest / 4)
 
     @property

@@ -93,6 +93,18 @@ METRICS: Final = (
         "Messages of queues, by what became of them; a delivery that is retried counts each time.",
         (Label("result", ("sent", "acknowledged", "retried", "dead_lettered", "dropped")),),
     ),
+    Metric(
+        "tenantry_door_refused_total",
+        COUNTER,
+        "Requests and connections that were refused before a worker saw them.",
+        (Label("status", ("400", "408", "431", "501", "503")),),
+    ),
+    Metric(
+        "tenantry_slow_visitors_total",
+        COUNTER,
+        "Visitors that were ended because they took a response, or sent a request's body, too slowly.",
+        (Label("direction", ("request", "response")),),
+    ),
     Metric("tenantry_log_lines_total", COUNTER, "Log lines of guests that were kept."),
     Metric("tenantry_log_lines_dropped_total", COUNTER, "Log lines of guests that found no room."),
     Metric("tenantry_access_lines_dropped_total", COUNTER, "Access lines that a slow or broken stdout cost."),

@@ -35,6 +35,10 @@ class RootKeyInvalid(StorageError):
     """The root key's file holds something else than 32 bytes, or others may read it."""
 
 
+class RootKeyMissing(StorageError):
+    """There is no file where the root key should be."""
+
+
 class RootKey:
     """Lives in the control process alone; the others are given what is derived for them."""
 
@@ -60,8 +64,18 @@ class RootKey:
         try:
             if not path.exists():
                 _create(path)
+        except OSError as error:
+            raise from_os_error(error, path) from error
+        return RootKey.load(path)
+
+    @staticmethod
+    def load(path: Path) -> RootKey:
+        """The key in `path`. Raises as load_or_create, and RootKeyMissing."""
+        try:
             mode = path.stat().st_mode
             key = path.read_bytes()
+        except FileNotFoundError:
+            raise RootKeyMissing("the root key's file is not there; put it back", detail=str(path)) from None
         except OSError as error:
             raise from_os_error(error, path) from error
         if mode & 0o077:

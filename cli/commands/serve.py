@@ -14,10 +14,13 @@ from cli.settings import SERVE, Setting, serve_settings
 def _option(row: Setting) -> click.Option:
     default = row.default_text or row.default
     notes = [note for note in (row.env, f"default: {default}" if default else "") if note]
+    told = f"{row.help} [{'; '.join(notes)}]"
+    if row.kind == "flag":
+        return click.Option([row.flag, row.name], is_flag=True, flag_value="yes", default=None, help=told)
     return click.Option(
         [row.flag, row.name],
         metavar={"address": "HOST:PORT", "path": "PATH"}.get(row.kind, row.kind.upper()),
-        help=f"{row.help} [{'; '.join(notes)}]",
+        help=told,
     )
 
 

@@ -36,9 +36,9 @@ class Platform(Host):
         super().__init__(folder / "data", dns_port, settings=hooks)
         self.api_port = api_port
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         """Returns when each worker process serves: one that does makes the host ready already."""
-        super().start()
+        super().start(*more)
         wait_until(lambda: self.metrics().get('tenantry_processes{kind="worker"}') == self.worker_count)
 
     @property
