@@ -162,7 +162,7 @@ async def _serve(inherited: Inherited) -> int:
     sealer = RootKeySealer(root)
     objects = FolderObjectStore(data / "objects")
     cache = AotCache(data / "aot", config["aot_key"])
-    compiler = Compiler(COMPILE_SLOTS, argv=compile_process.argv(config["confinement"]))
+    compiler = Compiler(argv=compile_process.argv(config["confinement"]))
     publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS))
     processes = WorkerProcesses(inherited.channels)
     _answer_workers(processes, store, sealer, publisher)

@@ -1,4 +1,6 @@
-"""Compile an upload in a child process of its own, within limits, a few at a time.
+"""Compile an upload in a child process of its own, within limits.
+
+How many at once, and in which order, is for `runtime.compile_queue` to say.
 
 Source of the limits: a module of 200,000 functions takes 14 s, a 12 MB engine 10 s and 300 MiB.
 """
@@ -38,20 +40,16 @@ class Compiled:
 
 
 class Compiler:
-    """At most `parallel` children at once; the rest wait in the order they came."""
+    """A child for each call."""
 
-    def __init__(
-        self, parallel: int = 1, wall_s: float = COMPILE_WALL_S, argv: Sequence[str] = _UNCONFINED
-    ) -> None:
+    def __init__(self, wall_s: float = COMPILE_WALL_S, argv: Sequence[str] = _UNCONFINED) -> None:
         """`argv` starts a child that runs `runtime.compile_child.main`; this one alone has limits only."""
         self._argv = argv
-        self._slots = asyncio.Semaphore(parallel)
         self._wall_s = wall_s
 
     async def compile(self, wasm: bytes, memory_bytes: int) -> Compiled:
         """Raises CompileRefused naming the limit or the validator's reason."""
-        async with self._slots:
-            answer = await self._in_child(msgpack.packb([wasm, memory_bytes]))
+        answer = await self._in_child(msgpack.packb([wasm, memory_bytes]))
         image, startup_us = answer.get("image"), answer.get("startup_us")
         if not isinstance(image, bytes) or not isinstance(startup_us, int):
             raise CompileRefused(str(answer.get("error", "the compiler gave no answer")))

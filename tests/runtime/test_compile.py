@@ -166,33 +166,3 @@ async def test_child_is_found_wherever_the_server_was_started(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (await Compiler().compile(GOOD, MEMORY)).image
-
-
-async def test_so_many_children_at_once_and_the_rest_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = Compiler(parallel=2)
-    running: list[bytes] = []
-    most = 0
-    order: list[int] = []
-    gates = [asyncio.Event() for _ in range(5)]
-    entered = [asyncio.Event() for _ in range(5)]
-
-    async def in_child(_self: Compiler, job: bytes) -> dict[str, object]:
-        nonlocal most
-        number = job[-6]
-        order.append(number)
-        running.append(job)
-        most = max(most, len(running))
-        entered[number].set()
-        await gates[number].wait()
-        running.remove(job)
-        return {"image": b"", "startup_us": 0}
-
-    monkeypatch.setattr(Compiler, "_in_child", in_child)
-    tasks = [asyncio.create_task(compiler.compile(bytes([n]), 1 << 20)) for n in range(5)]
-    await entered[1].wait()
-    for n in range(5):
-        gates[n].set()
-        if n + 2 < 5:
-            await entered[n + 2].wait()
-    await asyncio.gather(*tasks)
-    assert (order, most) == ([0, 1, 2, 3, 4], 2)

@@ -53,6 +53,18 @@ async def test_a_bomb_holds_one_slot_and_delays_its_owner_only() -> None:
     await uploads.end("bomb 2")
 
 
+async def test_so_many_at_once_and_no_more() -> None:
+    uploads = Uploads(FairQueue(2))
+    for number in range(4):
+        await uploads.start(f"owner {number}", f"upload {number}")
+    assert uploads.began == ["upload 0", "upload 1"]
+    await uploads.end("upload 1")
+    assert uploads.began == ["upload 0", "upload 1", "upload 2"]
+    for number in (0, 2, 3):
+        await uploads.end(f"upload {number}")
+    assert uploads.began[-1] == "upload 3"
+
+
 async def test_owners_take_turns_however_many_uploads_one_has() -> None:
     uploads = Uploads(FairQueue(1))
     for owner, name in (("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("c", "c1")):
