@@ -15,7 +15,6 @@ import uvloop
 
 from cli import compile_process
 from cli.confining import confine_control
-from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
 from control.app import create_control_app
@@ -30,6 +29,7 @@ from model.scripts import ScriptRef
 from observability.log_ring import InvalidLogLine, LogRings, from_wire
 from observability.metrics import Counters
 from observability.totals import InvalidSnapshot, Totals, exposition
+from outbound.policy import parse_policy
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
 from processes.confinement import raise_file_limit
@@ -176,7 +176,7 @@ async def _serve(inherited: Inherited) -> int:
         publisher=publisher,
         logs=processes.rings,
         trigger=processes.trigger,
-        read_policy=named_materials,
+        parse_policy=parse_policy,
         hosts=HostRules.of_listener(config["host"], int(config["port"]), config["names"]),
         metrics=processes.metrics,
         unready=processes.unready,
@@ -220,15 +220,6 @@ def _answer_workers(
             raise ChannelError(f"{ref} has no such secret")
         return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]))
 
-    async def material_key(payload: object) -> object:
-        """The key of the version that a material has now, and of no other."""
-        if not isinstance(payload, Mapping):
-            raise ChannelError("material_key: a map is expected")
-        namespace = NamespaceName(payload["namespace"]) if payload["namespace"] else None
-        if store.materials.version(namespace, str(payload["name"])) != payload["version"]:
-            raise ChannelError("there is no such material")
-        return sealer.material_key_for(namespace, str(payload["name"]), int(payload["version"]))
-
     async def recompile(payload: object) -> object:
         if not isinstance(payload, Mapping):
             raise ChannelError("recompile: a map is expected")
@@ -238,7 +229,6 @@ def _answer_workers(
 
     for channel in processes.channels.values():
         channel.on_request("secret_key", secret_key)
-        channel.on_request("material_key", material_key)
         channel.on_request("recompile", recompile)
 
 
