@@ -189,7 +189,9 @@ class Checker:
             raise self._unknown(what, call.name, FUNCTIONS, call)
         if len(call.args) < function.least or function.parameter(len(call.args) - 1) is None:
             raise self._error(f"write {usage(function)}", call)
-        types = [self._argument(function, index, call.args[index]) for index in range(len(call.args))]
+        types: list[Type] = []
+        for index, argument in enumerate(call.args):
+            types.append(self._argument(function, index, argument))
         if function.name == "concat" and any(given != types[0] for given in types):
             raise self._error("concat takes strings or arrays, and not both", call)
         if function.name == "has_value" and isinstance(types[0], Array | Map) and types[0].of != types[1]:

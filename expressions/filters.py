@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from expressions.checks import Checker
 from expressions.closures import Closures
+from expressions.explanations import Clause, deciding
+from expressions.formatting import formatted
 from expressions.grammar import MAX_BYTES, parse
 from expressions.lists import NamedList
 from expressions.schema import Schema
@@ -15,15 +17,18 @@ from expressions.syntax import Expression, Field, values
 class Filter:
     """A checked expression. Immutable, and free to be used by several threads."""
 
-    __slots__ = ("_condition", "_source", "fields", "text")
+    __slots__ = ("_closures", "_condition", "_expression", "fields", "text")
 
-    def __init__(self, text: str, source: Expression, schema: Schema, lists: Mapping[str, NamedList]) -> None:
+    def __init__(
+        self, text: str, expression: Expression, schema: Schema, lists: Mapping[str, NamedList]
+    ) -> None:
         checker = Checker(text, schema, lists)
-        checker.check(source)
+        checker.check(expression)
         self.text = text
-        self.fields = frozenset(value.name for value in values(source) if isinstance(value, Field))
-        self._source = source
-        self._condition = Closures(checker.types, lists).condition(source)
+        self.fields = frozenset(value.name for value in values(expression) if isinstance(value, Field))
+        self._expression = expression
+        self._closures = Closures(checker.types, lists)
+        self._condition = self._closures.condition(expression)
 
     def matches(self, facts: Mapping[str, object]) -> bool:
         """Whether the expression is true of `facts`, which has values as the schema declares them.
@@ -31,6 +36,15 @@ class Filter:
         Only `fields` are asked for, and none of them has to be there. Doesn't raise.
         """
         return bool(self._condition(facts))
+
+    def explain(self, facts: Mapping[str, object]) -> tuple[Clause, ...]:
+        """The clauses that made `matches` answer as it does, in their order. For people: slower than `matches`."""
+        return deciding(self._expression, self._closures, facts)
+
+    @property
+    def normalised(self) -> str:
+        """The expression in its one form: two that differ in spelling alone have the same."""
+        return formatted(self._expression)
 
     def __repr__(self) -> str:
         return f"Filter({self.text!r})"

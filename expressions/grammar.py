@@ -8,7 +8,7 @@ theirs is listed in docs/expressions.md, and held by tests/expressions/test_orac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, TypeVar, cast
 
@@ -39,7 +39,9 @@ from expressions.syntax import (
     Value,
 )
 
-# As Cloudflare has them: characters of an expression, and parentheses, `not` and calls within each other.
+# As Cloudflare has them: the length of an expression, and how many parentheses, `not` and calls stand within each
+# other. We count the comparison of a call's result as one more, which theirs doesn't: checks and closures recurse,
+# with at most four frames a level, and Python allows a thousand.
 MAX_BYTES: Final = 4096
 MAX_DEPTH: Final = 128
 
@@ -97,7 +99,7 @@ OPEN_SET: "{"
 STAR: "*"
 LIST: /\$[a-z0-9_.]+/
 NAME: /[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z0-9_]++)*+/
-RAW.2: /r(?P<hashes>#*+)"(?s:.)*?"(?P=hashes)/
+RAW.2: /r(?P<hashes>#{0,255}+)"(?s:.)*?"(?P=hashes)/
 TEXT: /"(?:[^"\\]|\\(?s:.))*+"/
 REGEX: /"(?:[^"\\\[]|\\(?s:.)|\[(?:[^\]\\]|\\(?s:.))*+\])*+"/
 INTEGER: /-?[0-9][0-9A-Za-z]*+/
@@ -146,18 +148,18 @@ class _Builder(Transformer[Token, Expression]):
         return replace(inner, depth=_deeper(opening, inner))
 
     def comparison(self, left: Value, sign: Token, right: Literal) -> Expression:
-        return Comparison(left, _OPERATORS[str(sign)], right, at=left.at, depth=left.depth)
+        return Comparison(left, _OPERATORS[str(sign)], right, at=left.at, depth=_around(left))
 
     def matching(self, left: Value, _sign: Token, spelling: Token) -> Expression:
         read = literals.raw if spelling.type == "RAW" else literals.pattern
         right = Text(read(spelling), at=_at(spelling))
-        return Comparison(left, Operator.MATCHES, right, at=left.at, depth=left.depth)
+        return Comparison(left, Operator.MATCHES, right, at=left.at, depth=_around(left))
 
     def membership(self, left: Value, _opening: Token, *items: Literal) -> Expression:
-        return InSet(left, items, at=left.at, depth=left.depth)
+        return InSet(left, items, at=left.at, depth=_around(left))
 
     def listing(self, left: Value, name: Token) -> Expression:
-        return InList(left, str(name)[1:], at=left.at, depth=left.depth)
+        return InList(left, str(name)[1:], at=left.at, depth=_around(left))
 
     def field(self, name: Token, *keys: Key) -> Value:
         return Field(str(name), keys, at=_at(name))
@@ -212,6 +214,10 @@ _OPERATORS: Final = {operator.value: operator for operator in Operator} | {
 }
 
 
+def _around(left: Value) -> int:
+    return left.depth + 1 if isinstance(left, Call) else 0
+
+
 def _combined(logic: Logic, clauses: tuple[Expression, ...]) -> Expression:
     return Combination(logic, clauses, at=clauses[0].at, depth=max(clause.depth for clause in clauses))
 
@@ -235,7 +241,22 @@ def _meant(read: Callable[[str], T], spelling: Token) -> T:
         raise _Misread(error.message, _at(spelling) + error.offset) from None
 
 
-_WORD: Final = re.compile(r"[A-Za-z0-9_.]+|[^\sA-Za-z0-9_.]{1,2}")
+_LOWER: Final = "operators are written in lower case"
+# What is written when another language is meant, and what to write in this one.
+_HINTS: Final = {
+    **dict.fromkeys(("AND", "OR", "NOT", "XOR", "IN", "EQ", "NE", "CONTAINS", "MATCHES"), _LOWER),
+    "not": "not stands before a condition, as in: not http.host in {…}",
+    "is": "equality is eq or ==",
+    "=": "equality is eq or ==",
+    ",": "items of a set are separated by spaces",
+    "'": 'strings are written in double quotes: "…"',
+    "#": "there are no comments",
+    "//": "there are no comments",
+    "[": "an index follows a field or function without a space",
+    "starts_with": "it is a function: starts_with(field, …)",
+    "ends_with": "it is a function: ends_with(field, …)",
+}
+_WORD: Final = re.compile(r"[A-Za-z0-9_.]+|//|[^\sA-Za-z0-9_.]")
 
 _PARSER: Final = Lark(
     _GRAMMAR + _TERMINALS, parser="lalr", lexer="contextual", transformer=_Builder(), maybe_placeholders=False
@@ -262,25 +283,19 @@ def parse(text: str, max_bytes: int = MAX_BYTES) -> Expression:
 
 
 def _unexpected(error: UnexpectedInput, text: str) -> ExpressionError:
+    at: int | None = None
+    expected: Collection[str] = ()
     if isinstance(error, UnexpectedToken):
-        expected, at = error.accepts or error.expected, error.token.start_pos
-        if error.token.type == "$END":
-            at = None
+        expected = error.accepts or error.expected
+        at = None if error.token.type == "$END" else error.token.start_pos
     elif isinstance(error, UnexpectedCharacters):
-        expected, at = error.allowed, error.pos_in_stream
-    else:
-        expected, at = set(), None
-    words = " or ".join(word for name, word in _WORDS.items() if name in (expected or ()))
-    if at is None or at >= len(text):
+        expected, at = error.allowed or (), error.pos_in_stream
+    words = " or ".join(word for name, word in _WORDS.items() if name in expected) or "the end"
+    if at is None:
         return error_at(f"the expression ends too early: here comes {words}", text, len(text))
     rest = text[at:]
-    if rest.startswith('"') and {"TEXT", "REGEX"} & set(expected or ()):
+    if rest.startswith(('"', 'r"', "r#")) and {"TEXT", "REGEX"} & set(expected):
         return error_at("the string has no closing quote", text, at)
-    if not words:
-        words = "the end of the expression"
-    return error_at(f"{_first_word(rest)} can't stand here: expected {words}", text, at)
-
-
-def _first_word(rest: str) -> str:
-    word = _WORD.match(rest)
-    return word[0] if word else rest[0]
+    found = _WORD.match(rest)
+    word = found[0] if found else rest[0]
+    return error_at(f"{word} can't stand here: {_HINTS.get(word) or f'expected {words}'}", text, at)

@@ -97,6 +97,8 @@ def atom(spelling: str, at: int) -> Literal:
         return Address(_address(spelling), at=at)
     if spelling[0].isdigit() or spelling[0] == "-":
         return Integer(integer(spelling), at=at)
+    if spelling in ("true", "false"):
+        raise LiteralError("a boolean field stands alone: write the field, or not and the field")
     raise LiteralError(f'strings are written in quotes: "{spelling}"')
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import re2
 
-from expressions.functions import as_bytes
+from expressions.strings import as_bytes
 
 # Of one pattern, its automaton included. What is larger is refused; what grows larger while matching is run
 # by RE2's slower, still linear, way.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from expressions.functions import lower
+from expressions.strings import lower
 
 _TOKEN: Final = re.compile(r"\\(?P<escaped>.)|(?P<star>\*)|(?P<plain>[^\\*]+)|(?P<wrong>\\)", re.DOTALL)
 
