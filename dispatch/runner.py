@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dispatch.responses import check_headers
-from dispatch.workers import Workers
+from dispatch.workers import AnyWorker, Workers
 from model.capabilities import CallOptions, EventContext, TreePermit
 from model.errors import LoadShed, OperationError, OperationErrorCode
 from model.hostname import InvalidHostname, parse_host
@@ -22,7 +22,6 @@ from model.messages import Client, Headers, IncomingRequest, OutgoingRequest, Re
 from model.outcome import EventOutcome
 from model.scripts import ScriptRef
 from runtime.streams import Pipe
-from runtime.worker import Worker
 
 MAX_DEPTH: Final = 16
 _NOT_FOUND: Final = "Worker not found"
@@ -161,7 +160,7 @@ class TreeRunner:
 
     async def _execute(
         self,
-        worker: Worker,
+        worker: AnyWorker,
         request: IncomingRequest,
         responder: PipeResponder,
         caller: EventContext,
@@ -182,6 +181,7 @@ class TreeRunner:
             {**caller.outbound_params, **options.outbound_params},
             caller.client_ip,
             caller.hops,
+            caller,
         )
         try:
             ending = await worker.fetch(request, responder, context, options.params, options.limits, visitor)

@@ -6,24 +6,27 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from dispatch.remote_worker import RemoteWorker
 from dispatch.route_index import ALL, RouteIndex
 from model.identity import NamespaceName, ScriptName
 from model.scripts import ScriptRef, ScriptVersion
 from runtime.worker import Worker
 
 MAX_WORKERS: Final = 20_000
+#: A RemoteWorker runs in the processes of another isolation group.
+AnyWorker = Worker | RemoteWorker
 
 
 class Workers:
     """`make(version)` lends a version its environment; called once a version and process."""
 
-    def __init__(self, index: RouteIndex, make: Callable[[ScriptVersion], Worker]) -> None:
+    def __init__(self, index: RouteIndex, make: Callable[[ScriptVersion], AnyWorker]) -> None:
         self._index = index
         self._make = make
-        self._workers: OrderedDict[ScriptRef, Worker] = OrderedDict()
+        self._workers: OrderedDict[ScriptRef, AnyWorker] = OrderedDict()
         index.on_change(self._changed)
 
-    def get(self, ref: ScriptRef) -> Worker | None:
+    def get(self, ref: ScriptRef) -> AnyWorker | None:
         """The worker of what is deployed now; None when there is no such script."""
         self._index.refresh()
         worker = self._workers.get(ref)

@@ -46,6 +46,8 @@ class EventContext:
     client_ip: str = ""
     #: How many hosts of this platform the visitor's request has passed before it came here.
     hops: int = 0
+    #: Of the worker that called this one; None: a visitor did, or a hook.
+    caller: EventContext | None = None
 
 
 class Fetcher(Protocol):

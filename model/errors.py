@@ -70,6 +70,10 @@ class LoadShed(PlatformFault):
         super().__init__(message, retry_after_s=retry_after_s)
 
 
+class ProcessLost(PlatformFault):
+    """The process that ran it ended in the middle, or is too late."""
+
+
 class OperationErrorCode(StrEnum):
     """What a failed host operation tells the guest; docs/guest-abi.md lists them with their meaning."""
 

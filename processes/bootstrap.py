@@ -17,6 +17,7 @@ import msgpack
 
 from processes.channel import Channel
 from processes.confinement import die_with_parent, no_core_dumps, no_new_privileges
+from processes.doors import Door
 
 PIPE_VARIABLE: Final = "TENANTRY_BOOTSTRAP_FD"
 #: The pipe is written before anyone reads it, so it must fit into the kernel's buffer.
@@ -28,8 +29,8 @@ class Inherited:
     """What a child process was given.
 
     `listeners`: bound; whoever serves listens, as `loop.create_server(sock=…)` does (after a quick restart
-    they listen already, and hold the connections that came meanwhile). Control and workers each have one.
-    `channels`: not started. Of a worker: "control". Of control: "supervisor", "worker-0", "worker-1"…
+    they listen already, and hold the connections that came meanwhile). Control and workers at the door each
+    have one. `channels`: not started. Of a worker: "control". Of control: "supervisor", and the name of each worker.
     """
 
     kind: str
@@ -37,12 +38,26 @@ class Inherited:
     config: Mapping[str, Any]
     listeners: tuple[socket.socket, ...]
     channels: Mapping[str, Channel]
+    #: Near ends by the name of the process behind them, in a process at the door; in one of an isolation group
+    #: its own far end, as `""`.
+    doors: Mapping[str, Door]
+    #: The isolation group; "" in control and at the door.
+    group: str
     _ready_fd: int
+
+    @property
+    def name(self) -> str:
+        """Such as `worker-0`, or `free-0` in a group."""
+        return process_name(self.kind, self.group, self.index)
 
     def ready(self) -> None:
         """Tell the supervisor that this process serves. Once."""
         os.write(self._ready_fd, b"R")
         os.close(self._ready_fd)
+
+
+def process_name(kind: str, group: str, index: int) -> str:
+    return f"{group or kind}-{index}"
 
 
 def pack(
@@ -53,6 +68,8 @@ def pack(
     listeners: list[int],
     channels: Mapping[str, int],
     ready: int,
+    group: str = "",
+    doors: Mapping[str, int] | None = None,
 ) -> bytes:
     """What goes into the pipe. Raises ValueError when it doesn't fit."""
     data: bytes = msgpack.packb(
@@ -64,6 +81,8 @@ def pack(
             "listeners": listeners,
             "channels": dict(channels),
             "ready": ready,
+            "group": group,
+            "doors": dict(doors or {}),
         }
     )
     if len(data) > MAX_CONFIG_BYTES:
@@ -87,7 +106,12 @@ def bootstrap() -> Inherited:
     die_with_parent(given["parent"])
     no_core_dumps()
     no_new_privileges()
-    for descriptor in [*given["listeners"], *given["channels"].values(), given["ready"]]:
+    for descriptor in [
+        *given["listeners"],
+        *given["channels"].values(),
+        *given["doors"].values(),
+        given["ready"],
+    ]:
         os.set_inheritable(descriptor, False)
     return Inherited(
         kind=given["kind"],
@@ -95,5 +119,7 @@ def bootstrap() -> Inherited:
         config=given["config"],
         listeners=tuple(socket.socket(fileno=fd) for fd in given["listeners"]),
         channels={name: Channel(socket.socket(fileno=fd)) for name, fd in given["channels"].items()},
+        doors={name: Door(socket.socket(fileno=fd)) for name, fd in given["doors"].items()},
+        group=given["group"],
         _ready_fd=given["ready"],
     )

@@ -10,19 +10,23 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from processes.bootstrap import PIPE_VARIABLE, pack
+from processes.bootstrap import PIPE_VARIABLE, pack, process_name
 from processes.listeners import PortGroup
 from processes.restarts import RestartHistory, RestartPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to run: `argv`, given `config` (MessagePack-able, may hold secrets) and a listener of `port`."""
+    """What to run: `argv`, given `config` (MessagePack-able, may hold secrets) and a listener of `port`, if any.
+
+    `group`: the isolation group whose process it is; "" for those at the door, and control.
+    """
 
     kind: str
     argv: Sequence[str]
     config: Mapping[str, object]
-    port: PortGroup
+    port: PortGroup | None
+    group: str = ""
 
 
 class Child:
@@ -35,8 +39,9 @@ class Child:
         channels: Mapping[str, socket.socket],
         policy: RestartPolicy,
         changed: Callable[[Child], None],
+        doors: Mapping[str, socket.socket] | None = None,
     ) -> None:
-        """`changed` is told of each change of state."""
+        """`changed` is told of each change of state. `doors`: as `Inherited.doors`."""
         self.spec = spec
         self.index = index
         self.state = "stopped"
@@ -47,10 +52,11 @@ class Child:
         self.gone = asyncio.Event()
         self.gone.set()
         self._channels = channels
+        self._doors = doors or {}
         self._policy = policy
         self._changed = changed
         self._history = RestartHistory(policy)
-        self._listener: socket.socket | None = spec.port.open()
+        self._listener = self._open_listener()
         self._stopping = False
         #: Told to end so that a fresh process takes its place: no death to count, and no back-off.
         self.recycling = False
@@ -61,10 +67,16 @@ class Child:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def name(self) -> str:
+        return process_name(self.spec.kind, self.spec.group, self.index)
+
     def status(self) -> dict[str, object]:
         return {
             "kind": self.spec.kind,
             "index": self.index,
+            "group": self.spec.group,
+            "name": self.name,
             "pid": self.pid,
             "state": self.state,
             "restarts": self.restarts,
@@ -108,12 +120,13 @@ class Child:
 
     def _spawn(self) -> None:
         if self._listener is None:
-            self._listener = self.spec.port.open()
+            self._listener = self._open_listener()
         config_read, config_write = os.pipe()
         ready_read, ready_write = os.pipe()
         try:
-            listeners = [self._listener.fileno()]
+            listeners = [] if self._listener is None else [self._listener.fileno()]
             channels = {name: end.fileno() for name, end in self._channels.items()}
+            doors = {name: end.fileno() for name, end in self._doors.items()}
             data = pack(
                 kind=self.spec.kind,
                 index=self.index,
@@ -121,12 +134,14 @@ class Child:
                 listeners=listeners,
                 channels=channels,
                 ready=ready_write,
+                group=self.spec.group,
+                doors=doors,
             )
             os.write(config_write, data)
             process = subprocess.Popen(
                 list(self.spec.argv),
                 stdin=subprocess.DEVNULL,
-                pass_fds=[config_read, ready_write, *listeners, *channels.values()],
+                pass_fds=[config_read, ready_write, *listeners, *channels.values(), *doors.values()],
                 env={**os.environ, PIPE_VARIABLE: str(config_read)},
                 # Out of the terminal's process group: ^C is for the supervisor, who tells the others.
                 start_new_session=True,
@@ -200,6 +215,9 @@ class Child:
     def _become(self, state: str) -> None:
         self.state = state
         self._changed(self)
+
+    def _open_listener(self) -> socket.socket | None:
+        return None if self.spec.port is None else self.spec.port.open()
 
     def _close_listener(self) -> None:
         if self._listener is not None:

@@ -1,4 +1,7 @@
-"""Starts one control process and N workers, starts again what dies, and ends them all in order.
+"""Starts one control process and the workers, starts again what dies, and ends them all in order.
+
+Workers at the door take connections; those of isolation groups, if there are any, answer what is handed over to
+them, each through a door of its own (`processes.doors`).
 
 It runs no tenant code and no API, and holds what must outlive a process: listeners and channels.
 """
@@ -14,8 +17,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from processes.bootstrap import process_name
 from processes.channel import Channel, channel_pair
 from processes.child import Child, ProcessSpec
+from processes.doors import door_pair
 from processes.restarts import RestartPolicy
 
 #: For control to flush and exit, after the workers have gone.
@@ -49,15 +54,18 @@ class Supervisor:
         control: ProcessSpec,
         worker: ProcessSpec,
         workers: int,
+        groups: Sequence[tuple[ProcessSpec, int]] = (),
         drain_s: float = 30.0,
         policy: RestartPolicy | None = None,
         log: Log = log_to_stderr,
     ) -> None:
+        """`groups`: of each isolation group what to run, and how many of it."""
         if workers < 1:
             raise ValueError(f"{workers} workers; at least 1 is right")
         self._control_spec = control
         self._worker_spec = worker
         self._workers = workers
+        self._groups = groups
         self._drain_s = drain_s
         self._policy = policy or RestartPolicy()
         self._log = log
@@ -71,7 +79,7 @@ class Supervisor:
         self._tell_again: asyncio.TimerHandle | None = None
 
     def status(self) -> list[dict[str, object]]:
-        """Of each process, control first: kind, index, pid, state, restarts, last_exit."""
+        """Of each process, control first: kind, index, group, name, pid, state, restarts, last_exit."""
         return [child.status() for child in self._children]
 
     def stop(self) -> None:
@@ -104,9 +112,11 @@ class Supervisor:
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        pairs = [channel_pair() for _ in range(self._workers + 1)]
+        grouped = sum(count for _, count in self._groups)
+        pairs = [channel_pair() for _ in range(1 + self._workers + grouped)]
+        doors = [door_pair() for _ in range(grouped)]
         try:
-            self._prepare(pairs)
+            self._prepare(pairs, doors)
             for child in self._children:
                 child.start()
             await self._stopping.wait()
@@ -119,28 +129,40 @@ class Supervisor:
                 self._tell_again.cancel()
             if self._to_control is not None:
                 self._to_control.close()
-            for ends in pairs:
+            for ends in (*pairs, *doors):
                 for end in ends:
                     end.close()
             for number in (*_STOP_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
         return 0
 
-    def _prepare(self, pairs: Sequence[tuple[socket.socket, socket.socket]]) -> None:
+    def _prepare(
+        self,
+        pairs: Sequence[tuple[socket.socket, socket.socket]],
+        doors: Sequence[tuple[socket.socket, socket.socket]],
+    ) -> None:
         (ours, theirs), *others = pairs
         self._to_control = Channel(ours)
         self._to_control.on_request("processes", self._asked_for_status)
         self._to_control.start()
-        to_workers = {f"worker-{index}": near for index, (near, _) in enumerate(others)}
-        self._children.append(
-            Child(
-                self._control_spec, 0, {"supervisor": theirs, **to_workers}, self._policy, self._child_changed
-            )
-        )
-        for index, (_, far) in enumerate(others):
-            self._children.append(
-                Child(self._worker_spec, index, {"control": far}, self._policy, self._child_changed)
-            )
+        at_door = [(self._worker_spec, index) for index in range(self._workers)]
+        grouped = [(spec, index) for spec, count in self._groups for index in range(count)]
+        named = [process_name(spec.kind, spec.group, index) for spec, index in (*at_door, *grouped)]
+        to_workers = {name: near for name, (near, _) in zip(named, others, strict=True)}
+        near_doors = {name: near for name, (near, _) in zip(named[self._workers :], doors, strict=True)}
+        self._add(self._control_spec, 0, {"supervisor": theirs, **to_workers}, {})
+        for number, (spec, index) in enumerate((*at_door, *grouped)):
+            mine = near_doors if number < self._workers else {"": doors[number - self._workers][1]}
+            self._add(spec, index, {"control": others[number][1]}, mine)
+
+    def _add(
+        self,
+        spec: ProcessSpec,
+        index: int,
+        channels: Mapping[str, socket.socket],
+        doors: Mapping[str, socket.socket],
+    ) -> None:
+        self._children.append(Child(spec, index, channels, self._policy, self._child_changed, doors))
 
     async def _recycle_workers(self) -> None:
         for child in self._children[1:]:
