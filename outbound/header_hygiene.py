@@ -25,7 +25,7 @@ _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 # CONNECT is raw TCP; TRACE and TRACK echo credentials (Fetch standard, forbidden methods).
 _FORBIDDEN_METHODS: Final = frozenset({"CONNECT", "TRACE", "TRACK"})
 # `expect` would hold the body back for an answer that nobody here waits for.
-_OURS: Final = HOP_BY_HOP | {b"expect", b"host", b"content-length", HOP_HEADER}
+OURS: Final = HOP_BY_HOP | {b"expect", b"host", b"content-length", HOP_HEADER}
 
 
 class RequestRefused(Exception):
@@ -98,7 +98,7 @@ def outgoing_headers(headers: Headers, target: Target) -> tuple[list[Header], in
             declared = value
         if name == b"connection":
             named |= _tokens(value)
-        if name not in _OURS:
+        if name not in OURS:
             kept.append((name, value.strip(b" \t")))
     if size > MAX_HEADER_BYTES:
         raise RequestRefused(
@@ -107,6 +107,15 @@ def outgoing_headers(headers: Headers, target: Target) -> tuple[list[Header], in
     if named:
         kept = [header for header in kept if header[0] not in named]
     return kept, int(declared) if declared is not None else None
+
+
+def changed_headers(
+    headers: Iterable[Header], removed: Iterable[str], added: Iterable[tuple[str, str]]
+) -> list[Header]:
+    """What a rule does to them: `added` replace every one of their name. Lower-case names, as everywhere."""
+    new = [(name.encode("ascii"), value.encode("utf-8")) for name, value in added]
+    gone = {name.encode("ascii") for name in removed} | {name for name, _ in new}
+    return [header for header in headers if header[0] not in gone] + new
 
 
 def incoming_headers(raw: Iterable[Header]) -> list[Header]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, cast
 
 import yaml
 
@@ -20,6 +20,14 @@ MAX_DEPTH: Final = 8
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBER = re.compile(r"[0-9]{1,15}")
+
+
+class Mark(Protocol):
+    """A place in the text, from 0."""
+
+    index: int
+    line: int
+    column: int
 
 
 class DocumentError(ValueError):
@@ -36,17 +44,54 @@ class DocumentError(ValueError):
         self.field = field
 
 
-@dataclass(slots=True)
-class Scalar:
-    text: str
-    line: int
-    column: int
+class _Place:
+    """Where a node begins; from 1."""
+
+    __slots__ = ()
+    mark: Mark
     path: str
-    #: Written with quotes, so an empty one is meant.
-    quoted: bool
+
+    @property
+    def line(self) -> int:
+        return self.mark.line + 1
+
+    @property
+    def column(self) -> int:
+        return self.mark.column + 1
 
     def fail(self, message: str) -> DocumentError:
         return DocumentError(message, line=self.line, column=self.column, field=self.path)
+
+
+@dataclass(slots=True)
+class Scalar(_Place):
+    text: str
+    mark: Mark
+    end: Mark
+    path: str
+
+    def fail_at(self, document: str, line: int, column: int, message: str) -> DocumentError:
+        """Something is wrong inside of the value, at `line` and `column` of it: the error names the place in
+        the document. `document` is its whole text.
+        """
+        offset = len("".join(self.text.splitlines(keepends=True)[: line - 1])) + column - 1
+        at, found = self.mark.index, self.mark.index
+        # The value's characters stand in the document in their order, with quotes, escapes, folds and
+        # indentation between them.
+        for char in self.text[: offset + 1]:
+            if char.isspace():
+                continue
+            found = document.find(char, at, self.end.index)
+            if found < 0:  # an escape spells it otherwise
+                return self.fail(message)
+            at = found + 1
+        before = document[:found]
+        return DocumentError(
+            message,
+            line=before.count("\n") + 1,
+            column=found - before.rfind("\n"),
+            field=self.path,
+        )
 
     def string(self, max_length: int = 1_024) -> str:
         if not self.text:
@@ -67,28 +112,20 @@ class Scalar:
 
 
 @dataclass(slots=True)
-class Items:
+class Items(_Place):
     values: list[Node]
-    line: int
-    column: int
+    mark: Mark
     path: str
-
-    def fail(self, message: str) -> DocumentError:
-        return DocumentError(message, line=self.line, column=self.column, field=self.path)
 
 
 @dataclass(slots=True)
-class Fields:
+class Fields(_Place):
     """A mapping: each key with its node; keys are unique."""
 
     values: dict[str, Node]
     keys: dict[str, Scalar]
-    line: int
-    column: int
+    mark: Mark
     path: str
-
-    def fail(self, message: str) -> DocumentError:
-        return DocumentError(message, line=self.line, column=self.column, field=self.path)
 
     def only(self, allowed: Collection[str]) -> None:
         """Raises for the first key that is not in `allowed`, with the nearest that is."""
@@ -151,8 +188,18 @@ def read_document(text: str, what: str) -> Fields:
     """The document's top mapping. `what` names it in errors. Raises DocumentError."""
     if len(text.encode("utf-8", "replace")) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the {what} is larger than {MAX_DOCUMENT_BYTES} bytes", line=1)
+    node: Node | None = None
     try:
-        events = iter(list(yaml.parse(text, Loader=_LOADER)))
+        parser = _LOADER(text)
+        try:
+            while not isinstance(event := parser.get_event(), yaml.StreamEndEvent):
+                if isinstance(event, yaml.DocumentStartEvent):
+                    if node is not None:
+                        line = cast(Mark, event.start_mark).line + 1
+                        raise DocumentError(f"a second document begins; a {what} is one", line=line)
+                    node = _node(parser.get_event(), parser.get_event, "", 0)
+        finally:
+            parser.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise DocumentError(
@@ -160,52 +207,43 @@ def read_document(text: str, what: str) -> Fields:
             line=mark.line + 1 if mark else 1,
             column=mark.column + 1 if mark else 1,
         ) from error
-    except (yaml.YAMLError, UnicodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise DocumentError(f"the {what} is neither YAML nor JSON: {error}", line=1) from error
-    node: Node | None = None
-    for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            if node is not None:
-                raise DocumentError(f"a second document begins; a {what} is one", line=_position(event)[0])
-            node = _node(next(events), events, "", 0)
     if not isinstance(node, Fields):
         raise DocumentError(f"the {what} is empty or no mapping of fields to values", line=1)
     return node
 
 
-def _node(event: yaml.Event, events: Iterator[yaml.Event], path: str, depth: int) -> Node:
-    line, column = _position(event)
-    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-        raise DocumentError(
-            "has an anchor or alias; write the value out", line=line, column=column, field=path
-        )
-    if getattr(event, "tag", None) is not None:
-        raise DocumentError("has a tag; plain values are right", line=line, column=column, field=path)
+def _node(event: yaml.Event, read: Callable[[], yaml.Event], path: str, depth: int) -> Node:
+    mark = cast(Mark, event.start_mark)
+    if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) or event.anchor is not None:
+        raise _refused(mark, path, "has an anchor or alias; write the value out")
+    if event.tag is not None:
+        raise _refused(mark, path, "has a tag; plain values are right")
     if depth > MAX_DEPTH:
-        raise DocumentError(f"is nested deeper than {MAX_DEPTH}", line=line, column=column, field=path)
+        raise _refused(mark, path, f"is nested deeper than {MAX_DEPTH}")
     if isinstance(event, yaml.ScalarEvent):
-        return Scalar(event.value, line, column, path, event.style is not None)
+        return Scalar(event.value, mark, cast(Mark, event.end_mark), path)
     if isinstance(event, yaml.SequenceStartEvent):
         entries: list[Node] = []
-        while not isinstance(child := next(events), yaml.SequenceEndEvent):
-            entries.append(_node(child, events, f"{path}[{len(entries)}]", depth + 1))
-        return Items(entries, line, column, path)
-    fields = Fields({}, {}, line, column, path)
-    while not isinstance(child := next(events), yaml.MappingEndEvent):
-        key = _node(child, events, path, depth + 1)
+        while not isinstance(child := read(), yaml.SequenceEndEvent):
+            entries.append(_node(child, read, f"{path}[{len(entries)}]", depth + 1))
+        return Items(entries, mark, path)
+    fields = Fields({}, {}, mark, path)
+    while not isinstance(child := read(), yaml.MappingEndEvent):
+        key = _node(child, read, path, depth + 1)
         if not isinstance(key, Scalar):
             raise key.fail("has a key that is a list or a mapping")
-        if key.text in fields.keys:
-            raise key.fail(f"has the field {key.text[:60]!r} twice")
-        name = f"{path}.{key.text}" if path else key.text
-        fields.keys[key.text] = key
-        fields.values[key.text] = _node(next(events), events, name[:200], depth + 1)
+        name = key.text
+        if name in fields.keys:
+            raise key.fail(f"has the field {name[:60]!r} twice")
+        fields.keys[name] = key
+        fields.values[name] = _node(read(), read, (f"{path}.{name}" if path else name)[:200], depth + 1)
     return fields
 
 
-def _position(event: yaml.Event) -> tuple[int, int]:
-    mark = event.start_mark
-    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+def _refused(mark: Mark, path: str, message: str) -> DocumentError:
+    return DocumentError(message, line=mark.line + 1, column=mark.column + 1, field=path)
 
 
 def _one_of(allowed: Collection[str]) -> str:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     URL_USERINFO = "url.userinfo"
     URL_PORT = "url.port"
     URL_HOST = "url.host"
+    URL_MIXED_SCRIPT = "url.mixed_script"
     URL_IP_SPELLING = "url.ip_spelling"
     URL_ZONE_ID = "url.zone_id"
     URL_PATH = "url.path"
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     LIMIT_QUOTA_BYTES = "limit.quota_bytes"
     LIMIT_QUOTA_CONNECTIONS = "limit.quota_connections"
     REDIRECT_LIMIT = "redirect.limit"
+    REDIRECT_DOWNGRADE = "redirect.downgrade"
     # What the rule names, and what may not be used as it is.
     SECRET_MISSING = "secret.missing"
     SECRET_PLAINTEXT = "secret.plaintext"

@@ -13,7 +13,7 @@ from dispatch.admission import AdmissionLimits
 from edge.door import DoorLimits
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
-from outbound import header_hygiene, hops, policy, policy_document, target
+from outbound import header_hygiene, hops, policy, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
 from storage import binding_rules, control_records, queue_store
 from tests.docs.pages import code, number, read, section, table
@@ -91,7 +91,7 @@ def test_slots_and_their_reserve() -> None:
         ("## Uploads and the API", f"hostname pattern | {control_records.ROUTES_PER_PATTERN:,} "),
         (
             "## Uploads and the API",
-            f"{policy_document.MAX_DOCUMENT_BYTES:,} bytes, {policy.MAX_RULES:,}",
+            f"{policy_document.MAX_DOCUMENT_BYTES:,} bytes, {policy_parse.MAX_RULES:,}",
         ),
         ("## KV, queues, outbound", f"a KV key | {kv.KEY_BYTES} bytes"),
         ("## KV, queues, outbound", f"a KV value | {kv.VALUE_BYTES:,} bytes"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-from outbound import policy
+from outbound import policy, policy_actions, policy_parse, policy_when
+from outbound.egress_fields import FIELDS
+from outbound.fetch_limits import FetchLimits
 from outbound.policy_tests import _CASE_FIELDS, run_policy_cases
 from outbound.reasons import Reason
-from tests.docs.pages import blocks, read, section
+from tests.docs.pages import blocks, code, read, section, table
 
 PAGE = read("policy.md")
 
@@ -21,8 +23,36 @@ def test_the_example_policy_passes_the_example_cases() -> None:
 
 def test_every_field_is_in_the_reference() -> None:
     reference = section(PAGE, "## Reference")
-    wanted = {*policy._TOP_FIELDS, *policy._RULE_FIELDS, *_CASE_FIELDS, *policy.Mode, *policy.Action}
+    inside = {name for names in policy_actions.ACTION_FIELDS.values() for name in names}
+    inside |= set(policy_parse.QUOTA_FIELDS)
+    wanted = {
+        *inside,
+        *policy_parse.TOP_FIELDS,
+        *policy_parse.RULE_FIELDS,
+        *_CASE_FIELDS,
+        *policy.Mode,
+        *policy.Action,
+    }
     assert {name for name in wanted if f"`{name}`" not in reference} == set()
+
+
+def test_every_fact_of_an_expression_is_there_as_the_code_has_it() -> None:
+    told = {code(name): (kind, meaning) for name, kind, meaning in table(PAGE, "### Expressions")}
+    assert told == {name: (str(kind), meaning) for name, (kind, _, meaning) in FIELDS.items()}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    reference = section(PAGE, "### A rule")
+    for name in ("timeout_ms", "connect_ms", "total_ms"):
+        (row,) = [line for line in reference.splitlines() if line.startswith(f"| `{name}` |")]
+        assert row.endswith(f"| {getattr(FetchLimits(), name):,} |")
+    assert f"at most {policy_when.MAX_LENGTH:,} characters" in reference
+    assert f"At most {policy_actions.MAX_HEADERS} each" in reference
+    assert f"at most {policy_actions.MAX_SECRETS}, each" in reference
+    assert f"`requests` (to {policy_actions.MAX_RATE:,})" in reference
+    assert f"seconds (to {policy_actions.DAY_S:,})" in reference
+    assert f"beside the first (to {policy_actions.MAX_RETRIES})" in reference
+    assert f"itself (to {policy_actions.MAX_FOLLOWED})" in reference
 
 
 def test_every_reason_is_there_and_no_other() -> None:
