@@ -7,7 +7,8 @@ import itertools
 import logging
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from control.secret_sealing import RootKeySealer
 from control.services import ControlServices
 from edge.server import DoorServer
 from model.identity import NamespaceName, ScriptName
+from model.isolation import DEFAULT_GROUP, IsolationGroups, from_config
 from model.scripts import ScriptRef
 from observability.log_ring import InvalidLogLine, LogRings, from_wire
 from observability.metrics import Counters
@@ -65,7 +67,10 @@ def main() -> int:
 class WorkerProcesses:
     """The worker processes as control sees them: through their channels, and as the supervisor reports."""
 
-    def __init__(self, channels: Mapping[str, Channel]) -> None:
+    def __init__(
+        self, channels: Mapping[str, Channel], groups: IsolationGroups, group_of: Callable[[ScriptRef], str]
+    ) -> None:
+        """`group_of`: whose processes may run a script."""
         self.channels = {name: channel for name, channel in channels.items() if name != "supervisor"}
         self.totals = Totals()
         self.rings = LogRings()
@@ -74,7 +79,13 @@ class WorkerProcesses:
         self.draining = False
         self._reporting: set[str] = set()
         self._unready: dict[str, list[str]] = {}
-        self._turn = itertools.cycle(self.channels.values())
+        self._group_of = group_of
+        self._turns = {
+            group: itertools.cycle(
+                [channel for name, channel in self.channels.items() if group_of_process(name) == group]
+            )
+            for group in (DEFAULT_GROUP, *groups.names)
+        }
         for channel in self.channels.values():
             channel.on_notification("metrics", self._take_metrics)
             channel.on_notification("lines", self._take_lines)
@@ -85,12 +96,14 @@ class WorkerProcesses:
         self.counters.gauge("tenantry_suspended_events", lambda: 0)
         self.counters.gauge("tenantry_processes", lambda: 1, "control")
         self.counters.gauge("tenantry_processes", lambda: self._running("worker"), "worker")
+        for group in groups.names:
+            self.counters.gauge("tenantry_group_processes", partial(self._running_of_group, group), group)
 
     async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run an event in a worker process, the next one in turn."""
+        """Run an event in a worker process of the script's group, the next one in turn."""
         wanted = {"namespace": ref.namespace, "script": ref.script, "kind": kind, "event": dict(payload)}
         try:
-            answer = await next(self._turn).request("trigger", wanted, _TRIGGER_S)
+            answer = await next(self._turns[self._group_of(ref)]).request("trigger", wanted, _TRIGGER_S)
         except ChannelError as error:
             raise ApiError(503, Code.INTERNAL, f"no worker process ran it: {error}; try again") from error
         if not isinstance(answer, Mapping):
@@ -103,19 +116,26 @@ class WorkerProcesses:
         if self.draining:
             return ["draining"]
         workers = [p for p in self.reported if p["kind"] == "worker"]
-        reasons = {f"{p['kind']}-{p['index']}": [str(p["state"])] for p in workers if p["state"] != "running"}
+        reasons = {str(p["name"]): [str(p["state"])] for p in workers if p["state"] != "running"}
         for name, said in self._unready.items():
             if said:
                 reasons.setdefault(name.partition("/")[0], []).extend(said)
         shown = [f"{name}: {reason}" for name, found in sorted(reasons.items()) for reason in found]
-        # One worker process that starts again is no outage; one that dies over and over needs somebody.
-        return shown if len(reasons) >= len(workers) or "crash-loop" in str(shown) else []
+        # One worker process that starts again is no outage, unless it is all that its group has; one that dies
+        # over and over needs somebody.
+        without = {str(p["group"]) for p in workers} - {
+            str(p["group"]) for p in workers if p["name"] not in reasons
+        }
+        return shown if without or not workers or "crash-loop" in str(shown) else []
 
     def metrics(self) -> str:
         return exposition(self.totals.merged(self.counters.samples()))
 
     def _running(self, kind: str) -> int:
         return sum(1 for p in self.reported if p["kind"] == kind and p["state"] == "running")
+
+    def _running_of_group(self, group: str) -> int:
+        return sum(1 for p in self.reported if p["group"] == group and p["state"] == "running")
 
     def _take_metrics(self, payload: object) -> None:
         if isinstance(payload, Sequence) and len(payload) == 3:
@@ -138,7 +158,7 @@ class WorkerProcesses:
     def _take_report(self, payload: object) -> None:
         if isinstance(payload, Mapping):
             self.reported = list(payload["processes"])
-            alive = {f"worker-{p['index']}/{p['pid']}" for p in self.reported if p["kind"] == "worker"}
+            alive = {f"{p['name']}/{p['pid']}" for p in self.reported if p["kind"] == "worker"}
             for name in self._reporting - alive:
                 self.totals.ended(name)
                 self._unready.pop(name, None)
@@ -148,6 +168,9 @@ class WorkerProcesses:
                 count = self.counters.count("tenantry_process_restarts_total", str(process["kind"]))
                 same_kind = [p for p in self.reported if p["kind"] == process["kind"]]
                 count.value = sum(int(p["restarts"]) for p in same_kind)
+            for group in {str(p["group"]) for p in self.reported if p["group"]}:
+                count = self.counters.count("tenantry_group_process_restarts_total", group)
+                count.value = sum(int(p["restarts"]) for p in self.reported if p["group"] == group)
 
 
 async def _serve(inherited: Inherited) -> int:
@@ -164,8 +187,14 @@ async def _serve(inherited: Inherited) -> int:
     cache = AotCache(data / "aot", config["aot_key"])
     compiler = Compiler(argv=compile_process.argv(config["confinement"]))
     publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS))
-    processes = WorkerProcesses(inherited.channels)
-    _answer_workers(processes, store, sealer, publisher)
+    groups = from_config(config)
+
+    def group_of(ref: ScriptRef) -> str:
+        version = store.script(ref)
+        return DEFAULT_GROUP if version is None else groups.group_of(version)
+
+    processes = WorkerProcesses(inherited.channels, groups, group_of)
+    _answer_workers(processes, store, sealer, publisher, groups)
     services = ControlServices(
         store=store,
         tokens=tokens,
@@ -206,11 +235,21 @@ async def _ask_supervisor(supervisor: Channel, processes: WorkerProcesses) -> No
         _log.warning("the supervisor did not say which processes run: %s", error)
 
 
+def group_of_process(name: str) -> str:
+    """The isolation group of the worker process with this name."""
+    group = name.rpartition("-")[0]
+    return DEFAULT_GROUP if group == "worker" else group
+
+
 def _answer_workers(
-    processes: WorkerProcesses, store: ControlStore, sealer: RootKeySealer, publisher: LocalPublisher
+    processes: WorkerProcesses,
+    store: ControlStore,
+    sealer: RootKeySealer,
+    publisher: LocalPublisher,
+    groups: IsolationGroups,
 ) -> None:
-    async def secret_key(payload: object) -> object:
-        """The key of one secret of a script that is there, and of no other."""
+    async def secret_key(group: str, payload: object) -> object:
+        """The key of one secret of a script that is there and runs in the group that asks, and of no other."""
         if not isinstance(payload, Mapping):
             raise ChannelError("secret_key: a map is expected")
         namespace = payload["namespace"]
@@ -218,6 +257,8 @@ def _answer_workers(
         version = store.script(ref)
         if version is None or store.secret_ciphertext(ref, payload["name"]) is None:
             raise ChannelError(f"{ref} has no such secret")
+        if groups.group_of(version) != group:
+            raise ChannelError(f"{ref} does not run in isolation group {group}")
         return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]))
 
     async def recompile(payload: object) -> object:
@@ -227,8 +268,8 @@ def _answer_workers(
         await publisher.remake(str(payload["digest"]))
         return True
 
-    for channel in processes.channels.values():
-        channel.on_request("secret_key", secret_key)
+    for name, channel in processes.channels.items():
+        channel.on_request("secret_key", partial(secret_key, group_of_process(name)))
         channel.on_request("recompile", recompile)
 
 

@@ -16,13 +16,15 @@ from bindings.env import build_env
 from bindings.operations import OPERATIONS
 from bindings.queue_delivery import QueueDelivery
 from bindings.secret_store import SealedSecrets
+from cli.isolation import Isolation
 from dispatch.admission import Admission, AdmissionLimits
 from dispatch.app import DispatchApp
 from dispatch.hook import Hook
+from dispatch.remote_worker import RemoteWorker
 from dispatch.route_index import ALL, RouteIndex
 from dispatch.runner import TreeRunner
 from dispatch.trusted_proxies import TrustedProxies
-from dispatch.workers import Workers
+from dispatch.workers import AnyWorker, Workers
 from model.capabilities import EventContext
 from model.errors import OperationError, OperationErrorCode
 from model.identity import NamespaceName, new_ray_id
@@ -96,7 +98,9 @@ class DataPlane:
         link: ControlLink,
         on_settled: Callable[[str, int], None],
         on_unexplained_memory: Callable[[int], None],
+        isolation: Isolation | None = None,
     ) -> None:
+        """`isolation`: None on a host without isolation groups."""
         data = settings.data
         self._sequence = ChangeSequence(data / "changes.seq")
         self.store = ControlStore.open(data / "control.db", self._sequence, read_only=True)
@@ -131,6 +135,9 @@ class DataPlane:
         self._host = RuntimeHost(engine, self.lanes, self.pool, OPERATIONS, observer, self.running)
         self.workers = Workers(self.index, self._make_worker)
         self._runner.use(self.workers)
+        self._isolation = isolation
+        if isolation is not None:
+            isolation.join(self.index, self.workers, self._runner, self.admission)
         self.app = DispatchApp(
             self.index,
             self.workers,
@@ -189,6 +196,10 @@ class DataPlane:
         worker = self.workers.get(ref)
         if worker is None:
             raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"Worker not found: {ref}")
+        if isinstance(worker, RemoteWorker):
+            raise OperationError(
+                OperationErrorCode.UNAVAILABLE, f"{ref} has just moved to other processes; try again"
+            )
         if kind not in worker.version.handlers:
             raise OperationError(
                 OperationErrorCode.INVALID_ARGUMENT,
@@ -222,7 +233,9 @@ class DataPlane:
 
     # -- made once a version -------------------------------------------------------------------------
 
-    def _make_worker(self, version: ScriptVersion) -> Worker:
+    def _make_worker(self, version: ScriptVersion) -> AnyWorker:
+        if self._isolation is not None and not self._isolation.runs_here(version):
+            return self._isolation.remote(version)
         env = build_env(
             version,
             kv=self._kv,
@@ -265,11 +278,13 @@ class DataPlane:
 
     def _can_consume(self, consumer: ConsumerRecord) -> bool:
         version = self.index.script(consumer.script)
-        return version is not None and "queue" in version.handlers
+        if version is None or "queue" not in version.handlers:
+            return False
+        return self._isolation is None or self._isolation.runs_here(version)
 
     async def _run_batch(self, consumer: ConsumerRecord, batch: QueueBatch) -> BatchVerdict:
         worker = self.workers.get(consumer.script)
-        if worker is None or "queue" not in worker.version.handlers:
+        if not isinstance(worker, Worker) or "queue" not in worker.version.handlers:
             _log.warning("queue %s: its consumer %s is not there", consumer.queue_name, consumer.script)
             return FAILED
         ending, answer = await self._background(worker, "queue", batch.guest_value(worker.env.vars))

@@ -12,6 +12,7 @@ from cli.errors import CliError
 from cli.process_logging import log_to_stderr
 from cli.settings import ServeSettings
 from dispatch.hook import InvalidHook, load_hook
+from model.isolation import as_config
 from processes.child import ProcessSpec
 from processes.confinement_probe import probe_confinement
 from processes.listeners import PortGroup
@@ -116,6 +117,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         control = PortGroup(settings.control)
     except OSError as error:
         raise CliError(f"cannot listen: {error}") from error
+    groups = settings.isolation_groups
     common: dict[str, object] = {
         "data": str(settings.data),
         "log_level": settings.log_level,
@@ -126,7 +128,8 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "root_key_file": str(settings.root_key_file or settings.data / "root-key"),
         "slots": maps.slots,
         "modules": maps.modules,
-        "workers": settings.workers,
+        "workers": settings.workers + sum(group.workers for group in groups.groups),
+        "groups": as_config(groups),
     }
     resolver = settings.resolver
     worker_config = common | {
@@ -146,6 +149,16 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         control=ProcessSpec("control", _argv("cli.control_process"), control_config, control),
         worker=ProcessSpec("worker", _argv("cli.worker_process"), worker_config, http),
         workers=settings.workers,
+        # Hooks run at the door, before it is known whose worker they call.
+        groups=[
+            (
+                ProcessSpec(
+                    "worker", _argv("cli.worker_process"), worker_config | {"hooks": []}, None, group.name
+                ),
+                group.workers,
+            )
+            for group in groups.groups
+        ],
         drain_s=settings.drain_s + END_S,
     )
     running = asyncio.ensure_future(supervisor.run())

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge.door import DoorLimits
 from model.hostname import InvalidHostname, parse_pattern
+from model.isolation import IsolationGroups, parse_groups
 from processes.confinement import MODES
 from processes.listeners import ListenAddress, parse_listen_address
 
@@ -59,6 +60,7 @@ class ServeSettings:
     #: Names that the API answers to besides its address, for a proxy in front of it.
     control_names: tuple[str, ...]
     hooks: tuple[HookSetting, ...]
+    isolation_groups: IsolationGroups
     #: One of processes.confinement.MODES.
     confinement: str
     #: One of runtime.capi.accelerator's modes.
@@ -316,6 +318,17 @@ SERVE: tuple[Setting, ...] = (
         "Comma-separated NAME=MODULE:FUNCTION@NAMESPACE: dispatch workers in trusted Python, to which routes "
         'may lead (`{"target": {"hook": NAME}}`).',
         parse_hooks,
+        default_text="none",
+    ),
+    Setting(
+        "isolation_groups",
+        "list",
+        "",
+        "",
+        "Comma-separated NAME:namespace=NS&tag=TAG&workers=N: scripts of these dispatch namespaces (`-`: plain "
+        "ones) and with these tags run in N worker processes of their own, one by default "
+        "([isolation-groups.md](isolation-groups.md)).",
+        parse_groups,
         default_text="none",
     ),
     Setting(

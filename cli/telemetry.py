@@ -32,13 +32,13 @@ _LINES_A_MESSAGE: Final = 200
 class WorkerTelemetry:
     """One a process. `observer` and `audit` never wait; `start` begins sending, `close` sends the rest."""
 
-    def __init__(self, control: Channel, index: int, write: Write | None = None) -> None:
+    def __init__(self, control: Channel, name: str, write: Write | None = None) -> None:
         self._control = control
         # Its own while it lives: the numbers of a process that died stay in the sum.
-        self._name = f"worker-{index}/{os.getpid()}"
+        self._name = f"{name}/{os.getpid()}"
         self._write = write or to_descriptor(_STDOUT)
         self._counters = Counters()
-        self._access_log = AccessLog(self._write)
+        self._access_log = AccessLog(self._write, name)
         self._waiting: deque[WireLine] = deque()
         self._waiting_bytes = 0
         self.observer = HostObserver(self._counters, self._access_log, self._keep_line)

@@ -16,6 +16,7 @@ import uvloop
 from cli.confining import confine_worker
 from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
 from cli.descriptors import DescriptorShares, share_out
+from cli.isolation import Isolation
 from cli.process_logging import log_to_stderr
 from cli.telemetry import WorkerTelemetry
 from dispatch.hook import Hook, load_hook
@@ -23,6 +24,7 @@ from edge.door import DoorLimits
 from edge.server import DoorServer
 from model.errors import OperationError, OperationErrorCode
 from model.identity import NamespaceName, ScriptName
+from model.isolation import DEFAULT_GROUP, from_config
 from model.scripts import ScriptRef
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
@@ -44,7 +46,7 @@ _LEAST_LIFE_S: Final = 60.0
 def main() -> int:
     inherited = bootstrap()
     descriptors = share_out(raise_file_limit())
-    log_to_stderr(str(inherited.config["log_level"]), f"worker-{inherited.index}")
+    log_to_stderr(str(inherited.config["log_level"]), inherited.name)
     rows = inherited.config["hooks"]
     hooks = {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in rows}
     confine_worker(inherited.config, [spec.partition(":")[0] for _, spec, _ in rows])
@@ -62,7 +64,7 @@ async def _serve(
 ) -> int:
     config = inherited.config
     control = inherited.channels["control"]
-    telemetry = WorkerTelemetry(control, inherited.index)
+    telemetry = WorkerTelemetry(control, inherited.name)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     started = loop.time()
@@ -73,6 +75,11 @@ async def _serve(
             _log.warning("%d MiB resident that no event accounts for: this process gives way", resident >> 20)
             stop.set()
 
+    groups = from_config(config)
+    isolation = None
+    if groups:
+        group = inherited.group or DEFAULT_GROUP
+        isolation = Isolation(groups, inherited.name, group, inherited.doors, telemetry.observer)
     plane = DataPlane(
         DataPlaneSettings(
             Path(config["data"]),
@@ -91,6 +98,7 @@ async def _serve(
         _link(control),
         telemetry.queue_settled,
         give_way,
+        isolation,
     )
     telemetry.watch(plane)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -99,9 +107,12 @@ async def _serve(
     plane.start()
     telemetry.start()
     limits = DoorLimits(connections=descriptors.connections, min_rate=int(config["min_rate"]))
+    # A process of an isolation group has no listener, and stays without connections.
     server = DoorServer(plane.app, limits=limits)
     telemetry.watch_door(server.door)
     await server.start(inherited.listeners)
+    if isolation is not None:
+        isolation.start()
     # What is there now stays: no full collection need walk the modules and tables of start-up again.
     gc.collect()
     gc.freeze()
@@ -110,10 +121,17 @@ async def _serve(
     _log.info("draining")
     drain_s = float(config["drain_s"])
     plane.begin_drain(drain_s)
+    if isolation is not None:
+        isolation.begin_drain()
+    draining_since = loop.time()
     server.begin_drain()
     if not await server.drained(drain_s):
         _log.warning("some requests did not end within %g s and are ended now", drain_s)
+    if isolation is not None:
+        await isolation.drained(drain_s - (loop.time() - draining_since))
     await plane.close()
+    if isolation is not None:
+        isolation.close()
     server.close()
     await telemetry.close()
     control.close()

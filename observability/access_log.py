@@ -30,13 +30,15 @@ Write = Callable[[bytes], None]
 
 
 class AccessLog:
-    """`line` is for one thread (the loop's); `write` is called on the log's own thread and may block.
+    """`line` is for one thread (the loop's); `write` is called on the log's own thread and may block. `process`
+    names whose events these are.
 
     A `write` that raises OSError loses the lines it was given; they are counted and the next are tried.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, process: str = "") -> None:
         self._write = write
+        self._process = process
         self._encode = msgspec.json.Encoder().encode
         self._lines: deque[bytes] = deque()
         # Two counters with one writer each, instead of one that two threads would have to lock.
@@ -61,15 +63,18 @@ class AccessLog:
         if self._is_full():
             return
         try:
-            text = self._encode(_fields(record, record.path, record.error))
+            text = self._encode(self._fields(record, record.path, record.error))
         except UnicodeEncodeError:  # half a surrogate pair, from a guest's text
-            text = self._encode(_fields(record, _encodable(record.path), _encodable(record.error)))
+            text = self._encode(self._fields(record, _encodable(record.path), _encodable(record.error)))
         if len(text) >= MAX_LINE_BYTES:
             # A byte may become six (\\u0000), and a name is never longer than 253.
             text = self._encode(
-                _fields(record, _encodable(record.path[:256]), _encodable(record.error[:128]))
+                self._fields(record, _encodable(record.path[:256]), _encodable(record.error[:128]))
             )
         self._add(text)
+
+    def _fields(self, record: EventRecord, path: str, error: str) -> dict[str, object]:
+        return _fields(record, path, error) | {"process": self._process}
 
     def entry(self, fields: Mapping[str, object]) -> None:
         """A line of another kind, such as an egress decision; its texts are bounded and whole characters."""

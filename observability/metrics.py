@@ -61,6 +61,7 @@ class Metric:
 
 _TRIGGER = Label("trigger", ("fetch", "queue", "scheduled"))
 _OUTCOME = Label("outcome", tuple(outcome.value for outcome in EventOutcome))
+_GROUP = Label("group", source="the groups that --isolation-groups names")
 
 METRICS: Final = (
     Metric("tenantry_events_total", COUNTER, "Events that ended, nested ones too.", (_TRIGGER, _OUTCOME)),
@@ -123,6 +124,13 @@ METRICS: Final = (
         COUNTER,
         "Processes that the supervisor started again after they had died.",
         (Label("kind", ("control", "worker")),),
+    ),
+    Metric("tenantry_group_processes", GAUGE, "Worker processes of an isolation group that run.", (_GROUP,)),
+    Metric(
+        "tenantry_group_process_restarts_total",
+        COUNTER,
+        "Processes of an isolation group that the supervisor started again after they had died.",
+        (_GROUP,),
     ),
 )
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
