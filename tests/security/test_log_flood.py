@@ -15,7 +15,7 @@ async def test_lines_that_wait_for_control_are_bounded_by_their_bytes() -> None:
     near, far = channel_pair()
     channel = Channel(near)
     channel.start()
-    telemetry = WorkerTelemetry(channel, 0, write=lambda data: None)
+    telemetry = WorkerTelemetry(channel, "worker-0", write=lambda data: None)
     line = log_line("x" * LINE_BYTES)
     for _ in range(5):
         kept = sum(telemetry._keep_line(line) for _ in range(2_000))
