@@ -126,7 +126,7 @@ class Checker:
     def _comparable(self, left: Value, operator: Operator, right: Literal) -> Type:
         given = self._scalar(left, operator)
         if operator is Operator.BITWISE_AND and given != INTEGER:
-            raise self._error(f"bitwise_and takes integers; this is a {given}", left)
+            raise self._error(f"bitwise_and takes integers; this is of type {given}", left)
         if operator in _TEXT_OPERATORS and given != STRING:
             raise self._error(f"{operator} takes strings; this is of type {given}", left)
         if isinstance(right, IntegerRange | AddressRange | Network):

@@ -90,7 +90,7 @@ _XOR: /xor\b|\^\^/
 _AND: /and\b|&&/
 NOT.3: /not\b|!/
 COMPARES: /==|!=|<=|>=|<|>|(?:eq|ne|lt|le|gt|ge)\b/
-BITAND: /&|bitwise_and\b/
+BITAND: /&(?!&)|bitwise_and\b/
 SEARCHES: /contains\b|wildcard\b|strict wildcard\b/
 MATCHES: /~|matches\b/
 _IN: /in\b/
@@ -290,7 +290,7 @@ def _unexpected(error: UnexpectedInput, text: str) -> ExpressionError:
         at = None if error.token.type == "$END" else error.token.start_pos
     elif isinstance(error, UnexpectedCharacters):
         expected, at = error.allowed or (), error.pos_in_stream
-    words = " or ".join(word for name, word in _WORDS.items() if name in expected) or "the end"
+    words = " or ".join(word for name, word in _WORDS.items() if name in expected) or "the end of the expression"
     if at is None:
         return error_at(f"the expression ends too early: here comes {words}", text, len(text))
     rest = text[at:]
