@@ -8,10 +8,11 @@ SOURCES := model expressions processes edge dispatch runtime bindings outbound c
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(VENV)/.runtime: requirements/runtime.txt pyproject.toml
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml $(wildcard runtime/capi/accelerator/*.[ch])
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	$(BIN)/python -m runtime.capi.accelerator
 	touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime

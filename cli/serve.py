@@ -44,6 +44,8 @@ def serve(settings: ServeSettings) -> int:
             raise CliError(f"--hooks: {error}") from error
     if settings.confinement != "off":
         _try_confinement(settings.confinement)
+    if settings.accelerator == "on":
+        _try_accelerator()
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with serve_lock(settings.data / "serve.lock"):
@@ -63,6 +65,15 @@ def _try_confinement(mode: str) -> None:
             )
         if kind == "compile child":
             _log.info("confinement of each %s: %s", kind, tried)
+
+
+def _try_accelerator() -> None:
+    # Here, since it loads wasmtime, which is of no other use to this process.
+    from runtime.capi.accelerator.loading import available
+
+    why_not = available()
+    if why_not is not None:
+        raise CliError(f"--accelerator on: {why_not}", hint="tenantry doctor")
 
 
 @dataclass(frozen=True, slots=True)

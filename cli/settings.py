@@ -21,6 +21,7 @@ from model.hostname import InvalidHostname, parse_pattern
 from model.isolation import IsolationGroups, parse_groups
 from processes.confinement import MODES
 from processes.listeners import ListenAddress, parse_listen_address
+from runtime.capi import accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class ServeSettings:
     isolation_groups: IsolationGroups
     #: One of processes.confinement.MODES.
     confinement: str
-    #: One of runtime.capi.accelerator's modes.
+    #: One of runtime.capi.accelerator.MODES.
     accelerator: str
     #: Bytes a second, at least, that a visitor takes of a response or sends of a body that waits for it.
     min_rate: int
@@ -200,12 +201,9 @@ def parse_confinement(text: str) -> str:
     return text
 
 
-ACCELERATOR_MODES = ("auto", "on", "off")
-
-
 def parse_accelerator(text: str) -> str:
-    if text not in ACCELERATOR_MODES:
-        raise ValueError(f"{text!r} is none of {', '.join(ACCELERATOR_MODES)}")
+    if text not in accelerator.MODES:
+        raise ValueError(f"{text!r} is none of {', '.join(accelerator.MODES)}")
     return text
 
 

@@ -51,7 +51,10 @@ def main() -> int:
     hooks = {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in rows}
     confine_worker(inherited.config, [spec.partition(":")[0] for _, spec, _ in rows])
     # Threads from here on, and none before: they have what this one is left with.
-    engine = start_engine(EngineSettings(slots=int(inherited.config["slots"])))
+    engine = start_engine(
+        EngineSettings(slots=int(inherited.config["slots"]), accelerator=inherited.config["accelerator"])
+    )
+    _log.info("guests run by %s", "the compiled accelerator" if engine.accelerated else "ctypes alone")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(inherited, engine, hooks, descriptors))
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
+from runtime.abi.core_module.codec import CALL_BYTES
 from runtime.abi.core_module.host_calls import CORE_FUNCTIONS
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
 from runtime.capi.engine_store import Engine
 from runtime.capi.guest import HostFunction, Linker
 from runtime.signatures import ABI_MODULE, ABI_SIGNATURES, WASI_MODULE, WASI_SIGNATURES, FunctionType
+
+#: Those that the accelerator has too, with the most bytes that each takes at once.
+_NATIVE: Final = {"call": CALL_BYTES, "take": 0}
 
 
 def host_functions() -> list[HostFunction]:
@@ -30,6 +35,8 @@ def _with_types(
             "".join(letters[p] for p in signature.params),
             bool(signature.results),
             functions[name],
+            name if name in _NATIVE and module == ABI_MODULE else None,
+            _NATIVE.get(name, 0),
         )
         for name, signature in types.items()
     ]

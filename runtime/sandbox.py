@@ -15,8 +15,17 @@ from model.messages import Responder
 from runtime.abi.core_module.host_calls import GuestIo
 from runtime.abi.core_module.session import Session
 from runtime.abi.core_module.wasi import flush
+from runtime.capi.accelerated_guest import open_guest
 from runtime.capi.engine_store import Engine
-from runtime.capi.guest import AbiViolation, Guest, InstancePre
+from runtime.capi.guest import (
+    ALLOCATED,
+    ALLOCATING,
+    INITIALIZED,
+    INSTANTIATED,
+    INSTANTIATING,
+    AbiViolation,
+    InstancePre,
+)
 from runtime.fiber import Lanes, Stopped, drive
 
 #: A store with more memory than this is deleted off the loop: madvise of 120 MB takes up to 146 ms.
@@ -68,7 +77,7 @@ class Sandbox:
         self.limits = limits
         self.io = GuestIo(limits.log_lines, limits.log_bytes, variables)
         self.session = Session(context, env, table, limits, responder, on_response_end)
-        self.guest = Guest(engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io)
+        self.guest = open_guest(engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io)
         self.guest.clock_ns = None if trusted else frozen_clock_ns()
         self.peak_memory = 0
 
@@ -88,31 +97,42 @@ class Sandbox:
         off_loop = self._off_loop
         try:
             # Most calls end in their first slice: no coroutine is made for those.
-            guest.begin_instantiate(pre)
-            if off_loop or not poll():
+            if off_loop:
+                guest.begin_instantiate(pre)
+                stage = INSTANTIATING
+            else:
+                stage = guest.first_slice(pre, handler, event, initialize)
+            if guest.result_bytes is not None:
+                self._guest_is_gone()
+                return guest.result_i64()
+            self._has_memory = stage >= ALLOCATING
+            if stage % 2:
                 await self._drive()
-            guest.finish()
-            if initialize:
+            if stage <= INSTANTIATED and initialize:
+                guest.finish()
                 guest.find_exports("_initialize", needs_alloc=False)
                 guest.begin_call("start")
                 if off_loop or not poll():
                     await self._drive()
+            if stage <= INITIALIZED:
                 guest.finish()
-            guest.find_exports(handler, needs_alloc=True)
-            self._has_memory = True
-            size = len(event)
-            guest.begin_call("alloc", size)
-            if off_loop or not poll():
-                await self._drive()
+                guest.find_exports(handler, needs_alloc=True)
+                self._has_memory = True
+                guest.begin_call("alloc", len(event))
+                if off_loop or not poll():
+                    await self._drive()
+            if stage <= ALLOCATED:
+                guest.finish()
+                pointer = guest.result_i32()
+                if pointer == 0:
+                    raise AbiViolation(f"`alloc` had no room for the event's {len(event)} bytes")
+                guest.write(pointer, event)
+                guest.begin_call("handler", pointer, len(event))
+                if off_loop or not poll():
+                    await self._drive()
             guest.finish()
-            pointer = guest.result_i32()
-            if pointer == 0:
-                raise AbiViolation(f"`alloc` had no room for the event's {size} bytes")
-            guest.write(pointer, event)
-            guest.begin_call("handler", pointer, size)
-            if off_loop or not poll():
-                await self._drive()
-            guest.finish()
+            if guest.conclude():
+                self._guest_is_gone()
             return guest.result_i64()
         except Stopped:
             raise
@@ -152,7 +172,8 @@ class Sandbox:
             raise AbiViolation(
                 f"the handler returned {size} bytes; at most {limit} whole, stream larger ones"
             )
-        return self.guest.read(pointer, size)
+        copied = self.guest.result_bytes
+        return self.guest.read(pointer, size) if copied is None else copied
 
     def take_lines(self) -> list[tuple[int, bytes]]:
         """The lines written since the last time, finished ones only until the end."""
@@ -193,6 +214,12 @@ class Sandbox:
             return False
         self.guest.close()
         return True
+
+    def _guest_is_gone(self) -> None:
+        """Its last call copied the result and deleted the store."""
+        flush(self.io)
+        self.peak_memory = self.guest.peak_memory
+        self._closed = True
 
     async def close(self) -> None:
         """Delete all of it. Idempotent; returns when everything is gone."""

@@ -15,6 +15,7 @@ import click
 from cli.checks import (
     Check,
     State,
+    check_accelerator,
     check_confinement,
     check_folder,
     check_map_count,
@@ -28,6 +29,7 @@ from cli.errors import CliError, ExitCode
 from cli.output import print_json, printable, say
 from cli.params import ACCOUNT, find_token, json_option
 from processes.confinement_probe import probe_confinement
+from runtime.capi.accelerator.loading import available
 
 #: Of the data folder, what would give a reader the tenants' secrets or the API.
 PRIVATE_FILES = ("root-key", "admin-token", "tokens.db")
@@ -69,6 +71,7 @@ def vars_of(check: Check) -> dict[str, str]:
 def check_machine() -> Iterator[Check]:
     yield check_python(sys.version_info[:2])
     yield check_wasmtime(_version("wasmtime"), _requirements())
+    yield check_accelerator(available())
     yield check_map_count(_read_int(Path("/proc/sys/vm/max_map_count")))
     yield check_nofile(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield check_confinement({kind: (str(got), got.missing) for kind, got in probe_confinement().items()})

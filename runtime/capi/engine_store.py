@@ -19,6 +19,7 @@ from typing import Final
 
 from wasmtime import _bindings
 
+from runtime.capi.accelerator.loading import decide
 from runtime.capi.failures import CapiError, take_error
 from runtime.capi.library import WASMTIME_VERSION, bind, bind_setter, check_version
 
@@ -51,6 +52,8 @@ class EngineSettings:
     #: How much of a slot's memory stays resident (and is zeroed by memset instead of madvise) between guests.
     keep_resident_bytes: int = 64 * KIB
     tick_s: float = 0.001
+    #: One of accelerator.MODES.
+    accelerator: str = "auto"
 
 
 #: Features a module may use. Everything else is off: no threads or shared memory (a clock to measure a
@@ -151,6 +154,8 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         check_version()
         self.settings = settings
+        #: Whether its guests have the short way through C.
+        self.accelerated = decide(settings.accelerator)
         # The default of 5 ms would let the loop hold the GIL for five ticks before the ticker gets it.
         sys.setswitchinterval(0.0002)
         self.pointer: int = _engine_new(_make_config(settings))  # consumes the config

@@ -1,7 +1,7 @@
 """One guest: a store, an instance in it, and the call that runs there as a fiber.
 
 What C keeps an address of (arguments, results, error and trap slots, the continuation's flag) lives in a
-`_CallState` that outlives the fiber; the order of deletion is always future, store, state. One thread at a
+`CallState` that outlives the fiber; the order of deletion is always future, store, state. One thread at a
 time may touch a guest; it may be another thread each time.
 
 Callbacks run on the guest's fiber stack: they copy bytes, count, and note what is wanted. Decoding, checking
@@ -15,16 +15,17 @@ import ctypes
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from ctypes import addressof, c_uint8, c_void_p, memmove, string_at
+from ctypes import c_uint8, c_void_p, memmove, string_at
 from dataclasses import dataclass
 from time import thread_time_ns
-from typing import Final
+from typing import Any, Final
 
 import wasmtime
-from wasmtime import _bindings
 
+from runtime.capi.accelerator.loading import load
 from runtime.capi.engine_store import Engine, Module
 from runtime.capi.failures import CapiError, raise_error, raise_failure
+from runtime.capi.frame import CLOSED, OFFSET_OF, CallState, Frame, give_back, take_frame
 from runtime.capi.library import EPOCH_CALLBACK, FUNC_ASYNC_CALLBACK, bind
 
 _store_new = bind("wasmtime_store_new")
@@ -54,18 +55,14 @@ _trap_new = bind("wasmtime_trap_new")
 _KIND_I32, _KIND_I64 = 0, 1
 _EXTERN_FUNC, _EXTERN_MEMORY = 0, 3
 _YIELD, _CONTINUE = 1, 0  # wasmtime_update_deadline_kind_t
-_VAL_SIZE: Final = ctypes.sizeof(_bindings.wasmtime_val_t)
+_VAL_SIZE: Final = CallState.VALUE_SIZE
+_OF: Final = CallState.EXTERN_OF
 _I32_RESULT = struct.Struct("<B7xI")
 #: A call's i32 arguments, by their number.
 _I32_ARGS: Final = tuple(struct.Struct("<" + f"B7xI{_VAL_SIZE - 12}x" * count) for count in range(3))
 _I32: Final = struct.Struct("<I")
 _I64: Final = struct.Struct("<Q")
 _POINTER = struct.Struct("<Q")
-
-#: The continuation's "are you ready?" is libc's strlen on a two-byte flag: "\\0" is 0, pending; "\\1\\0" is 1,
-#: ready. It saves a Python callback for each poll.
-_STRLEN = ctypes.cast(ctypes.CDLL(None).strlen, c_void_p).value
-_CONTINUATION = struct.Struct("<QQQ")  # callback, env, finalizer
 
 #: Synchronous host calls that one slice off the loop may make: each takes the GIL from the loop.
 SYNC_CALLS_IN_POOL: Final = 64
@@ -75,66 +72,18 @@ class AbiViolation(Exception):
     """The guest broke the ABI: a pointer out of range, bytes that are no MessagePack. Its own bug."""
 
 
-class _CallState(ctypes.Structure):
-    _fields_ = (
-        ("instance", _bindings.wasmtime_instance_t),
-        ("memory", _bindings.wasmtime_extern_t),
-        ("alloc", _bindings.wasmtime_extern_t),
-        ("handler", _bindings.wasmtime_extern_t),
-        ("args", _bindings.wasmtime_val_t * 2),
-        ("results", _bindings.wasmtime_val_t * 1),
-        ("error", c_void_p),
-        ("trap", c_void_p),
-        ("flag", c_uint8 * 2),
-    )
+_ARGS_AT: Final = OFFSET_OF["args"]
+_FLAG_AT: Final = OFFSET_OF["flag"]
+_VALUE_AT: Final = OFFSET_OF["results"] + CallState.VALUE_OF
 
+#: How far the calls of an event have come: an odd number has one under way, an even one has one that ended, and
+#: is to be finished. The accelerator (guest.h) has the same numbers.
+INSTANTIATING, INSTANTIATED = 1, 2
+INITIALIZING, INITIALIZED = 3, 4
+ALLOCATING, ALLOCATED = 5, 6
+HANDLING, HANDLED = 7, 8
 
-_OF: Final = _bindings.wasmtime_extern_t.of.offset
-_ADDRESS_OF: Final = {name: getattr(_CallState, name).offset for name, _ in _CallState._fields_}
-
-
-class _Frame:
-    """A _CallState with its addresses worked out, to be used again by a later guest."""
-
-    __slots__ = (
-        "alloc",
-        "args",
-        "base",
-        "buffer",
-        "continuation",
-        "error",
-        "handler",
-        "instance",
-        "memory",
-        "results",
-        "state",
-        "trap",
-    )
-
-    def __init__(self) -> None:
-        #: The memory of `state`: bytes are read and written here several times cheaper than through ctypes.
-        self.buffer = bytearray(ctypes.sizeof(_CallState))
-        self.state = state = _CallState.from_buffer(self.buffer)
-        self.base = base = addressof(state)
-        self.instance = base + _ADDRESS_OF["instance"]
-        self.memory = base + _ADDRESS_OF["memory"]
-        self.alloc = base + _ADDRESS_OF["alloc"]
-        self.handler = base + _ADDRESS_OF["handler"]
-        self.args = base + _ADDRESS_OF["args"]
-        self.results = base + _ADDRESS_OF["results"]
-        self.error = base + _ADDRESS_OF["error"]
-        self.trap = base + _ADDRESS_OF["trap"]
-        self.continuation = _CONTINUATION.pack(_STRLEN or 0, base + _ADDRESS_OF["flag"], 0)
-
-
-_ARGS_AT: Final = _ADDRESS_OF["args"]
-_FLAG_AT: Final = _ADDRESS_OF["flag"]
-_VALUE_AT: Final = _ADDRESS_OF["results"] + _bindings.wasmtime_val_t.of.offset
-
-_frames: list[_Frame] = []
-#: What a closed guest has in place of its own, which may be another guest's by now.
-_closed_frame = _Frame()
-_polling = threading.local()
+polling = threading.local()
 _live = 0
 
 
@@ -155,6 +104,9 @@ class HostFunction:
     params: str  # one letter each: "i" for i32, "l" for i64
     has_result: bool
     run: Callable[..., int | None]
+    #: The accelerator's import that does the same, and calls `run` for what is unusual; and the size it takes.
+    native: str | None = None
+    native_limit: int = 0
 
 
 class Guest:
@@ -177,7 +129,9 @@ class Guest:
         "doomed",
         "in_pool",
         "longest_ns",
+        "peak_memory",
         "reply",
+        "result_bytes",
         "slice_start",
         "slice_ticks",
         "stopped",
@@ -191,17 +145,12 @@ class Guest:
     def __init__(self, engine: Engine, memory_bytes: int, cpu_budget_ns: int, data: object = None) -> None:
         global _live
         self._future: int | None = None
-        #: Address of the memory's handle; 0 while there is none: before `find_exports`, and after `close`.
-        #: The library panics, and so ends the process, when it is handed another store's.
-        self._memory = 0
         self._results = 0
-        self._frame = _frames.pop() if _frames else _Frame()
-        self._store: int | None = _store_new(engine.pointer, None, None)
+        self._frame = take_frame()
+        self._store: int | None
+        self._context: int
+        self._open(engine, memory_bytes)
         _live += 1
-        self._context: int = _store_context(self._store)
-        _store_limiter(self._store, memory_bytes, engine.settings.table_elements, 1, 1, 1)
-        _epoch_callback(self._store, _on_epoch, None, None)
-        _set_epoch_deadline(self._context, 1)
         #: CPU used so far; the poller adds to it. Limits are checked against it at each tick.
         self.cpu_ns = 0
         self.cpu_budget_ns = cpu_budget_ns
@@ -222,15 +171,44 @@ class Guest:
         self.in_pool = False
         self.sync_calls = 0
         self.reply = b""
+        #: See `conclude`.
+        self.result_bytes: bytes | None = None
+        #: Bytes of memory when the store was deleted by `conclude`.
+        self.peak_memory = 0
         #: What the guest's clocks say, UNIX ns; None: the real time.
         self.clock_ns: int | None = 0
         self.data = data
+
+    def _open(self, engine: Engine, memory_bytes: int) -> None:
+        """Make the store, and bound it."""
+        #: Address of the memory's handle; 0 while there is none: before `find_exports`, and after `close`.
+        #: The library panics, and so ends the process, when it is handed another store's.
+        self._memory = 0
+        self._store = store = _store_new(engine.pointer, None, None)
+        self._context = _store_context(store)
+        _store_limiter(store, memory_bytes, engine.settings.table_elements, 1, 1, 1)
+        _epoch_callback(store, _on_epoch, None, None)
+        _set_epoch_deadline(self._context, 1)
 
     # -- calls ---------------------------------------------------------------------------------------
 
     def begin_instantiate(self, pre: InstancePre) -> None:
         frame = self._open_frame()
         self._future = _pre_instantiate(pre.pointer, self._context, frame.instance, frame.trap, frame.error)
+
+    def first_slice(self, pre: InstancePre, handler: str, event: bytes, initialize: bool) -> int:
+        """Begin the event, and go as far as can be gone in one call of C: how far that is.
+
+        Here it is the first poll of the instantiation; what follows is the caller's.
+        """
+        self.begin_instantiate(pre)
+        return INSTANTIATED if self.poll() else INSTANTIATING
+
+    def conclude(self) -> bool:
+        """After the handler has ended well: whether its result's bytes are in `result_bytes`, and the store is deleted
+        already. Never here: `read` and `close` follow.
+        """
+        return False
 
     def begin_call(self, export: str, *args: int) -> None:
         """Call an export found by `find_exports`: "alloc" or "handler", with i32 arguments."""
@@ -258,7 +236,7 @@ class Guest:
         future = self._future
         if future is None:
             raise ValueError("nothing was begun in this guest, or it is closed already")
-        _polling.guest = self
+        polling.guest = self
         self.sync_calls = 0
         self.slice_start = start = thread_time_ns()
         done: bool = _poll(future)
@@ -356,7 +334,6 @@ class Guest:
 
         `off_loop`: from a thread, for a store that takes long to delete.
         """
-        global _live
         store, self._store = self._store, None
         if store is None:
             return
@@ -371,16 +348,20 @@ class Guest:
             except Exception:  # noqa: S110 - read only to free it: the event ended otherwise already
                 pass
         (_store_delete_slowly if off_loop else _store_delete)(store)
+        self._store_is_gone()
+
+    def _store_is_gone(self) -> None:
+        global _live
         _live -= 1
-        frame, self._frame = self._frame, _closed_frame
-        _frames.append(frame)
+        frame, self._frame = self._frame, CLOSED
+        give_back(frame)
 
     def _drop_future(self) -> None:
         future, self._future = self._future, None
         if future is not None:
             _future_delete(future)
 
-    def _open_frame(self) -> _Frame:
+    def _open_frame(self) -> Frame:
         if self._store is None:
             raise ValueError("this guest is closed already")
         return self._frame
@@ -391,7 +372,7 @@ def _on_epoch(
     _context: int, _data: int, delta: ctypes._Pointer[ctypes.c_uint64], kind: ctypes._Pointer[c_uint8]
 ) -> int:
     try:
-        guest: Guest = _polling.guest
+        guest: Guest = polling.guest
         in_slice = thread_time_ns() - guest.slice_start
         if guest.doomed is not None or guest.cpu_ns + in_slice >= guest.cpu_budget_ns:
             guest.stopped = guest.doomed or "cpu"
@@ -404,7 +385,13 @@ def _on_epoch(
         return _error_new(b"the host's epoch callback failed")
 
 
-def _trampoline(function: HostFunction) -> object:
+class _Import(ctypes.Structure):
+    """guest.h has the same."""
+
+    _fields_ = (("fallback", FUNC_ASYNC_CALLBACK), ("limit", ctypes.c_uint64))
+
+
+def _trampoline(function: HostFunction) -> Any:
     """The C callback of one import; the returned object must live as long as any instance."""
     layout = "<" + "".join("8xI20x" if letter == "i" else "8xQ16x" for letter in function.params)
     unpack = struct.Struct(layout).unpack
@@ -422,7 +409,7 @@ def _trampoline(function: HostFunction) -> object:
         trap: int,
         continuation: int,
     ) -> None:
-        guest: Guest = _polling.guest
+        guest: Guest = polling.guest
         try:
             flag = guest._frame.buffer
             flag[_FLAG_AT] = 1
@@ -459,11 +446,17 @@ class Linker:
             results = [wasmtime.ValType.i32()] if function.has_result else []
             signature = wasmtime.FuncType([types[letter]() for letter in function.params], results)
             callback = _trampoline(function)
+            data = None
             engine.callbacks.append(callback)
+            if engine.accelerated and function.native is not None:
+                fallback = _Import(callback, function.native_limit)
+                engine.callbacks.append(fallback)
+                data = ctypes.addressof(fallback)
+                callback = FUNC_ASYNC_CALLBACK(load().imports()[function.native])
             module, name = function.module.encode(), function.name.encode()
             raise_error(
                 _linker_define(
-                    self._pointer, module, len(module), name, len(name), signature.ptr(), callback, None, None
+                    self._pointer, module, len(module), name, len(name), signature.ptr(), callback, data, None
                 )
             )
 

@@ -55,6 +55,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...], bool]]] = {
     "wasmtime_store_limiter": (None, (P, c_int64, c_int64, c_int64, c_int64, c_int64), False),
     "wasmtime_store_epoch_deadline_callback": (None, (P, EPOCH_CALLBACK, P, P), False),
     "wasmtime_context_set_epoch_deadline": (None, (P, c_uint64), False),
+    "wasmtime_context_get_data": (P, (P,), False),
     # calls
     "wasmtime_func_call_async": (P, (P, P, P, c_size_t, P, c_size_t, P, P), False),
     "wasmtime_call_future_poll": (c_bool, (P,), True),
@@ -103,6 +104,13 @@ def bind(name: str, *, drop_gil: bool | None = None) -> Any:
     function.restype = result
     function.argtypes = arguments
     return function
+
+
+def address_of(name: str) -> int:
+    """Where the C function `name` is."""
+    if name not in SIGNATURES:
+        raise KeyError(name)
+    return ctypes.cast(KEEP_GIL[name], c_void_p).value or 0
 
 
 def bind_setter(name: str) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from cli.checks import (
     Check,
     State,
+    check_accelerator,
     check_confinement,
     check_folder,
     check_map_count,
@@ -44,6 +45,8 @@ NAMESPACES = "/workers/dispatch/namespaces"
         (check_nofile(-1, -1), State.OK),
         (check_confinement({"worker": ("landlock 7, seccomp", ())}), State.OK),
         (check_confinement({"control": ("seccomp", ()), "worker": ("", ("landlock",))}), State.WARNING),
+        (check_accelerator(None), State.OK),
+        (check_accelerator("it is not built here"), State.WARNING),
         (check_private("root-key", "/d/root-key", 0o600, 7, 7), State.OK),
         (check_private("root-key", "/d/root-key", 0o400, 7, 7), State.OK),
         (check_private("root-key", "/d/root-key", 0o640, 7, 7), State.FAILED),

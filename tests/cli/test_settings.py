@@ -55,6 +55,7 @@ def test_flag_wins_over_environment_and_environment_over_default() -> None:
         ("resolver", "127.0.0.1:0", "1 to 65535"),
         ("log_level", "chatty", "debug, info, warning, error"),
         ("confinement", "maybe", "on, off, require"),
+        ("accelerator", "maybe", "auto, on, off"),
         ("drain_s", "-1", "0 to 3600"),
         ("drain_s", "nan", "0 to 3600"),
         ("root_key_file", "", "empty path"),

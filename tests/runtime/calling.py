@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runtime.abi.core_module.host_calls import GuestIo
+from runtime.capi.accelerated_guest import open_guest
 from runtime.capi.guest import Guest
 from runtime.linking import make_linker
 from runtime.signatures import ABI_MODULE, ABI_SIGNATURES, WASI_MODULE, WASI_SIGNATURES, FunctionType
@@ -68,7 +69,7 @@ def caller(name: str, *arguments: int, io: GuestIo | None = None) -> Iterator[Ca
     module = engine().compile(calling_module(name, arguments))
     pre = make_linker(engine()).instantiate_pre(module)
     owned = io or GuestIo(10, 1000)
-    guest = Guest(engine(), PAGE, 10**9, owned)
+    guest = open_guest(engine(), PAGE, 10**9, owned)
     try:
         guest.begin_instantiate(pre)
         while not guest.poll():

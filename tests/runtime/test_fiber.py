@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 
 from runtime.abi.core_module.host_calls import GuestIo
+from runtime.capi.accelerated_guest import AcceleratedGuest
 from runtime.capi.failures import GuestTrap
 from runtime.capi.guest import SYNC_CALLS_IN_POOL, Guest, InstancePre, live_guests
 from runtime.fiber import FIRST_SLICES, Lanes, Stopped, drive
@@ -36,7 +37,7 @@ ASKS = """(module (import "tenantry_v1" "call" (func $call (param i32 i32) (resu
     (i64.extend_i32_u (call $call (i32.const 0) (i32.const 0)))))"""
 
 
-class Watched(Guest):
+class Watching(Guest):
     """Remembers where each of its slices ran."""
 
     def __init__(self, cpu_ms: int = 60_000) -> None:
@@ -56,30 +57,39 @@ class Watched(Guest):
         return super().poll()
 
 
+class Watched(Watching):
+    """With ctypes."""
+
+
+class WatchedAccelerated(Watching, AcceleratedGuest):
+    pass
+
+
 class Track:
     """Lanes of the test's own, and guests that are closed at its end."""
 
     def __init__(self) -> None:
         self.lanes = Lanes(1)
-        self.guests: list[Watched] = []
+        self.guests: list[Watching] = []
         self.pres: list[InstancePre] = []
 
-    def guest(self, text: str, cpu_ms: int = 60_000, argument: int = 0) -> Watched:
+    def guest(self, text: str, cpu_ms: int = 60_000, argument: int = 0) -> Watching:
         module = engine().compile(wat(text))
         pre = make_linker(engine()).instantiate_pre(module)
         module.close()
         self.pres.append(pre)
-        guest = Watched(cpu_ms)
+        guest = WatchedAccelerated(cpu_ms) if engine().accelerated else Watched(cpu_ms)
         self.guests.append(guest)
         guest.begin_instantiate(pre)
-        while not Guest.poll(guest):
+        while not guest.poll():
             pass
+        guest.lanes.clear()
         guest.finish()
         guest.find_exports("fetch", needs_alloc=True)
         guest.begin_call("handler", argument, 0)
         return guest
 
-    async def run(self, guest: Watched) -> None:
+    async def run(self, guest: Watching) -> None:
         if not guest.poll():
             await drive(guest, self.lanes, "tenant", self.answer)
         guest.finish()
@@ -89,7 +99,7 @@ class Track:
 
 
 @pytest.fixture
-async def track() -> AsyncIterator[Track]:
+async def track(driver: str) -> AsyncIterator[Track]:
     made = Track()
     yield made
     for guest in made.guests:
@@ -266,7 +276,7 @@ async def test_failure_of_the_answer_ends_the_guest(track: Track) -> None:
         await drive(guest, track.lanes, "tenant", answer)
 
 
-def test_thousands_of_cancels_while_threads_poll_leave_nothing() -> None:
+def test_thousands_of_cancels_while_threads_poll_leave_nothing(driver: str) -> None:
     """In a child: a future that is deleted under a thread's hands would end the process. Twelve guests at a
     time on three threads, each cancelled within its slice there or while it waits for one.
     """
@@ -275,17 +285,18 @@ def test_thousands_of_cancels_while_threads_poll_leave_nothing() -> None:
         import asyncio, os, time
         from wasmtime import wat2wasm
         from runtime.capi.engine_store import EngineSettings
-        from runtime.capi.guest import Guest, live_guests
+        from runtime.capi.accelerated_guest import open_guest
+        from runtime.capi.guest import live_guests
         from runtime.engine import start_engine
         from runtime.fiber import Lanes
         from runtime.linking import make_linker
-        engine = start_engine(EngineSettings(slots=50))
+        engine = start_engine(EngineSettings(slots=50, accelerator="{mode}"))
         text = '''(module (memory (export "memory") 1) (func (export "fetch") (param i32 i32) (result i64)
           (loop $l (br $l)) i64.const 0))'''
         pre = make_linker(engine).instantiate_pre(engine.compile(bytes(wat2wasm(text))))
         lanes = Lanes(3)
         async def one():
-            guest = Guest(engine, 1 << 20, 10**12)
+            guest = open_guest(engine, 1 << 20, 10**12)
             try:
                 guest.begin_instantiate(pre)
                 while not guest.poll():
@@ -320,6 +331,6 @@ def test_thousands_of_cancels_while_threads_poll_leave_nothing() -> None:
             print("cancelled", cancelled)
         asyncio.run(main())
         lanes.close()
-        """
+        """.replace("{mode}", "on" if driver == "accelerator" else "off")
     )
     assert int(text.split()[-1]) > 500

@@ -166,7 +166,7 @@ class Guests:
         self.observer = RememberingObserver()
         self.recompiled: list[tuple[str, str]] = []
         self._wasm: dict[str, bytes] = {}
-        pool = InstancePool(engine(), _linker(), self.cache, self._recompile)
+        pool = InstancePool(engine(), _linker(engine().accelerated), self.cache, self._recompile)
         self.host = RuntimeHost(engine(), Lanes(1), pool, operations or {}, self.observer, RunningEvents())
         self.host.running.start()
 
@@ -223,5 +223,6 @@ class Guests:
 
 
 @functools.cache
-def _linker() -> Linker:
+def _linker(_accelerated: bool) -> Linker:
+    """One for each driver: an engine keeps its callbacks for ever."""
     return make_linker(engine())

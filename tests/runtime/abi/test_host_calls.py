@@ -8,6 +8,8 @@ from runtime.abi.core_module.host_calls import LINE_BYTES, GuestIo
 from runtime.capi.guest import AbiViolation
 from tests.runtime.calling import PAGE, caller
 
+pytestmark = pytest.mark.usefixtures("driver")
+
 OUTSIDE = [(PAGE, 1), (PAGE - 1, 2), (-1, 1), (0, PAGE + 1), (1, -1)]
 
 

@@ -22,6 +22,8 @@ from runtime.capi.guest import AbiViolation, Guest
 from runtime.signatures import WASI_SIGNATURES
 from tests.runtime.calling import PAGE, caller
 
+pytestmark = pytest.mark.usefixtures("driver")
+
 VARIABLES = (b"A=1\0", "Bé=ü\0".encode(), b"C=\0")
 
 

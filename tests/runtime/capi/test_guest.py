@@ -10,12 +10,15 @@ from contextlib import contextmanager
 import pytest
 
 from runtime.abi.core_module.host_calls import GuestIo
+from runtime.capi.accelerated_guest import open_guest
 from runtime.capi.engine_store import Module
 from runtime.capi.failures import CapiError, GuestTrap, PoolExhausted, TrapCode
 from runtime.capi.guest import AbiViolation, Guest, HostFunction, InstancePre, Linker, live_guests
 from runtime.linking import make_linker
 from tests.support.children import expect_ok, run_child
 from tests.support.guests import engine, wat
+
+pytestmark = pytest.mark.usefixtures("driver")
 
 PAGE = 65_536
 SECOND_NS = 1_000_000_000
@@ -40,7 +43,7 @@ def linked(text: str, *functions: HostFunction) -> Iterator[InstancePre]:
 
 @contextmanager
 def guest_of(pre: InstancePre, memory: int = 2 * PAGE, cpu_ns: int = SECOND_NS) -> Iterator[Guest]:
-    guest = Guest(engine(), memory, cpu_ns, GuestIo(10, 1000))
+    guest = open_guest(engine(), memory, cpu_ns, GuestIo(10, 1000))
     try:
         yield guest
     finally:
@@ -212,7 +215,7 @@ def test_memory_of_no_pages_has_no_bytes() -> None:
 )
 def test_closed_guest_can_not_be_used(use: Callable[[Guest], object]) -> None:
     with linked(RETURNS.format(body="i64.const 0")) as pre:
-        guest = started(Guest(engine(), PAGE, SECOND_NS), pre)
+        guest = started(open_guest(engine(), PAGE, SECOND_NS), pre)
         guest.close()
         guest.close()
         with pytest.raises(ValueError, match="closed"):
@@ -352,7 +355,8 @@ def test_pool_without_a_free_slot_says_so_and_recovers() -> None:
         from wasmtime import wat2wasm
         from runtime.capi.engine_store import EngineSettings
         from runtime.capi.failures import PoolExhausted
-        from runtime.capi.guest import Guest, live_guests
+        from runtime.capi.accelerated_guest import open_guest
+        from runtime.capi.guest import live_guests
         from runtime.engine import start_engine
         from runtime.linking import make_linker
         engine = start_engine(EngineSettings(slots=20))
@@ -362,7 +366,7 @@ def test_pool_without_a_free_slot_says_so_and_recovers() -> None:
             guests = []
             exhausted = 0
             for _ in range(25):
-                guest = Guest(engine, 1 << 20, 10**9)
+                guest = open_guest(engine, 1 << 20, 10**9)
                 guests.append(guest)
                 try:
                     guest.begin_instantiate(pre)
@@ -385,14 +389,15 @@ LEAK_TEST = """
     from wasmtime import wat2wasm
     from runtime.abi.core_module.host_calls import GuestIo
     from runtime.capi.engine_store import EngineSettings
-    from runtime.capi.guest import Guest, live_guests
+    from runtime.capi.accelerated_guest import open_guest
+    from runtime.capi.guest import live_guests
     from runtime.engine import start_engine
     from runtime.linking import make_linker
-    engine = start_engine(EngineSettings(slots=50))
+    engine = start_engine(EngineSettings(slots=50, accelerator="{mode}"))
     module = engine.compile(bytes(wat2wasm(r'''{wat}''')))
     pre = make_linker(engine).instantiate_pre(module)
     def once():
-        guest = Guest(engine, 1 << 20, 10**9, GuestIo(10, 1000))
+        guest = open_guest(engine, 1 << 20, 10**9, GuestIo(10, 1000))
         guest.begin_instantiate(pre)
         while not guest.poll():
             pass
@@ -441,11 +446,14 @@ POINTS_OUTSIDE = SUSPENDS.replace("(local.get 0) (local.get 1)", "(i32.const -1)
         "violated, unread",
     ],
 )
-def test_nothing_is_left_of_guests_that_are_closed_early(wat_text: str, use: str, times: int) -> None:
+def test_nothing_is_left_of_guests_that_are_closed_early(
+    wat_text: str, use: str, times: int, driver: str
+) -> None:
     code = (
         LEAK_TEST.replace("{wat}", " ".join(wat_text.split()))
         .replace("{use}", use)
         .replace("{times}", str(times))
+        .replace("{mode}", "on" if driver == "accelerator" else "off")
     )
     assert "flat" in expect_ok(code)
 

@@ -1,0 +1,147 @@
+"""A guest whose usual way is one call of C: see runtime.capi.accelerator. Whatever it doesn't do is its parent's.
+
+It has the same state in the same frame. What only C would know while it is under way is read from there: host
+functions and ticks see the guest as it is in that moment.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from runtime.capi.accelerator.loading import load
+from runtime.capi.engine_store import Engine
+from runtime.capi.frame import OFFSET_OF
+from runtime.capi.guest import Guest, InstancePre, polling
+
+#: Of a result that is copied at once; a larger one is read as without the accelerator, off the loop where it is large.
+LARGEST_RESULT: Final = 64 * 1024
+#: Of a memory that is deleted at once.
+LARGEST_MEMORY: Final = 8 << 20
+
+_DONE, _WANTS, _STOPPED, _STATUS_BITS = 1, 2, 4, 3
+_MEMORY_HANDLE_AT: Final = OFFSET_OF["memory_handle"]
+_DOOMED_AT: Final = OFFSET_OF["doomed"]
+_PEAK_AT: Final = OFFSET_OF["peak"]
+_U64: Final = struct.Struct("<Q")
+
+
+class AcceleratedGuest(Guest):
+    __slots__ = ("_c", "_doomed", "_reply", "_result")
+
+    def _open(self, engine: Engine, memory_bytes: int) -> None:
+        self._c = load()
+        self._result = 0
+        self._store, self._context = self._c.open(
+            self._frame.base, engine.pointer, memory_bytes, engine.settings.table_elements
+        )
+
+    # -- what C reads and writes too -----------------------------------------------------------------
+
+    @property
+    def _memory(self) -> int:
+        handle: int = _U64.unpack_from(self._frame.buffer, _MEMORY_HANDLE_AT)[0]
+        return handle
+
+    @_memory.setter
+    def _memory(self, handle: int) -> None:
+        _U64.pack_into(self._frame.buffer, _MEMORY_HANDLE_AT, handle)
+
+    @property
+    def doomed(self) -> str | None:
+        return self._doomed
+
+    @doomed.setter
+    def doomed(self, why: str | None) -> None:
+        self._doomed = why
+        if why is not None and self._store is not None:
+            self._frame.buffer[_DOOMED_AT] = 1
+
+    @property
+    def reply(self) -> bytes:
+        return self._reply
+
+    @reply.setter
+    def reply(self, data: bytes) -> None:
+        if self._store is not None:
+            self._c.offer(self._frame.base, data)
+        self._reply = data  # the frame has its address: it lives as long as that
+
+    # -- calls ---------------------------------------------------------------------------------------
+
+    def first_slice(self, pre: InstancePre, handler: str, event: bytes, initialize: bool) -> int:
+        polling.guest = self
+        self.sync_calls = 0
+        stage: int
+        stage, status, left = self._c.first_slice(
+            self._open_frame().base,
+            pre.pointer,
+            initialize,
+            handler.encode(),
+            event,
+            max(0, self.cpu_budget_ns - self.cpu_ns),
+            self.slice_ticks,
+            self.tick_ns,
+            LARGEST_RESULT,
+            LARGEST_MEMORY,
+        )
+        self._charge(status)
+        if stage % 2:
+            self._future = left
+        elif left is not None:
+            self._concluded(left)
+        return stage
+
+    def poll(self) -> bool:
+        future = self._future
+        if future is None:
+            raise ValueError("nothing was begun in this guest, or it is closed already")
+        polling.guest = self
+        self.sync_calls = 0
+        status: int = self._c.poll(
+            self._frame.base,
+            future,
+            max(0, self.cpu_budget_ns - self.cpu_ns),
+            self.slice_ticks,
+            self.tick_ns,
+        )
+        self._charge(status)
+        return bool(status & _DONE)
+
+    def _charge(self, status: int) -> None:
+        spent = status >> _STATUS_BITS
+        self.cpu_ns += spent
+        if spent > self.longest_ns and not self.in_pool:
+            self.longest_ns = spent
+        if status & _WANTS:
+            self._results = 0  # it is in the frame
+            self.wanted = self._c.wanted(self._frame.base)
+        if status & _STOPPED and self.stopped is None:
+            self.stopped = self._doomed or "cpu"
+
+    def resume(self, result: int) -> None:
+        self._c.resume(self._frame.base, self._results, result)
+        self.wanted = None
+
+    def conclude(self) -> bool:
+        result = self._c.conclude(self._open_frame().base, LARGEST_RESULT, LARGEST_MEMORY)
+        if result is None:
+            return False
+        self._concluded(result)
+        return True
+
+    def _concluded(self, result: bytes) -> None:
+        self._result = self.result_i64()
+        self.peak_memory = _U64.unpack_from(self._frame.buffer, _PEAK_AT)[0]
+        self.result_bytes = result
+        self._store = None
+        self._store_is_gone()
+
+    def result_i64(self) -> int:
+        return self._result if self._store is None else super().result_i64()
+
+
+def open_guest(engine: Engine, memory_bytes: int, cpu_budget_ns: int, data: object = None) -> Guest:
+    """A guest by the driver that this process uses."""
+    kind = AcceleratedGuest if engine.accelerated else Guest
+    return kind(engine, memory_bytes, cpu_budget_ns, data)
