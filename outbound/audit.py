@@ -50,6 +50,9 @@ class AuditRecord:
     #: What else the decision was made of, so that another policy can be asked about it later.
     tags: tuple[str, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
+    #: How many redirects the gateway had followed before this request, and how many attempts at it had failed.
+    redirect: int = 0
+    retry: int = 0
 
 
 class AuditSink(Protocol):

@@ -1,42 +1,43 @@
-"""Connections to exactly the address that was approved, and the bytes both ways.
+"""Requests over connections to exactly the address that was approved, and the bytes both ways.
 
-Rules of this file: a name is never dialled, and the last thing before a connect is a guard that compares
-the socket's address with the approved one; nothing is read from the environment (no proxy, no netrc);
-no cookies, no redirects, no decompression; a connection is never shared between two pool keys.
+Rules of this file: a connection comes from `dial` alone; nothing is read from the environment (no proxy, no
+netrc); no cookies, no redirects, no decompression; a connection is never shared between two pool keys.
+
+The HTTP library is used below its session, whose cookies, redirects, middlewares and merged headers would have
+to be switched off one by one for each request: a third of the time of a small one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
-import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from multidict import CIMultiDict
 from yarl import URL
 
+from model.clock import monotonic_s
 from model.messages import Header
-from outbound.addresses import Pinned
+from outbound.dial import DialFailed, Route, dial
 from outbound.header_hygiene import MAX_HEADER_BYTES, MAX_HEADERS
 from outbound.reasons import Reason
+from outbound.retries import IDEMPOTENT
 from outbound.target import Target
-from outbound.upload import BodyRefused, SilenceClock, Upload
-from outbound.upstream_body import UpstreamBody
+from outbound.tls_contexts import TlsContexts
+from outbound.upload import SilenceClock, Upload
+from outbound.upstream_body import ByteMeter, UpstreamBody, out_of_time
 
-_SKIP_AUTO: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-#: What an upstream may take to accept a connection; a rule's shorter timeout wins.
-CONNECT_TIMEOUT_S: Final = 10.0
+_READ_BUFFER: Final = 64 * 1024
 
 
 class PoolKey(NamedTuple):
-    """Who may reuse a connection: all of it must be equal. TLS settings are the connector's own."""
+    """Who may reuse a connection: all of it must be equal."""
 
     tenant: str
     policy_version: str
@@ -45,6 +46,10 @@ class PoolKey(NamedTuple):
     host: str
     address: str
     port: int
+    #: Digest of the TLS settings; "" for those of rules that say nothing.
+    tls: str = ""
+    #: Identity of the egress proxy; "" for none.
+    proxy: str = ""
 
 
 class UpstreamFailure(Exception):
@@ -60,8 +65,15 @@ class UpstreamFailure(Exception):
         self.sent = sent
 
 
-class AddressNotApproved(OSError):
-    """The guard stopped a connect to an address that was never approved: a bug, and the last net under it."""
+class Bounds(NamedTuple):
+    """Of one request on the wire. `until_s` is monotonic: the end of everything, `total_ms` after its start."""
+
+    connect_s: float
+    #: The longest silence of the upstream.
+    silence_s: float
+    until_s: float
+    total_ms: int
+    max_response_bytes: int
 
 
 @dataclass(slots=True)
@@ -69,90 +81,53 @@ class UpstreamResponse:
     status: int
     #: As they came.
     headers: list[Header]
-    body: UpstreamBody
+    #: Bytes when all of it was here with the headers: then it has ended already.
+    body: bytes | UpstreamBody
 
 
-class _PinnedResolver(AbstractResolver):
-    """Answers every name with the one approved address, as a numeric host: nothing is looked up."""
+class _Connection(ResponseHandler):
+    """Knows whether a request went over it before."""
 
-    def __init__(self, pinned: Pinned) -> None:
-        self._pinned = pinned
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=self._pinned.address,
-                port=self._pinned.port,
-                family=socket.AF_INET6 if ":" in self._pinned.address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
+    used = False
 
 
-def guarded_socket(pinned: Pinned, address_info: tuple[Any, ...]) -> socket.socket:
-    """A TCP socket for `address_info` (as of getaddrinfo), which must be the approved address.
+class _Request(ClientRequest):
+    """One whose headers are those that it was given: the library adds framing, and nothing else."""
 
-    Raises AddressNotApproved. The HTTP library calls this for every connect, IP literals included.
-    """
-    family, kind, protocol, _, sockaddr = address_info
-    approved = ipaddress.ip_address(pinned.address)
-    wanted = socket.AF_INET6 if approved.version == 6 else socket.AF_INET
-    if (
-        kind != socket.SOCK_STREAM
-        or family != wanted
-        or ipaddress.ip_address(sockaddr[0]) != approved
-        or sockaddr[1] != pinned.port
-        or (len(sockaddr) == 4 and sockaddr[3] != 0)
-    ):
-        raise AddressNotApproved(f"connect to {sockaddr[0]} was not approved")
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    return made
+    _skip_auto_headers = CIMultiDict({"Content-Type": None})
+
+    def update_headers(self, headers: Any) -> None:
+        self.headers = headers
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Neither Accept, Accept-Encoding nor User-Agent."""
 
 
-class _Pool:
+class _Pool(aiohttp.BaseConnector):
     """The connections of one key."""
 
-    __slots__ = ("in_use", "session")
-
-    def __init__(self, pinned: Pinned, tls: ssl.SSLContext, limit: int, idle_s: float) -> None:
-        connector = aiohttp.TCPConnector(
-            resolver=_PinnedResolver(pinned),
-            use_dns_cache=False,
-            socket_factory=lambda info: guarded_socket(pinned, info),
-            ssl=tls,
-            limit=limit,
-            keepalive_timeout=idle_s,
-            happy_eyeballs_delay=None,
-        )
-        self.session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SKIP_AUTO,
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=64 * 1024,
-            max_line_size=16 * 1024,
-            max_field_size=32 * 1024,
-            max_headers=MAX_HEADERS,
-            timeout=aiohttp.ClientTimeout(),
-        )
+    def __init__(self, route: Route, limit: int, idle_s: float) -> None:
+        super().__init__(limit=limit, keepalive_timeout=idle_s)
+        self._route = route
         self.in_use = 0
+        # In the library's own URL form: the request line of plain HTTP through a proxy has the whole URL.
+        proxied = route.proxy is not None and route.tls is None
+        self.proxy_url = URL.build(scheme="http", host="proxy.invalid") if proxied else None
+
+    async def _create_connection(self, req: ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:
+        loop = asyncio.get_running_loop()
+        return await dial(self._route, lambda: _Connection(loop), timeout.sock_connect)
+
+    def _update_proxy_auth_header_and_build_proxy_req(self, req: ClientRequest) -> ClientRequest:
+        return req  # what the proxy is to know stands in the request's headers already
 
 
 class Connector:
     """One a process. Make it inside a running loop; `close` it at the end.
 
-    `extra_ca_pem` are certificates trusted beside the system's. At most `max_pools` pool keys are kept,
-    the least recently used idle one goes first; one key has at most `per_pool` connections, each closed
-    after `idle_s` without use.
+    At most `max_pools` pool keys are kept, the least recently used idle one goes first; one key has at most
+    `per_pool` connections, each closed after `idle_s` without use. `extra_ca_pem` are certificates trusted
+    beside the system's.
     """
 
     def __init__(
@@ -163,15 +138,13 @@ class Connector:
         per_pool: int = 64,
         idle_s: float = 15.0,
     ) -> None:
-        self._tls = ssl.create_default_context()
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        if extra_ca_pem is not None:
-            self._tls.load_verify_locations(cadata=extra_ca_pem)
+        self.tls = TlsContexts(extra_ca_pem)
         self._max_pools = max_pools
         self._per_pool = per_pool
         self._idle_s = idle_s
         self._pools: OrderedDict[PoolKey, _Pool] = OrderedDict()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Future[None]] = set()
+        self._loop = asyncio.get_running_loop()
 
     @property
     def pools(self) -> Iterable[PoolKey]:
@@ -185,55 +158,72 @@ class Connector:
     async def request(
         self,
         key: PoolKey,
-        pinned: Pinned,
+        route: Route,
         target: Target,
         method: str,
         headers: list[Header],
         upload: Upload,
-        *,
-        timeout_ms: int,
-        max_response_bytes: int,
+        bounds: Bounds,
         on_end: Callable[[int, Reason | None], None],
+        meter: ByteMeter | None = None,
     ) -> UpstreamResponse:
-        """Send one request to `pinned` and return when the response's headers are whole.
+        """Send one request along `route` and return when the response's headers are whole.
 
-        `timeout_ms` bounds every silence of the upstream; while the guest's own body makes us wait, the
-        clock stands still. `on_end(bytes_down, reason)` is called once when the body has ended, been
-        closed or failed; not when this raises. Raises UpstreamFailure, BodyRefused, and ValueError when
-        `key` is of another address than `pinned` (a bug). Cancelling closes the connection.
+        `bounds.silence_s` bounds every silence of the upstream; while the guest's own body makes us wait, the
+        clock stands still. `on_end(bytes_down, reason)` is called once when the body has ended, been closed
+        or failed; not when this raises, and not for a body of bytes. Raises UpstreamFailure, BodyRefused, and
+        ValueError when `key` is of another address than `route` (a bug). Cancelling closes the connection.
         """
+        pinned = route.pinned
         if (key.address, key.port, key.host) != (pinned.address, pinned.port, target.host):
             raise ValueError("pool key and pinned address differ")
-        pool = self._pool(key, pinned)
+        pool = self._pool(key, route)
         pool.in_use += 1
+        streams = False
         try:
-            response = await self._send(pool, target, method, headers, upload, timeout_ms / 1_000)
-        except BaseException:
-            pool.in_use -= 1
-            raise
+            response = await self._send(pool, route, target, method, headers, upload, bounds)
+            raw = response.raw_headers
+            size = sum([len(name) + len(value) for name, value in raw])
+            if response.status == 101 or size > MAX_HEADER_BYTES:
+                response.close()
+                what = "switched protocols" if response.status == 101 else f"sent {size} bytes of headers"
+                raise UpstreamFailure(Reason.UPSTREAM_FAILED, f"{target.host} {what}")
+            content = response.content
+            if content.is_eof() and content.total_bytes <= bounds.max_response_bytes:
+                whole = content.read_nowait()
+                response.close()  # ends an upload that goes on; the connection went back with the last byte
+                if meter is not None and not meter.pass_bytes(len(whole)):
+                    raise UpstreamFailure(Reason.LIMIT_QUOTA_BYTES, meter.message)
+                return UpstreamResponse(response.status, list(raw), whole)
+            streams = True
+        finally:
+            if not streams:
+                pool.in_use -= 1
 
         def ended(count: int, reason: Reason | None) -> None:
             pool.in_use -= 1
             on_end(count, reason)
 
-        body = UpstreamBody(response, max_response_bytes, timeout_ms, ended)
-        size = sum(len(name) + len(value) for name, value in response.raw_headers)
-        if response.status == 101 or size > MAX_HEADER_BYTES:
-            body.abandon()
-            pool.in_use -= 1
-            what = "switched protocols" if response.status == 101 else f"sent {size} bytes of headers"
-            raise UpstreamFailure(Reason.UPSTREAM_FAILED, f"{target.host} {what}")
-        return UpstreamResponse(response.status, list(response.raw_headers), body)
+        body = UpstreamBody(
+            response,
+            bounds.max_response_bytes,
+            bounds.silence_s,
+            ended,
+            until_s=bounds.until_s,
+            total_ms=bounds.total_ms,
+            meter=meter,
+        )
+        return UpstreamResponse(response.status, list(raw), body)
 
     async def close(self) -> None:
         """Close every connection, also those in use."""
         pools, self._pools = list(self._pools.values()), OrderedDict()
         for pool in pools:
-            await pool.session.close()
+            await pool.close()
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _pool(self, key: PoolKey, pinned: Pinned) -> _Pool:
+    def _pool(self, key: PoolKey, route: Route) -> _Pool:
         pool = self._pools.get(key)
         if pool is not None:
             self._pools.move_to_end(key)
@@ -242,61 +232,113 @@ class Connector:
             # All in use: one more is kept; requests in flight are bounded elsewhere.
             idle = next((name for name, old in self._pools.items() if old.in_use == 0), None)
             if idle is not None:
-                task = asyncio.create_task(self._pools.pop(idle).session.close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
-        pool = self._pools[key] = _Pool(pinned, self._tls, self._per_pool, self._idle_s)
+                closing = asyncio.ensure_future(_closed(self._pools.pop(idle)))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+        pool = self._pools[key] = _Pool(route, self._per_pool, self._idle_s)
         return pool
 
     async def _send(
         self,
         pool: _Pool,
+        route: Route,
         target: Target,
         method: str,
         headers: list[Header],
         upload: Upload,
-        timeout_s: float,
+        bounds: Bounds,
     ) -> aiohttp.ClientResponse:
-        url = _url(target)
+        left_s = bounds.until_s - monotonic_s()
+        silence_s = min(bounds.silence_s, left_s)
+        connect_s = min(bounds.connect_s, silence_s)
+        fields: CIMultiDict[str] = CIMultiDict()
         # The library writes UTF-8; header_hygiene has refused what is not.
-        fields = [(name.decode("ascii"), value.decode("utf-8")) for name, value in headers]
-        fields.append(("host", target.authority))
+        for name, value in headers:
+            fields.add(name.decode("ascii"), value.decode("utf-8"))
+        fields.add("host", target.authority)
         if upload.length is not None:
-            fields.append(("content-length", str(upload.length)))
+            fields.add("content-length", str(upload.length))
+        if pool.proxy_url is not None and route.proxy is not None and route.proxy.authorization:
+            fields.add("proxy-authorization", route.proxy.authorization)
+        url = _url(target) if pool.proxy_url is None else _build(target, route.pinned.address)
         try:
-            async with asyncio.timeout(timeout_s) as timeout:
-                upload.clock = SilenceClock(timeout, timeout_s)
-                return await pool.session.request(
+            while True:
+                request = _Request(
                     method,
                     url,
-                    headers=fields,
+                    headers=cast("Any", fields),
                     data=upload.data(),
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None,
-                        sock_connect=min(CONNECT_TIMEOUT_S, timeout_s),
-                        sock_read=timeout_s,
-                    ),
+                    loop=self._loop,
+                    proxy=pool.proxy_url,
                 )
+                connection = await pool.connect(request, [], _timeouts(silence_s, connect_s))
+                protocol = cast("_Connection", connection.protocol)
+                was_used, protocol.used = protocol.used, True
+                # The silence before the headers is ours to watch, that between pieces of the body the library's.
+                clock = upload.clock = SilenceClock(self._loop, protocol, silence_s)
+                try:
+                    protocol.set_response_params(
+                        skip_payload=method == "HEAD",
+                        read_until_eof=True,
+                        auto_decompress=False,
+                        read_timeout=None,
+                        read_bufsize=_READ_BUFFER,
+                        max_line_size=16 * 1024,
+                        max_field_size=32 * 1024,
+                        max_headers=MAX_HEADERS,
+                    )
+                    response = await request.send(connection)
+                    try:
+                        await response.start(connection)
+                    except BaseException:
+                        response.close()
+                        raise
+                    if not response.content.is_eof():
+                        protocol.read_timeout = bounds.silence_s
+                        protocol.start_timeout()
+                    return response
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                    connection.close()
+                    # RFC 9112 §9.3.1: the other side closed a kept connection while we wrote to it.
+                    if not was_used or method not in IDEMPOTENT or not upload.is_repeatable:
+                        raise
+                except BaseException:
+                    connection.close()
+                    raise
+                finally:
+                    clock.stop()
+                    upload.clock = None
+        except DialFailed as error:
+            raise UpstreamFailure(error.reason, error.message, sent=False) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if upload.refused is not None:
                 raise upload.refused from error
-            raise _translated(error, target.host, timeout_s) from error
-        finally:
-            upload.clock = None
+            if monotonic_s() >= bounds.until_s:
+                raise UpstreamFailure(Reason.UPSTREAM_TIMEOUT, out_of_time(bounds.total_ms)) from error
+            raise _translated(error, target.host, silence_s) from error
+
+
+async def _closed(pool: _Pool) -> None:
+    await pool.close()
+
+
+@lru_cache(maxsize=256)
+def _timeouts(silence_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+    """`connect` is the wait for one of a pool's connections, too."""
+    return aiohttp.ClientTimeout(connect=silence_s, sock_connect=connect_s)
 
 
 def _url(target: Target) -> URL:
     if len(target.path) + len(target.query) <= 512:
         return _remembered(target)
-    return _build(target)
+    return _build(target, target.host)
 
 
-def _build(target: Target) -> URL:
+def _build(target: Target, host: str) -> URL:
     """For the HTTP library, which must change nothing of it."""
     return URL.build(
         scheme=target.scheme,
-        host=target.host,
+        host=host,
         port=target.port,
         path=target.path,
         query_string=target.query,
@@ -304,25 +346,14 @@ def _build(target: Target) -> URL:
     )
 
 
-_remembered = lru_cache(maxsize=4_096)(_build)
+@lru_cache(maxsize=4_096)
+def _remembered(target: Target) -> URL:
+    return _build(target, target.host)
 
 
 def _translated(error: BaseException, host: str, timeout_s: float) -> UpstreamFailure:
     """What the library raised, as ours. Its texts hold addresses and never go further."""
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return UpstreamFailure(
-                Reason.TLS_FAILED, f"TLS with {host} failed: {_tls_words(error)}", sent=False
-            )
-        case aiohttp.ClientConnectorError() if isinstance(error.os_error, AddressNotApproved):
-            return UpstreamFailure(Reason.ADDRESS_NOT_CLASSIFIED, f"{host} was not dialled", sent=False)
-        case aiohttp.ClientConnectorError():
-            words = os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
-            return UpstreamFailure(
-                Reason.CONNECT_FAILED, f"{host} can't be connected to: {words}", sent=False
-            )
-        case aiohttp.ConnectionTimeoutError():
-            return UpstreamFailure(Reason.CONNECT_TIMEOUT, f"{host} did not accept in time", sent=False)
         case TimeoutError():
             return UpstreamFailure(
                 Reason.UPSTREAM_TIMEOUT, f"{host} sent no response headers within {timeout_s:g} s"
@@ -330,21 +361,3 @@ def _translated(error: BaseException, host: str, timeout_s: float) -> UpstreamFa
         case aiohttp.ClientResponseError():
             return UpstreamFailure(Reason.UPSTREAM_FAILED, f"{host} sent a response that is not HTTP/1.1")
     return UpstreamFailure(Reason.UPSTREAM_FAILED, f"{host} closed the connection before it answered")
-
-
-def _tls_words(error: BaseException) -> str:
-    inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return inner.verify_message
-    return str(getattr(inner, "reason", "") or "no handshake").lower().replace("_", " ")
-
-
-__all__ = [
-    "AddressNotApproved",
-    "BodyRefused",
-    "Connector",
-    "PoolKey",
-    "UpstreamFailure",
-    "UpstreamResponse",
-    "guarded_socket",
-]

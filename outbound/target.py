@@ -14,6 +14,7 @@ from typing import Final
 
 from model.hostname import InvalidHostname, parse_host
 from model.paths import remove_dot_segments
+from outbound.mixed_scripts import is_mixed
 from outbound.reasons import Reason
 
 MAX_URL_LENGTH: Final = 16_384
@@ -69,7 +70,8 @@ def parse_target(url: str) -> Target:
 
     Refused: other schemes, userinfo, control bytes and spaces, backslashes, ports that are none, empty
     labels, zone ids, spellings of an address other than the canonical kind (127.1, 0x7f.1, 2130706433,
-    0177.0.0.1, full-width digits, a trailing dot), bad escapes and dot segments hidden behind `%2f`.
+    0177.0.0.1, full-width digits, a trailing dot), labels that mix scripts, bad escapes and dot segments hidden
+    behind `%2f`.
     """
     return _remembered(url) if len(url) <= 512 else _parse(url)
 
@@ -205,9 +207,14 @@ def _check_a_labels(name: str) -> None:
     for label in name.split("."):
         if label.startswith("xn--"):
             try:
-                idna.ulabel(label)
+                spelled = idna.ulabel(label)
             except (idna.IDNAError, UnicodeError) as error:
                 raise InvalidTarget(Reason.URL_HOST, f"the URL's label {label!r} is no A-label") from error
+            if is_mixed(spelled):
+                raise InvalidTarget(
+                    Reason.URL_MIXED_SCRIPT,
+                    f"the URL's label {label!r} mixes scripts, as look-alikes of other names do; one script is right",
+                )
 
 
 def _clean_path(path: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Protocol
 
 from model.errors import UpstreamError
 from model.messages import Body, ByteSource, StreamClosed
 from outbound.reasons import Reason
+from outbound.upstream_body import ByteMeter
 
 #: Bodies up to here go out with the headers, and again if a kept connection turns out dead.
 WHOLE_BYTES: Final = 64 * 1024
@@ -23,23 +24,32 @@ class BodyRefused(Exception):
         self.message = message
 
 
+class Silenced(Protocol):
+    """A connection that can be told that its other side was silent for too long."""
+
+    def set_exception(self, exc: BaseException) -> None: ...
+
+
 class SilenceClock:
-    """A time limit that starts anew with each sign of life, and stands still while a guest is waited for."""
+    """Ends a wait after `silence_s`; starts anew with each sign of life, stands still while a guest is waited for."""
 
-    __slots__ = ("_loop", "_timeout", "_timeout_s")
+    __slots__ = ("_connection", "_handle", "_loop", "_silence_s")
 
-    def __init__(self, timeout: asyncio.Timeout, timeout_s: float) -> None:
-        self._timeout = timeout
-        self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Silenced, silence_s: float) -> None:
+        self._loop = loop
+        self._connection = connection
+        self._silence_s = silence_s
+        self._handle = loop.call_later(silence_s, self._expire)
 
     def stop(self) -> None:
-        if not self._timeout.expired():
-            self._timeout.reschedule(None)
+        self._handle.cancel()
 
     def restart(self) -> None:
-        if not self._timeout.expired():
-            self._timeout.reschedule(self._loop.time() + self._timeout_s)
+        self._handle.cancel()
+        self._handle = self._loop.call_later(self._silence_s, self._expire)
+
+    def _expire(self) -> None:
+        self._connection.set_exception(TimeoutError())
 
 
 class Upload:
@@ -47,8 +57,11 @@ class Upload:
     bytes that are here already break a rule; what shows only later is left in `refused`.
     """
 
-    def __init__(self, body: Body, declared: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, body: Body, declared: int | None, max_bytes: int, meter: ByteMeter | None = None
+    ) -> None:
         self._max_bytes = max_bytes
+        self._meter = meter
         self._source: ByteSource | None = None
         self._whole: bytes | None = None
         #: Bytes given to the connection.
@@ -80,12 +93,29 @@ class Upload:
         """What the HTTP library is given. Once an attempt; a stream can be given once only."""
         if self._whole is not None and len(self._whole) <= WHOLE_BYTES:
             self.sent = len(self._whole)
+            if self.sent and self._meter is not None:
+                self._meter.pass_bytes(self.sent)  # they are here, and small: what comes next is held
             return self._whole or None
         if self._whole is not None:
             return self._slices(self._whole)
         if self._source is not None:
             return self._stream(self._source)
         return None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """`data` may be asked for again."""
+        return self._source is None
+
+    def take(self, piece: bytes) -> None:
+        """Count what goes up next. Raises BodyRefused when it must not."""
+        self.sent += len(piece)
+        if self.sent > self._max_bytes:
+            raise self._too_large(self.sent)
+        if self.length is not None and self.sent > self.length:
+            raise self._differs(f"more than {self.length}")
+        if self._meter is not None and not self._meter.pass_bytes(len(piece)):
+            raise BodyRefused(Reason.LIMIT_QUOTA_BYTES, self._meter.message)
 
     def close(self) -> None:
         """Let the source go. Idempotent."""
@@ -96,8 +126,12 @@ class Upload:
         self.sent = 0
         for start in range(0, len(whole), WHOLE_BYTES):
             piece = whole[start : start + WHOLE_BYTES]
-            self.sent += len(piece)
             self._alive()
+            try:
+                self.take(piece)
+            except BodyRefused as error:
+                self.refused = error
+                raise
             yield piece
 
     async def _stream(self, source: ByteSource) -> AsyncIterator[bytes]:
@@ -109,11 +143,7 @@ class Upload:
                 self._alive()
                 if not piece:
                     break
-                self.sent += len(piece)
-                if self.sent > self._max_bytes:
-                    raise self._too_large(self.sent)
-                if self.length is not None and self.sent > self.length:
-                    raise self._differs(f"more than {self.length}")
+                self.take(piece)
                 yield piece
             if self.length is not None and self.sent != self.length:
                 raise self._differs(str(self.sent))

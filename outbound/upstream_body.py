@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from model.clock import monotonic_s
 from model.errors import UpstreamError
 from outbound.reasons import Reason
 
 
+class ByteMeter(Protocol):
+    """Who counts a tenant's bytes."""
+
+    #: Why bytes may not go on; "" while they may.
+    @property
+    def message(self) -> str: ...
+
+    def pass_bytes(self, count: int) -> bool:
+        """Count bytes that passed. False: what comes after must not pass."""
+
+
 class _Content(Protocol):
     async def readany(self) -> bytes: ...
+
+    def at_eof(self) -> bool: ...
 
 
 class HttpResponse(Protocol):
@@ -26,23 +41,41 @@ class HttpResponse(Protocol):
 class UpstreamBody:
     """`on_end(bytes, reason)` is called exactly once: at the end (None), at a failure, or when closed early.
 
-    After a failure every read raises it again: nobody can take a cut-off body for a whole one.
+    After a failure every read raises it again: nobody can take a cut-off body for a whole one. At `until_s`
+    (monotonic) it fails, whether or not anybody reads.
     """
 
-    __slots__ = ("_failure", "_max_bytes", "_on_end", "_response", "_timeout_ms", "received")
+    __slots__ = (
+        "_failure",
+        "_max_bytes",
+        "_meter",
+        "_on_end",
+        "_response",
+        "_silence_s",
+        "_timer",
+        "_total_ms",
+        "received",
+    )
 
     def __init__(
         self,
         response: HttpResponse,
         max_bytes: int,
-        timeout_ms: int,
+        silence_s: float,
         on_end: Callable[[int, Reason | None], None],
+        *,
+        until_s: float,
+        total_ms: int,
+        meter: ByteMeter | None = None,
     ) -> None:
         self._response: HttpResponse | None = response
         self._max_bytes = max_bytes
-        self._timeout_ms = timeout_ms
+        self._silence_s = silence_s
+        self._total_ms = total_ms
         self._on_end = on_end
+        self._meter = meter
         self._failure: str | None = None
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, until_s - monotonic_s()), self._expire)
         self.received = 0
 
     async def read(self) -> bytes:
@@ -56,16 +89,21 @@ class UpstreamBody:
             piece = await response.content.readany()
         except TimeoutError as error:
             raise self._fail(
-                Reason.UPSTREAM_TIMEOUT, f"the upstream sent nothing for {self._timeout_ms} ms"
+                Reason.UPSTREAM_TIMEOUT, f"the upstream sent nothing for {self._silence_s * 1_000:.0f} ms"
             ) from error
-        except Exception as error:  # the library's own kinds, not imported here; a read fails no other way
+        except Exception as error:
+            # The HTTP library's errors of a body are of no one family; reading a stream fails no other way.
+            if self._failure is not None:  # the connection was dropped under this read: by `_expire`
+                raise UpstreamError(self._failure) from error
             raise self._fail(
                 Reason.UPSTREAM_FAILED, "the upstream broke off before the response's end"
             ) from error
         self.received += len(piece)
         if self.received > self._max_bytes:
             raise self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._max_bytes))
-        if not piece:
+        if self._meter is not None and piece and not self._meter.pass_bytes(len(piece)):
+            raise self._fail(Reason.LIMIT_QUOTA_BYTES, self._meter.message)
+        if not piece or response.content.at_eof():
             self._end(None)
         return piece
 
@@ -77,11 +115,9 @@ class UpstreamBody:
         """End it before a byte was read: its headers promise more than may come."""
         self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._max_bytes))
 
-    def abandon(self) -> None:
-        """Close without telling `on_end`."""
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
+    def _expire(self) -> None:
+        if self._response is not None:
+            self._fail(Reason.UPSTREAM_TIMEOUT, out_of_time(self._total_ms))
 
     def _fail(self, reason: Reason, message: str) -> UpstreamError:
         self._failure = message
@@ -89,9 +125,16 @@ class UpstreamBody:
         return UpstreamError(message)
 
     def _end(self, reason: Reason | None) -> None:
-        self.abandon()
-        self._on_end(self.received, reason)
+        response, self._response = self._response, None
+        self._timer.cancel()
+        if response is not None:
+            response.close()
+            self._on_end(self.received, reason)
 
 
 def too_large(max_bytes: int) -> str:
     return f"the response is larger than {max_bytes} bytes, the egress policy's max_response_bytes"
+
+
+def out_of_time(total_ms: int) -> str:
+    return f"the request was not over within {total_ms} ms, the egress policy's total_ms"

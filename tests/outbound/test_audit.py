@@ -16,7 +16,7 @@ from outbound.hops import HopSigner
 from outbound.policy import Result
 from outbound.reasons import Reason
 from tests.outbound.conftest import CLOSED, WayOut, read_all
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, UpstreamRequest
 
 
 def record(method: str) -> AuditRecord:
@@ -59,11 +59,19 @@ async def test_a_keeper_that_raises_loses_its_record_only() -> None:
 
 
 async def test_each_decision_is_recorded_once_without_query_or_headers(way_out: WayOut) -> None:
-    async with Upstream() as upstream:
+    more = asyncio.Event()
+
+    async def in_two(request: UpstreamRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 4\r\n\r\nab")
+        await more.wait()
+        writer.write(b"cd")
+
+    async with Upstream(in_two) as upstream:
         url = f"http://127.0.0.1:{upstream.port}/p?token=s3cret"
         response = await way_out.fetch(url, headers=[(b"authorization", b"s3cret")])
         way_out.audit.flush()
         assert way_out.records == [], "not before all of it is over"
+        more.set()
         await read_all(response)
         assert response.body is not None
         assert not isinstance(response.body, bytes)

@@ -1,0 +1,82 @@
+"""Secrets on their way to an upstream, and kept from coming back. Pure.
+
+What an upstream answers in headers is cleaned of the secret that it was sent, in the spellings that software
+gives it: as it is, in base64 (alone, or with something before it as in Basic credentials) and percent-encoded.
+Bodies are not read: an upstream that reflects a header in a body reveals it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+from model.messages import Header, Headers
+from outbound.rule_actions import SecretInjection
+from outbound.target import Target
+
+REMOVED: Final = b"[removed]"
+#: A spelling shorter than this is found in anything; the secret as it is counts whatever its length.
+_SHORTEST_SPELLING: Final = 4
+
+_BAD_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class SecretUnusable(Exception):
+    """The value can't stand in a header. The message names the secret and never holds its value."""
+
+
+def leaves_in_the_clear(injections: Sequence[SecretInjection], target: Target) -> SecretInjection | None:
+    """The first that would go without TLS although nobody said that it may."""
+    if target.scheme == "https":
+        return None
+    return next((one for one in injections if not one.allow_plaintext), None)
+
+
+def header_of(injection: SecretInjection, secret: str) -> Header:
+    """Raises SecretUnusable."""
+    value = injection.template.replace("{secret}", secret)
+    if not secret or _BAD_IN_HEADER.search(value) or not value.isascii():
+        raise SecretUnusable(
+            f"the egress secret {injection.secret!r} is empty, or has a character that no header may have; set it anew"
+        )
+    return injection.header.encode("ascii"), value.encode("ascii")
+
+
+class Redactor:
+    """Takes what was injected out of what goes to the worker, and out of messages."""
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        spellings = {spelling for secret in secrets for spelling in spellings_of(secret)}
+        longest_first = sorted(spellings, key=lambda one: (-len(one), one))
+        self._pattern = re.compile(b"|".join(re.escape(one) for one in longest_first))
+
+    def headers(self, headers: Headers) -> list[Header]:
+        """A header whose very name is a secret is left out."""
+        clean = self._pattern.sub
+        return [(name, clean(REMOVED, value)) for name, value in headers if not self._pattern.search(name)]
+
+    def text(self, text: str) -> str:
+        return self._pattern.sub(REMOVED, text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def spellings_of(secret: str) -> set[bytes]:
+    plain = secret.encode("utf-8")
+    found = {plain, secret.lower().encode("utf-8")}  # header names come back in lower case
+    for encoded in (quote(secret, safe=""), quote_plus(secret), quote(secret)):
+        found.add(encoded.encode("ascii"))
+        found.add(re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded).encode("ascii"))
+    found.add(plain.hex().encode("ascii"))
+    found.add(plain.hex().upper().encode("ascii"))
+    for before in range(3):
+        # In base64 three bytes are four characters: what stands before the secret shifts it. The characters
+        # that hold bits of a neighbour are left out.
+        first, last = (0, 2, 3)[before], (len(plain) + before) * 8 // 6
+        text = base64.b64encode(b"\0" * before + plain).rstrip(b"=")[first:last]
+        found.add(text)
+        found.add(text.replace(b"+", b"-").replace(b"/", b"_"))
+    return {one for one in found if len(one) >= _SHORTEST_SPELLING} | {plain}
