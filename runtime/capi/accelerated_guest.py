@@ -19,7 +19,7 @@ LARGEST_RESULT: Final = 64 * 1024
 #: Of a memory that is deleted at once.
 LARGEST_MEMORY: Final = 8 << 20
 
-_DONE, _WANTS, _STOPPED, _STATUS_BITS = 1, 2, 4, 3
+_DONE, _WANTS, _STOPPED, _FAILED, _STATUS_BITS = 1, 2, 4, 8, 4
 _MEMORY_HANDLE_AT: Final = OFFSET_OF["memory_handle"]
 _DOOMED_AT: Final = OFFSET_OF["doomed"]
 _PEAK_AT: Final = OFFSET_OF["peak"]
@@ -27,11 +27,12 @@ _U64: Final = struct.Struct("<Q")
 
 
 class AcceleratedGuest(Guest):
-    __slots__ = ("_c", "_doomed", "_reply", "_result")
+    __slots__ = ("_c", "_doomed", "_failed", "_reply", "_result")
 
     def _open(self, engine: Engine, memory_bytes: int) -> None:
         self._c = load()
         self._result = 0
+        self._failed = 0
         self._store, self._context = self._c.open(
             self._frame.base, engine.pointer, memory_bytes, engine.settings.table_elements
         )
@@ -106,10 +107,14 @@ class AcceleratedGuest(Guest):
             self.tick_ns,
         )
         self._charge(status)
-        return bool(status & _DONE)
+        if status & _DONE:
+            self._future = None
+            return True
+        return False
 
     def _charge(self, status: int) -> None:
         spent = status >> _STATUS_BITS
+        self._failed = status & _FAILED
         self.cpu_ns += spent
         if spent > self.longest_ns and not self.in_pool:
             self.longest_ns = spent
@@ -118,6 +123,11 @@ class AcceleratedGuest(Guest):
             self.wanted = self._c.wanted(self._frame.base)
         if status & _STOPPED and self.stopped is None:
             self.stopped = self._doomed or "cpu"
+
+    def finish(self) -> None:
+        if self._failed:
+            self._failed = 0
+            super().finish()
 
     def resume(self, result: int) -> None:
         self._c.resume(self._frame.base, self._results, result)

@@ -147,10 +147,8 @@ class Guest:
         self._future: int | None = None
         self._results = 0
         self._frame = take_frame()
-        self._store: int | None
+        self._store: int | None = None
         self._context: int
-        self._open(engine, memory_bytes)
-        _live += 1
         #: CPU used so far; the poller adds to it. Limits are checked against it at each tick.
         self.cpu_ns = 0
         self.cpu_budget_ns = cpu_budget_ns
@@ -178,6 +176,8 @@ class Guest:
         #: What the guest's clocks say, UNIX ns; None: the real time.
         self.clock_ns: int | None = 0
         self.data = data
+        self._open(engine, memory_bytes)
+        _live += 1
 
     def _open(self, engine: Engine, memory_bytes: int) -> None:
         """Make the store, and bound it."""

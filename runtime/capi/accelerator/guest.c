@@ -71,6 +71,7 @@ static void *on_epoch(void *context, void *data, uint64_t *delta, uint8_t *kind)
 
 void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements) {
     memset(frame, 0, sizeof *frame);
+    frame->reply = (void *)"";
     frame->store = wasmtime_store_new(engine, frame, NULL);
     frame->context = wasmtime_store_context(frame->store);
     wasmtime_store_limiter(frame->store, memory_bytes, table_elements, 1, 1, 1);
@@ -93,7 +94,7 @@ static bool ended_at_once(struct frame *frame, void *future) {
     return true;
 }
 
-static bool failed(const struct frame *frame) { return frame->error || frame->trap; }
+bool guest_failed(const struct frame *frame) { return frame->error || frame->trap; }
 
 static void *begin_call(struct frame *frame, uint8_t *function, size_t arguments, size_t results) {
     return wasmtime_func_call_async(frame->context, function + EXTERN_OF, frame->args, arguments,
@@ -117,14 +118,14 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
     if (!ended_at_once(frame, wasmtime_instance_pre_instantiate_async(pre, frame->context, frame->instance,
                                                                      &frame->trap, &frame->error)))
         return INSTANTIATING;
-    if (failed(frame))
+    if (guest_failed(frame))
         return INSTANTIATED;
     if (initialize) {
         if (!find_memory(frame) || !find(frame, "_initialize", 11, EXTERN_FUNC, frame->handler))
             return INSTANTIATED;
         if (!ended_at_once(frame, begin_call(frame, frame->handler, 0, 0)))
             return INITIALIZING;
-        if (failed(frame))
+        if (guest_failed(frame))
             return INITIALIZED;
         before = INITIALIZED;
     }
@@ -135,7 +136,7 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
     put_i32(frame->args, event_size);
     if (!ended_at_once(frame, begin_call(frame, frame->alloc, 1, 1)))
         return ALLOCATING;
-    if (failed(frame))
+    if (guest_failed(frame))
         return ALLOCATED;
     uint32_t at = get_i32(frame->results);
     uint8_t *room = at ? guest_bytes(frame, at, event_size) : NULL;
@@ -152,7 +153,7 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
  * at once; NULL when it has to be looked at otherwise. Notes the memory's size, which was its peak. */
 const uint8_t *guest_result(struct frame *frame, uint64_t largest, uint64_t largest_memory, size_t *size) {
     uint64_t result;
-    if (failed(frame) || !frame->store || !frame->memory_handle)
+    if (guest_failed(frame) || !frame->store || !frame->memory_handle)
         return NULL;
     memcpy(&result, frame->results + VALUE_OF, sizeof result);
     frame->peak = wasmtime_memory_data_size(frame->context, frame->memory_handle);
@@ -204,7 +205,7 @@ void import_take(void *data, void *caller, void *args, size_t nargs, void *resul
     uint32_t at = get_i32(args), offset = get_i32((uint8_t *)args + VALUE_SIZE);
     uint32_t size = get_i32((uint8_t *)args + 2 * VALUE_SIZE);
     uint8_t *into = NULL;
-    if (frame && frame->reply) {
+    if (frame) {
         size_t left = offset < frame->reply_size ? frame->reply_size - offset : 0;
         size = size < left ? size : (uint32_t)left;
         into = guest_bytes(frame, at, size);

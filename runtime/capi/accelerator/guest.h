@@ -26,6 +26,7 @@ WASMTIME_FUNCTIONS(X)
 
 uint64_t thread_ns(void);
 void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements);
+bool guest_failed(const struct frame *frame);
 bool guest_poll(struct frame *frame, void *future);
 enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, const char *handler,
                              size_t handler_size, const uint8_t *event, uint32_t event_size);

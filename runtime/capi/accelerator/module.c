@@ -8,7 +8,9 @@
 
 #include "guest.h"
 
-enum { DONE = 1, WANTS = 2, STOPPED = 4, STATUS_BITS = 3 };
+/* Of a status, below the nanoseconds: the call ended; it suspended itself and wants something; a tick ended it; it ended with
+ * an error or a trap, which the frame holds. */
+enum { DONE = 1, WANTS = 2, STOPPED = 4, FAILED = 8, STATUS_BITS = 4 };
 
 static void *address(PyObject *number) { return PyLong_AsVoidPtr(number); }
 
@@ -60,11 +62,15 @@ static void begin_slice(struct frame *frame, uint64_t cpu_left, uint64_t slice_t
 }
 
 static unsigned long long status_of(const struct frame *frame, bool done, uint64_t spent) {
-    return (unsigned long long)spent << STATUS_BITS | (frame->stopped ? STOPPED : 0) |
-           (!done && frame->wants ? WANTS : 0) | (done ? DONE : 0);
+    unsigned status = frame->stopped ? STOPPED : 0;
+    if (done)
+        status |= DONE | (guest_failed(frame) ? FAILED : 0);
+    else if (frame->wants)
+        status |= WANTS;
+    return (unsigned long long)spent << STATUS_BITS | status;
 }
 
-/* poll(frame, future, cpu_left_ns, slice_ticks, tick_ns) -> spent_ns << 3 | status */
+/* poll(frame, future, cpu_left_ns, slice_ticks, tick_ns) -> spent_ns << 4 | status. DONE: the future is deleted. */
 static PyObject *py_poll(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
     if (count != 5)
@@ -81,6 +87,8 @@ static PyObject *py_poll(PyObject *self, PyObject *const *args, Py_ssize_t count
     Py_BEGIN_ALLOW_THREADS;
     begin_slice(frame, cpu_left, slice_ticks, tick);
     done = guest_poll(frame, future);
+    if (done)
+        wasmtime_call_future_delete(future);
     spent = thread_ns() - frame->slice_start;
     Py_END_ALLOW_THREADS;
     return PyLong_FromUnsignedLongLong(status_of(frame, done, spent));
@@ -143,7 +151,7 @@ static PyObject *conclude(struct frame *frame, uint64_t largest, uint64_t larges
 }
 
 /* first_slice(frame, pre, initialize, handler, event, cpu_left_ns, slice_ticks, tick_ns, largest, largest_memory)
- * -> (stage, spent_ns << 3 | status, what is left): the future of a call under way; of a handler that ended the bytes of
+ * -> (stage, spent_ns << 4 | status, what is left): the future of a call under way; of a handler that ended the bytes of
  * its result, the store being deleted then; or None. */
 static PyObject *py_first_slice(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
