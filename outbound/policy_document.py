@@ -19,6 +19,7 @@ MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 8
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LETTER = re.compile(r"[A-Za-z]")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -82,7 +83,7 @@ class Scalar(_Place):
             if char.isspace():
                 continue
             found = document.find(char, at, self.end.index)
-            if found < 0:  # an escape spells it otherwise
+            if found < 0 or _LETTER.search(document, at, found):  # an escape spells it otherwise
                 return self.fail(message)
             at = found + 1
         before = document[:found]

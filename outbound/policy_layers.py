@@ -113,7 +113,7 @@ def decide_layers(effective: EffectivePolicy, facts: Facts) -> Verdict:
             denial = denial or Verdict(Result.DENY, rule, reason, layer=layer.name)
             continue
         if layer.widen:
-            denial = None
+            denial = reported = None
         if reason is Reason.POLICY_REPORT_WOULD_DENY:
             reported = reported or (layer, rule)
         if rule is not None and (layer.widen or layer.kind is LayerKind.NAMESPACE):

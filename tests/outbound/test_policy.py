@@ -224,37 +224,3 @@ def test_globs_match_as_the_naive_definition_does(pattern: str, path: str) -> No
         return left[:1] == rest[0] and naive(rest[1:], left[1:])
 
     assert Glob.compile(pattern).matches(path) is naive(pattern, path)
-
-
-HOSTS = st.sampled_from([None, "a.test", "b.a.test", "*.a.test", "*.b.a.test", "c.b.a.test"])
-PATHS = st.sampled_from([None, "/", "/a", "/a/", "/a/*", "/a/b", "/*b", "/a*", "*", "*/b"])
-RULES = st.lists(st.tuples(st.sampled_from(["allow", "deny"]), HOSTS, PATHS), max_size=8)
-
-
-@given(
-    RULES,
-    st.sampled_from(["a.test", "b.a.test", "c.b.a.test", "x.test"]),
-    st.sampled_from(["/", "/a", "/a/", "/a/b", "/b", "/ab", "/a/b/c"]),
-)
-def test_the_index_decides_as_a_walk_through_all_rules_would(
-    rules: list[tuple[str, str | None, str | None]], host: str, path: str
-) -> None:
-    document = {
-        "version": 1,
-        "rules": [
-            {"name": f"r{i}", "action": action}
-            | ({"host": rule_host} if rule_host else {})
-            | ({"path": rule_path} if rule_path else {})
-            for i, (action, rule_host, rule_path) in enumerate(rules)
-        ],
-    }
-    expected = ""
-    for i, (_, rule_host, rule_path) in enumerate(rules):
-        same = (
-            rule_host is None or rule_host == host or (rule_host[0] == "*" and host.endswith(rule_host[1:]))
-        )
-        if same and (rule_path is None or Glob.compile(rule_path).matches(path)):
-            expected = f"r{i}"
-            break
-    verdict = decide(parse_policy(json.dumps(document)), Facts("https", host, 443, "GET", path))
-    assert verdict.rule_name == expected
