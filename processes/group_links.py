@@ -21,6 +21,7 @@ from processes.links import Link
 WAIT_S: Final = 5.0
 #: That wait, for each group.
 MAX_WAITING: Final = 256
+#: Between two knocks at one door.
 _KNOCK_AGAIN_S: Final = 0.2
 _DRAIN_LOOK_S: Final = 0.02
 
@@ -31,7 +32,7 @@ OnCall = Callable[[Exchange, bytes, str], None]
 class _Peer:
     """One process of a group, seen from the door."""
 
-    __slots__ = ("door", "group", "link", "retired")
+    __slots__ = ("door", "group", "knocked_s", "link", "retired")
 
     def __init__(self, group: str, door: Door) -> None:
         self.group = group
@@ -39,6 +40,7 @@ class _Peer:
         self.link: Link | None = None
         #: Links that drain: nothing new goes there, and they are closed when they are idle.
         self.retired: set[Link] = set()
+        self.knocked_s = float("-inf")
 
     @property
     def usable(self) -> Link | None:
@@ -131,11 +133,14 @@ class LinksToGroups:
     def _knock(self, peer: _Peer) -> None:
         if self._closed or peer.link is not None:
             return
-        sock = peer.door.knock(self._name)
         loop = asyncio.get_running_loop()
+        # A process that breaks off its links as soon as they are made must not keep this one busy.
+        early_s = peer.knocked_s + _KNOCK_AGAIN_S - loop.time()
+        sock = peer.door.knock(self._name) if early_s <= 0 else None
         if sock is None:
-            loop.call_later(_KNOCK_AGAIN_S, self._knock, peer)
+            loop.call_later(early_s if early_s > 0 else _KNOCK_AGAIN_S, self._knock, peer)
             return
+        peer.knocked_s = loop.time()
         link = peer.link = Link(
             peer.group,
             lambda exchange, question: self._on_call(exchange, question, peer.group),
