@@ -21,6 +21,10 @@ class Door:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
+    def close(self) -> None:
+        """Idempotent. Others' copies of this end stay open."""
+        self._sock.close()
+
     def fileno(self) -> int:
         return self._sock.fileno()
 
@@ -55,15 +59,24 @@ class Door:
                 return None
             if not name and not descriptors:
                 return None  # the supervisor has gone, and with it this process soon
-            if len(descriptors) == 1:
-                sock = socket.socket(fileno=descriptors[0])
-                if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
-                    sock.setblocking(False)
-                    return name.decode("ascii", "replace"), sock
-                sock.close()
-                continue
+            sock = _stream_of(descriptors) if len(descriptors) == 1 else None
+            if sock is not None:
+                return name.decode("ascii", "replace"), sock
             for descriptor in descriptors:
                 os.close(descriptor)
+
+
+def _stream_of(descriptors: list[int]) -> socket.socket | None:
+    """None when it is no connected stream between processes; then the descriptor is still open."""
+    try:
+        sock = socket.socket(fileno=descriptors[0])
+    except OSError:
+        return None
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        return None
+    sock.setblocking(False)
+    return sock
 
 
 def door_pair() -> tuple[socket.socket, socket.socket]:

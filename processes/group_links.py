@@ -100,6 +100,7 @@ class LinksToGroups:
             for link in (peer.link, *peer.retired):
                 if link is not None:
                     link.close()
+            peer.door.close()
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -222,6 +223,7 @@ class LinksToDoor:
             task.cancel()
         for link in list(self._links):
             link.close()
+        self._door.close()
 
     # -- inside ------------------------------------------------------------------------------------
 
