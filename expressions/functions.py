@@ -131,7 +131,8 @@ _TABLE: Final = (
         (Parameter("values", "string or array of string", _is(STRING, _STRINGS)),),
         lambda types: types[0],
         bodies.concat,
-        "the values one after the other: strings, or arrays",
+        "two or more values one after the other: strings, or arrays",
+        required=2,
         repeats=True,
     ),
     Function(
@@ -161,7 +162,7 @@ _TABLE: Final = (
     ),
     Function(
         "has_key",
-        (Parameter("map", "map", lambda given: isinstance(given, Map)), _string("key", Source.ANY)),
+        (Parameter("map", "map", lambda given: isinstance(given, Map)), _string("key", Source.LITERAL)),
         _always(BOOLEAN),
         bodies.has_key,
         "whether the map has the key",

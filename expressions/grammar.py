@@ -103,7 +103,7 @@ RAW.2: /r(?P<hashes>#{0,255}+)"(?s:.)*?"(?P=hashes)/
 TEXT: /"(?:[^"\\]|\\(?s:.))*+"/
 REGEX: /"(?:[^"\\\[]|\\(?s:.)|\[(?:[^\]\\]|\\(?s:.))*+\])*+"/
 INTEGER: /-?[0-9][0-9A-Za-z]*+/
-ATOM: /[0-9A-Za-z:.\/-]++/
+ATOM: /(?!r["#])[0-9A-Za-z:.\/-]++/
 %ignore /[ \t\r\n]+/
 """
 
@@ -290,7 +290,9 @@ def _unexpected(error: UnexpectedInput, text: str) -> ExpressionError:
         at = None if error.token.type == "$END" else error.token.start_pos
     elif isinstance(error, UnexpectedCharacters):
         expected, at = error.allowed or (), error.pos_in_stream
-    words = " or ".join(word for name, word in _WORDS.items() if name in expected) or "the end of the expression"
+    words = (
+        " or ".join(word for name, word in _WORDS.items() if name in expected) or "the end of the expression"
+    )
     if at is None:
         return error_at(f"the expression ends too early: here comes {words}", text, len(text))
     rest = text[at:]

@@ -103,6 +103,8 @@ def atom(spelling: str, at: int) -> Literal:
 
 
 def _range(first: str, last: str, at: int) -> IntegerRange | AddressRange:
+    if not first or not last:
+        raise LiteralError("a range has two ends, without spaces in between, as in 1..5")
     if ":" in first or "." in first:
         low, high = _address(first), _address(last)
         if low.version != high.version:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
+from typing import Final
 
 
 class Scalar(StrEnum):
@@ -47,12 +49,16 @@ STRING, INTEGER, BOOLEAN, ADDRESS = Scalar.STRING, Scalar.INTEGER, Scalar.BOOLEA
 BOOLEANS = Array(BOOLEAN)
 
 
+# As `grammar` has it.
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*")
+
+
 class Schema:
     """Field names and their types. A field that the facts lack, or have as None, is missing: not an error."""
 
     def __init__(self, fields: Mapping[str, Type]) -> None:
         for name in fields:
-            if not all(part.isascii() and part.isidentifier() for part in name.split(".")):
+            if _NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r} can't name a field: write words joined by dots")
         self.fields: Mapping[str, Type] = MappingProxyType(dict(fields))
 

@@ -188,6 +188,18 @@ any(ssl)
 any(starts_with(http.host, tenant.tags[*]))
                            ^ [*] can stand in the first argument only
 
+concat(http.host) eq "a"
+^ write concat(values, …)
+
+has_key(params, http.host)
+                ^ key of has_key is written out, as a literal
+
+http.host matches "[a&&b]"
+                  ^ && within [ ] has two readings
+
+http.host matches "a{,5}"
+                  ^ { has two readings where no repetition follows
+
 concat(tenant.tags, "a")[0] eq "a"
 ^ concat takes strings or arrays, and not both
 

@@ -31,7 +31,6 @@ _TEXTS = [
     ('ends_with(http.cookie, "abcd")', "abc", False),
     ('concat(http.cookie, "-", "x") eq "a-x"', "a", True),
     ('concat("x", http.cookie) eq "xa"', "a", True),
-    ('concat(http.cookie) eq "a"', "a", True),
     ('substring(http.cookie, 2, 5) eq "dfg"', "asdfghjk", True),
     ('substring(http.cookie, 2) eq "dfghjk"', "asdfghjk", True),
     ('substring(http.cookie, -2) eq "jk"', "asdfghjk", True),
@@ -124,7 +123,7 @@ _OTHERS = [
     ("any(len(tenant.tags[*])[*] eq 4)", True),
     ('has_key(http.request.headers, "accept")', True),
     ('has_key(http.request.headers, "Accept")', False),
-    ('has_key(params, tenant.plan)', False),
+    ('has_key(params, "pro")', False),
     ('has_value(tenant.tags, "eu")', True),
     ('has_value(tenant.tags, "e")', False),
     ('has_value(params, "eu")', True),
@@ -176,7 +175,7 @@ def test_hashes_are_those_of_the_standard_library() -> None:
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_function_is_in_a_table_above(name: str) -> None:
-    assert any(f"{name}(" in row[0] for row in [*_TEXTS, *_OTHERS])
+    assert any(f"{name}(" in text for text in [*(row[0] for row in _TEXTS), *(row[0] for row in _OTHERS)])
 
 
 @pytest.mark.parametrize(
