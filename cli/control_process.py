@@ -22,6 +22,7 @@ from control.app import create_control_app
 from control.deletions import finish_deletions
 from control.envelope import ApiError, Code
 from control.host_check import HostRules
+from control.leftovers import LeftoverSweep, Removed
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices
 from edge.server import DoorServer
@@ -128,6 +129,10 @@ class WorkerProcesses:
         }
         return shown if without or not workers or "crash-loop" in str(shown) else []
 
+    def left_over(self, kind: str, removed: Removed) -> None:
+        self.counters.count("tenantry_leftovers_removed_total", kind).value += removed.files
+        self.counters.count("tenantry_leftovers_removed_bytes_total", kind).value += removed.size
+
     def metrics(self) -> str:
         return exposition(self.totals.merged(self.counters.samples()))
 
@@ -218,8 +223,13 @@ async def _serve(inherited: Inherited) -> int:
     await _ask_supervisor(inherited.channels["supervisor"], processes)
     server = DoorServer(create_control_app(services))
     await server.start(inherited.listeners)
+    sweep = LeftoverSweep(
+        store.scripts, {"modules": objects, "images": cache}, cache.remove_foreign, processes.left_over
+    )
+    sweeping = asyncio.create_task(sweep.run())
     inherited.ready()
     await stop.wait()
+    sweeping.cancel()
     server.begin_drain()
     await server.drained(min(2.0, float(config["drain_s"])))
     server.close()

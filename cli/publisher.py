@@ -31,7 +31,9 @@ class LocalPublisher:
         """See Publisher.prepare. A module that is here already is not compiled again."""
         artifact = await asyncio.to_thread(read_artifact, module)
         startup_us = 0
-        if not self._cache.has(artifact.digest):
+        if self._cache.has(artifact.digest):
+            await asyncio.to_thread(self._cache.touch, artifact.digest)
+        else:
             startup_us = await self._compile(artifact, module, owner)
         return PreparedModule(artifact.digest, artifact.handlers, -(-startup_us // 1000))
 

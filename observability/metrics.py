@@ -111,6 +111,18 @@ METRICS: Final = (
     Metric("tenantry_access_lines_dropped_total", COUNTER, "Access lines that a slow or broken stdout cost."),
     Metric("tenantry_channel_messages_dropped_total", COUNTER, "Messages to control that found no room."),
     Metric("tenantry_audit_records_dropped_total", COUNTER, "Egress audit records that nobody will see."),
+    Metric(
+        "tenantry_leftovers_removed_total",
+        COUNTER,
+        "Stored modules, and their images, that no script referred to any more.",
+        (Label("kind", ("modules", "images")),),
+    ),
+    Metric(
+        "tenantry_leftovers_removed_bytes_total",
+        COUNTER,
+        "What removing them freed.",
+        (Label("kind", ("modules", "images")),),
+    ),
     Metric("tenantry_running_events", GAUGE, "Events that hold a sandbox and want the CPU."),
     Metric("tenantry_suspended_events", GAUGE, "Events that hold a sandbox and wait for the host."),
     Metric(

@@ -11,15 +11,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
 
 from runtime.capi.engine_store import fingerprint
+
+#: An image, or what is left of one: its module's digest and its engine's fingerprint.
+_NAME = re.compile(r"([0-9a-f]{64})-([0-9a-f]+)\.(?:cwasm|mac)")
 
 
 class ImageUnavailable(Exception):
@@ -58,6 +63,53 @@ class AotCache:
     def has(self, digest: str) -> bool:
         path = self._image_path(digest)
         return path.exists() and path.with_suffix(".mac").exists()
+
+    def touch(self, digest: str) -> None:
+        """Make an image that is there as young as a new one."""
+        for path in self._pair(digest):
+            with suppress(FileNotFoundError):
+                os.utime(path)
+
+    def digests(self) -> Iterator[str]:
+        """Modules that have images of this engine."""
+        for name in os.listdir(self._folder):
+            match = _NAME.fullmatch(name)
+            if match and name.endswith(".cwasm") and match[2] == self._fingerprint.hex():
+                yield match[1]
+
+    def remove_stale(self, digest: str, older_than_s: float) -> int:
+        """Delete what nobody has stored or touched for so long; the bytes that were freed, 0 when it stays. Who
+        has it mapped keeps it.
+        """
+        image, side = self._pair(digest)
+        try:
+            found = image.stat()
+        except FileNotFoundError:
+            return 0
+        if time.time() - found.st_mtime <= older_than_s:
+            return 0
+        # Without its side file an image is none, so this order leaves nothing that looks whole.
+        side.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
+        return found.st_size
+
+    def remove_foreign(self, older_than_s: float) -> int:
+        """Delete images of other engines, and what dead writers left, when they are so old; how many files."""
+        count = 0
+        for name in os.listdir(self._folder):
+            match = _NAME.fullmatch(name)
+            if not name.startswith(".tmp-") and (match is None or match[2] == self._fingerprint.hex()):
+                continue
+            path = self._folder / name
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than_s:
+                    path.unlink()
+                    count += 1
+        return count
+
+    def _pair(self, digest: str) -> tuple[Path, Path]:
+        image = self._image_path(digest)
+        return image, image.with_suffix(".mac")
 
     def size(self, digest: str) -> int:
         """Of the image, in bytes; 0 when there is none."""

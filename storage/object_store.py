@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ class FolderObjectStore:
     def __init__(self, path: Path) -> None:
         """Makes the folder (0700) when missing and removes what dead writers left."""
         self._path = path
+        #: Between looking at a file's age and removing it nobody says that he wants it.
+        self._removing = threading.Lock()
         try:
             path.mkdir(mode=0o700, exist_ok=True)
             for temporary in path.glob(".tmp-*"):
@@ -43,13 +46,17 @@ class FolderObjectStore:
             raise from_os_error(error, path) from error
 
     def put(self, data: bytes) -> str:
-        """Keep `data`; its digest, once it is on the disk. Idempotent; mends a damaged copy."""
+        """Keep `data`; its digest, once it is on the disk. Idempotent; mends a damaged copy, and makes one that
+        is there as young as a new one.
+        """
         digest = hashlib.sha256(data).hexdigest()
         target = self._file(digest)
         temporary = self._path / f".tmp-{secrets.token_hex(8)}"
         try:
-            if _holds(target, data):
-                return digest
+            with self._removing:
+                if _holds(target, data):
+                    os.utime(target)
+                    return digest
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -91,6 +98,21 @@ class FolderObjectStore:
         except OSError as error:
             raise from_os_error(error, self._path) from error
         return True
+
+    def remove_stale(self, digest: str, older_than_s: float) -> int:
+        """Delete what nobody has put for so long; the bytes that were freed, 0 when it stays or is not there."""
+        path = self._file(digest)
+        try:
+            with self._removing:
+                found = path.stat()
+                if time.time() - found.st_mtime <= older_than_s:
+                    return 0
+                path.unlink()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise from_os_error(error, path) from error
+        return found.st_size
 
     def digests(self) -> Iterator[str]:
         """Every digest that is kept, in order; one that comes or goes meanwhile may or may not be seen."""

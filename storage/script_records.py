@@ -86,6 +86,20 @@ class ScriptRecords:
         rows = await self._database.read_in_thread(sql + " ORDER BY name LIMIT ?", [*params, limit])
         return [decode_script(row[0]) for row in rows]
 
+    async def referred_page(
+        self, after: tuple[str, str], limit: int
+    ) -> tuple[set[str], tuple[str, str] | None]:
+        """Digests of the modules of at most `limit` scripts of all namespaces, in order of namespace and name,
+        and the last one's place; None when there is nothing after it.
+        """
+        rows = await self._database.read_in_thread(
+            "SELECT namespace, name, record FROM scripts WHERE (namespace, name) > (?, ?)"
+            " ORDER BY namespace, name LIMIT ?",
+            [*after, limit],
+        )
+        digests = {decode_script(row[2]).module_digest for row in rows}
+        return digests, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
+
     def check(self, deployment: Deployment) -> TenantId:
         """Raise early, before a module is compiled, what `deploy` would; whose script it is going to be."""
         tenant, _, _ = self._resolve(self._database.read, deployment)
