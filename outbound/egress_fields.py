@@ -34,7 +34,7 @@ class Facts:
     #: "" for the account's plain scripts.
     namespace: str = ""
     query: str = ""
-    #: As the worker sent them; names in lower case.
+    #: As the worker sent them.
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
@@ -51,7 +51,7 @@ def _full_uri(facts: Facts) -> str:
 def _headers(facts: Facts) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, value in facts.headers:
-        found.setdefault(name.decode("latin-1"), []).append(value.decode("utf-8", "surrogateescape"))
+        found.setdefault(name.lower().decode("latin-1"), []).append(value.decode("utf-8", "surrogateescape"))
     return found
 
 

@@ -4,7 +4,10 @@
 cases:
   - name: payments may be posted to
     request: {method: POST, url: "https://api.example.com/v1/pay"}     # method: GET by default
-    tenant: t1                        # optional
+                                      # headers: {name: value or list}, optional
+    tenant: t1                        # optional, and so are the script, its tags, its namespace
+    tags: [plan:pro]
+    params: {region: eu}              # optional: what the dispatcher gives to this call
     dns: [93.184.216.34]              # what the name resolves to; without it, addresses are not judged
     expected: allow                   # or deny
     rule: payments                    # optional: the rule that must have decided ("" for none)
@@ -15,21 +18,38 @@ cases:
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from model.messages import Header
 from outbound.addresses import AddressRanges, Denied, choose
-from outbound.header_hygiene import RequestRefused, check_method
-from outbound.policy import EgressPolicy, Facts, Result, decide, parse_policy
+from outbound.egress_fields import Facts
+from outbound.header_hygiene import RequestRefused, check_method, outgoing_headers
+from outbound.policy import EgressPolicy, Result, decide
 from outbound.policy_document import Fields, Node, Scalar, read_document
+from outbound.policy_parse import parse_policy
 from outbound.reasons import Reason
 from outbound.target import InvalidTarget, parse_target
 
 MAX_CASES: Final = 10_000
 
-_CASE_FIELDS: Final = ("name", "tenant", "request", "dns", "expected", "rule", "reason")
+_CASE_FIELDS: Final = (
+    "name",
+    "request",
+    "tenant",
+    "script",
+    "namespace",
+    "tags",
+    "params",
+    "dns",
+    "expected",
+    "rule",
+    "reason",
+)
+_REQUEST_FIELDS: Final = ("method", "url", "headers")
 _NO_RANGES: Final = AddressRanges()
+_NAME_LENGTH: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +63,26 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose worker asks."""
+
+    tenant: str = ""
+    script: str = ""
+    namespace: str = ""
+    tags: tuple[str, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+_NOBODY: Final = Caller()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyCase:
     name: str
     method: str
     url: str
-    tenant: str
+    headers: tuple[Header, ...]
+    caller: Caller
     #: None: addresses are not judged, unless the URL's host is one.
     answers: tuple[str, ...] | None
     expected: Result
@@ -80,7 +115,8 @@ def judge(
     method: str,
     url: str,
     *,
-    tenant: str = "",
+    headers: Sequence[Header] = (),
+    caller: Caller = _NOBODY,
     answers: Sequence[str] | None = None,
     ranges: AddressRanges = _NO_RANGES,
 ) -> Judgement:
@@ -88,11 +124,24 @@ def judge(
     try:
         target = parse_target(url)
         method = check_method(method)
+        kept, _ = outgoing_headers(headers, target)
     except (InvalidTarget, RequestRefused) as error:
         return Judgement(Result.DENY, "", error.reason)
-    verdict = decide(
-        policy, Facts(target.scheme, target.host, target.port, method, target.match_path, tenant)
+    facts = Facts(
+        scheme=target.scheme,
+        host=target.host,
+        port=target.port,
+        method=method,
+        path=target.match_path,
+        tenant=caller.tenant,
+        tags=caller.tags,
+        params=caller.params,
+        script=caller.script,
+        namespace=caller.namespace,
+        query=target.query,
+        headers=kept,
     )
+    verdict = decide(policy, facts)
     candidates = (target.host,) if target.is_ip else answers
     if verdict.result is Result.DENY or candidates is None:
         return Judgement(verdict.result, verdict.rule_name, verdict.reason)
@@ -124,8 +173,8 @@ def _case(entry: Node) -> PolicyCase:
     request = entry.values.get("request")
     if not isinstance(request, Fields):
         raise (request or entry).fail("needs 'request', a mapping with 'url' and perhaps 'method'")
-    request.only(("method", "url"))
-    method, tenant = request.scalar("method"), entry.scalar("tenant")
+    request.only(_REQUEST_FIELDS)
+    method = request.scalar("method")
     rule, reason = entry.scalar("rule"), entry.scalar("reason")
     dns = entry.values.get("dns")
     answers: tuple[str, ...] | None = None
@@ -137,13 +186,40 @@ def _case(entry: Node) -> PolicyCase:
         name=entry.required("name").string(),
         method=method.string(32) if method else "GET",
         url=request.required("url").string(20_000),
-        tenant=tenant.string(128) if tenant else "",
+        headers=_headers(request),
+        caller=_caller(entry),
         answers=answers,
         expected=Result(entry.required("expected").choice(tuple(Result))),
         rule=rule.text if rule else None,
         reason=Reason(reason.choice(tuple(Reason))) if reason else None,
         line=entry.line,
     )
+
+
+def _caller(case: Fields) -> Caller:
+    def read(name: str) -> str:
+        entry = case.scalar(name)
+        return entry.string(_NAME_LENGTH) if entry is not None else ""
+
+    params = case.values.get("params")
+    if params is not None and not isinstance(params, Fields):
+        raise params.fail("is no mapping of names to values")
+    return Caller(
+        tenant=read("tenant"),
+        script=read("script"),
+        namespace=read("namespace"),
+        tags=tuple(entry.string(_NAME_LENGTH) for entry in case.scalars("tags")),
+        params={name: params.required(name).text for name in params.values} if params else {},
+    )
+
+
+def _headers(request: Fields) -> tuple[Header, ...]:
+    node = request.values.get("headers")
+    if node is None:
+        return ()
+    if not isinstance(node, Fields):
+        raise node.fail("is no mapping of header names to a value or a list of values")
+    return tuple((name.encode(), value.text.encode()) for name in node.values for value in node.scalars(name))
 
 
 def _address(answer: Scalar) -> str:
@@ -154,7 +230,9 @@ def _address(answer: Scalar) -> str:
 
 
 def _run(policy: EgressPolicy, case: PolicyCase) -> CaseResult:
-    found = judge(policy, case.method, case.url, tenant=case.tenant, answers=case.answers)
+    found = judge(
+        policy, case.method, case.url, headers=case.headers, caller=case.caller, answers=case.answers
+    )
     by = f"by rule {found.rule!r}" if found.rule else "by no rule"
     actual = f"{found.result.value} {by}, {found.reason.value}"
     problem = ""

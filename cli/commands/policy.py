@@ -142,7 +142,7 @@ def test(policy: Path, cases: Path, junit: Path | None, as_json: bool) -> int:
 
 def run_cases(policy: Path, cases: Path) -> Sequence[CaseResult]:
     """Raises BadUsage naming the file, line, column and field that are wrong."""
-    from outbound.policy import PolicyError
+    from outbound.policy_parse import PolicyError
     from outbound.policy_tests import parse_cases, run_policy_cases
 
     policy_text, cases_text = _read_text(policy, "policy"), _read_text(cases, "cases")
@@ -156,7 +156,7 @@ def run_cases(policy: Path, cases: Path) -> Sequence[CaseResult]:
 
 def _check_policy(file: Path, text: str) -> None:
     """Refuse what the host would, in its words and with the file's name."""
-    from outbound.policy import PolicyError, parse_policy
+    from outbound.policy_parse import PolicyError, parse_policy
 
     try:
         parse_policy(text)

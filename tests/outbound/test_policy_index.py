@@ -107,3 +107,11 @@ def test_a_thousand_rules_cost_hardly_more_than_ten(rule: str) -> None:
                 decide(policy, facts)
             best[turn] = min(best[turn], process_time() - started)
     assert best[1] < 8 * best[0]
+
+
+def test_headers_are_found_however_the_worker_spells_them() -> None:
+    policy = parse_policy(
+        'version: 1\nrules:\n- {name: no, action: deny, when: \'any(http.request.headers["x-a"][*] eq "1")\'}'
+    )
+    facts = Facts("https", "a.test", 443, "GET", "/", headers=((b"X-a", b"2"), (b"x-A", b"1")))
+    assert decide(policy, facts).rule_name == "no"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from outbound.policy import PolicyError, Result
+from outbound.policy import Result
+from outbound.policy_parse import PolicyError
 from outbound.policy_tests import judge, parse_cases, run_policy_cases
 from outbound.reasons import Reason
 from tests.outbound.conftest import CLOSED
@@ -52,6 +53,33 @@ def test_good_cases_pass() -> None:
     assert [result.case.line for result in results][:2] == [3, 9]
 
 
+def test_a_case_says_who_asks() -> None:
+    policy = """
+version: 1
+rules:
+- {name: tags, action: allow, port: 1, tags: beta}
+- {name: params, action: allow, port: 2, params: {region: eu}}
+- name: when
+  action: allow
+  port: 3
+  when: >-
+    tenant.id eq "t1" and tenant.plan eq "pro" and script.name eq "shop" and namespace.name eq "customers"
+    and http.request.headers["x-a"][1] eq "2" and http.request.uri.query eq "q"
+"""
+    who = "tenant: t1, script: shop, namespace: customers, tags: [beta, 'plan:pro'], params: {region: eu}"
+    headers = "{X-A: ['1', '2']}"
+    cases = [
+        f"{{name: 'c{port}', {caller}, request: {{url: 'https://a.test:{port}/?q', headers: {sent}}}, {expected}}}"
+        for port, rule in enumerate(("tags", "params", "when"), 1)
+        for caller, sent, expected in (
+            (who, headers, f"expected: allow, rule: {rule}"),
+            ("tenant: t1", "{}", "expected: deny, reason: policy.default_deny"),
+        )
+    ]
+    results = run_policy_cases(policy, f"cases: [{', '.join(cases)}]")
+    assert [result.problem for result in results] == [""] * 6
+
+
 @pytest.mark.parametrize(
     ("rest", "problem"),
     [
@@ -86,6 +114,12 @@ def test_a_failed_case_says_what_came_instead(rest: str, problem: str) -> None:
             "did you mean",
         ),
         ("cases:\n- name: a\n  request: {url: x}\n  expected: deny\n  dns: [a.test]", 5, "IPv4 or IPv6"),
+        ("cases:\n- name: a\n  request: {url: x}\n  expected: deny\n  params: [a]", 5, "no mapping of names"),
+        (
+            "cases:\n- name: a\n  request: {url: x,\n    headers: a}\n  expected: deny",
+            4,
+            "no mapping of header",
+        ),
     ],
 )
 def test_a_mistake_in_the_cases_names_its_place(text: str, line: int, words: str) -> None:

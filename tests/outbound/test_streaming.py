@@ -12,7 +12,7 @@ import tracemalloc
 import pytest
 
 from model.errors import OperationError, OperationErrorCode, UpstreamError
-from outbound.policy import parse_policy
+from outbound.policy_parse import parse_policy
 from outbound.reasons import Reason
 from tests.outbound.conftest import WayOut, read_all
 from tests.outbound.test_gateway import PieceSource, as_source
