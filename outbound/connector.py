@@ -188,6 +188,9 @@ class Connector:
                 response.close()
                 what = "switched protocols" if response.status == 101 else f"sent {size} bytes of headers"
                 raise UpstreamFailure(Reason.UPSTREAM_FAILED, f"{target.host} {what}")
+            if response.status == 407 and pool.proxy_url is not None:
+                response.close()
+                raise UpstreamFailure(Reason.PROXY_FAILED, "the egress proxy wants other credentials (407)")
             content = response.content
             if content.is_eof() and content.total_bytes <= bounds.max_response_bytes:
                 whole = content.read_nowait()
@@ -251,6 +254,7 @@ class Connector:
         left_s = bounds.until_s - monotonic_s()
         silence_s = min(bounds.silence_s, left_s)
         connect_s = min(bounds.connect_s, silence_s)
+        wait_s = min(silence_s + connect_s, left_s)
         fields: CIMultiDict[str] = CIMultiDict()
         # The library writes UTF-8; header_hygiene has refused what is not.
         for name, value in headers:
@@ -271,7 +275,7 @@ class Connector:
                     loop=self._loop,
                     proxy=pool.proxy_url,
                 )
-                connection = await pool.connect(request, [], _timeouts(silence_s, connect_s))
+                connection = await pool.connect(request, [], _timeouts(wait_s, connect_s))
                 protocol = cast("_Connection", connection.protocol)
                 was_used, protocol.used = protocol.used, True
                 # The silence before the headers is ours to watch, that between pieces of the body the library's.
@@ -323,9 +327,9 @@ async def _closed(pool: _Pool) -> None:
 
 
 @lru_cache(maxsize=256)
-def _timeouts(silence_s: float, connect_s: float) -> aiohttp.ClientTimeout:
-    """`connect` is the wait for one of a pool's connections, too."""
-    return aiohttp.ClientTimeout(connect=silence_s, sock_connect=connect_s)
+def _timeouts(wait_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+    """`wait_s` is for one of a pool's connections to become free, and to be made."""
+    return aiohttp.ClientTimeout(connect=wait_s, sock_connect=connect_s)
 
 
 def _url(target: Target) -> URL:

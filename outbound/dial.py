@@ -94,8 +94,14 @@ async def dial(route: Route, make: Callable[[], _P], connect_s: float) -> _P:
 
 async def _direct(route: Route, make: Callable[[], _P]) -> _P:
     connected = await _connect(route.pinned)
-    name = route.server_name if route.tls is not None else None
-    return await _over(connected, make, route.tls, name)
+    if route.tls is None:
+        return await _over(connected, make, None, None)
+    try:
+        return await _over(connected, make, route.tls, route.server_name)
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        raise _no_handshake(route) from error
 
 
 async def _through_proxy(route: Route, proxy: ProxyHop, make: Callable[[], _P]) -> _P:
@@ -110,9 +116,9 @@ async def _through_proxy(route: Route, proxy: ProxyHop, make: Callable[[], _P]) 
     except OSError as error:
         raise ProxyFailed("the egress proxy can't be connected to by TLS") from error
     transport = tunnel.transport
+    protocol = make()
     try:
         await tunnel.open(connect_request(route.pinned, proxy.authorization))
-        protocol = make()
         inner = await asyncio.get_running_loop().start_tls(
             transport,
             protocol,
@@ -121,9 +127,11 @@ async def _through_proxy(route: Route, proxy: ProxyHop, make: Callable[[], _P]) 
             ssl_shutdown_timeout=_FAREWELL_S,
         )
         if inner is None:
-            raise OSError("the proxy closed the tunnel")
-    except BaseException:
+            raise _no_handshake(route)
+    except BaseException as error:
         transport.abort()
+        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+            raise _no_handshake(route) from error
         raise
     protocol.connection_made(inner)
     return protocol
@@ -203,6 +211,11 @@ class _Tunnel(asyncio.Protocol):
         if not self._stands.done():
             self._stands.set_exception(error)
             self._stands.exception()  # nobody may wait any more
+
+
+def _no_handshake(route: Route) -> DialFailed:
+    """The other side hung up on us in mid-handshake, which says nothing of why."""
+    return DialFailed(Reason.TLS_FAILED, f"TLS with {route.server_name} failed: no handshake")
 
 
 def _tls_words(error: ssl.SSLError) -> str:

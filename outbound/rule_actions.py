@@ -38,7 +38,9 @@ class SecretInjection:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    #: Inclusive, in any `period_s` seconds.
+    """A key that has rested may send all of them at once; they come back evenly over the period."""
+
+    #: Inclusive.
     requests: int
     period_s: int
     per: RateScope = RateScope.TENANT
