@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import against_peers, egress_decide, latency, memory, scale, throughput
+from benchmarks import against_peers, egress_decide, latency, memory, rule_expressions, scale, throughput
 from benchmarks.figures import Figure
 from benchmarks.host import ROOT, BenchFailed
 from benchmarks.peers import PeerMissing
@@ -27,6 +27,7 @@ BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "processes": scale.processes,
     "many": scale.many_tenants,
     "startup": scale.startup,
+    "expressions": rule_expressions.expressions,
     "decide": egress_decide.decide_rules,
     "decide_tenants": egress_decide.decide_tenants,
     "workerd": against_peers.workerd_throughput,

@@ -17,6 +17,7 @@ from benchmarks.host import ROOT
 FOLDER: Final = ROOT / "build" / "peers"
 WORKERD_VERSION: Final = "1.20261117.1"
 EXTISM_VERSION: Final = "1.1.1"
+CEL_VERSION: Final = "0.1.3"
 _INSTALL_S: Final = 300
 
 
@@ -49,12 +50,21 @@ def _workerd_in(folder: Path) -> Path | None:
 
 def extism() -> Path:
     """The site-packages folder that has it, for a PYTHONPATH: the same Python as ours."""
-    folder = FOLDER / "venv"
+    return _python_package("venv", "extism", f"extism=={EXTISM_VERSION}")
+
+
+def cel() -> Path:
+    """The same for Google's CEL."""
+    return _python_package("cel", "cel_expr_python", f"cel-expr-python=={CEL_VERSION}")
+
+
+def _python_package(environment: str, name: str, requirement: str) -> Path:
+    folder = FOLDER / environment
     packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    if not (packages / "extism" / "__init__.py").exists():
-        _install("extism", [sys.executable, "-m", "venv", "--clear", str(folder)], ROOT)
+    if not (packages / name).is_dir():
+        _install(name, [sys.executable, "-m", "venv", "--clear", str(folder)], ROOT)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        _install("extism", [*pip, "--disable-pip-version-check", f"extism=={EXTISM_VERSION}"], ROOT)
+        _install(name, [*pip, "--disable-pip-version-check", requirement], ROOT)
     return packages
 
 

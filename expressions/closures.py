@@ -17,6 +17,7 @@ from expressions.relations import Test, comparison, membership
 from expressions.schema import BOOLEANS, Type
 from expressions.syntax import (
     EACH,
+    Address,
     Argument,
     Call,
     Combination,
@@ -29,6 +30,7 @@ from expressions.syntax import (
     Key,
     Logic,
     Not,
+    Operator,
     Text,
     Value,
 )
@@ -62,6 +64,8 @@ class Closures:
                 if self._is_items(node):
                     return lambda facts: [not answer for answer in inner(facts)]
                 return lambda facts: not inner(facts)
+            case Comparison(Field(name, ()), Operator.EQ, Text() | Integer() | Address() as right):
+                return _equal_field(name, right.value)
             case Comparison(left, sign, right):
                 return self._tested(left, comparison(sign, right))
             case InSet(left, items):
@@ -109,7 +113,10 @@ class Closures:
             reads.append(self._read(argument))  # noqa: PERF401 - a comprehension is one more frame a level
         first, *others = reads
         if not maps(call):
-            return _call_of_one(run, first) if not others else _call_of_all(run, [first, *others])
+            written = [argument.value for argument in call.args[1:] if isinstance(argument, Text | Integer)]
+            if len(written) == len(others):
+                return _call_of_one(run, first, written)
+            return _call_of_all(run, [first, *others])
 
         def mapped(facts: Facts) -> list[Any]:
             rest = [read(facts) for read in others]
@@ -119,6 +126,11 @@ class Closures:
             return [result for result in results if result is not None]
 
         return mapped
+
+
+def _equal_field(name: str, value: object) -> Read:
+    """The most frequent comparison. None is equal to no value, so what is missing needs no test."""
+    return lambda facts: facts.get(name) == value
 
 
 def _tested_field(name: str, test: Test) -> Read:
@@ -131,10 +143,12 @@ def _tested_field(name: str, test: Test) -> Read:
     return tested
 
 
-def _call_of_one(run: Callable[..., Any], first: Read) -> Read:
+def _call_of_one(run: Callable[..., Any], first: Read, written: list[str | int]) -> Read:
+    """Of which all arguments but the first are literals, as in most calls."""
+
     def called(facts: Facts) -> Any:
         value = first(facts)
-        return None if value is None else run(value)
+        return None if value is None else run(value, *written)
 
     return called
 
