@@ -29,9 +29,10 @@ from edge.server import DoorServer
 from model.identity import NamespaceName, ScriptName
 from model.isolation import DEFAULT_GROUP, IsolationGroups, from_config
 from model.scripts import ScriptRef
+from observability.kept_totals import KeptTotals
 from observability.log_ring import InvalidLogLine, LogRings, from_wire
 from observability.metrics import Counters
-from observability.totals import InvalidSnapshot, Totals, exposition
+from observability.totals import InvalidSnapshot, exposition
 from outbound.policy import parse_policy
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
@@ -69,16 +70,20 @@ class WorkerProcesses:
     """The worker processes as control sees them: through their channels, and as the supervisor reports."""
 
     def __init__(
-        self, channels: Mapping[str, Channel], groups: IsolationGroups, group_of: Callable[[ScriptRef], str]
+        self,
+        channels: Mapping[str, Channel],
+        groups: IsolationGroups,
+        group_of: Callable[[ScriptRef], str],
+        totals: KeptTotals,
     ) -> None:
         """`group_of`: whose processes may run a script."""
         self.channels = {name: channel for name, channel in channels.items() if name != "supervisor"}
-        self.totals = Totals()
+        self.totals = totals
         self.rings = LogRings()
         self.counters = Counters()
         self.reported: list[Mapping[str, Any]] = []
         self.draining = False
-        self._reporting: set[str] = set()
+        self._reporting = set(totals.processes)
         self._unready: dict[str, list[str]] = {}
         self._group_of = group_of
         self._turns = {
@@ -134,7 +139,7 @@ class WorkerProcesses:
         self.counters.count("tenantry_leftovers_removed_bytes_total", kind).value += removed.size
 
     def metrics(self) -> str:
-        return exposition(self.totals.merged(self.counters.samples()))
+        return exposition(self.totals.shown(self.counters.samples()))
 
     def _running(self, kind: str) -> int:
         return sum(1 for p in self.reported if p["kind"] == kind and p["state"] == "running")
@@ -198,7 +203,9 @@ async def _serve(inherited: Inherited) -> int:
         version = store.script(ref)
         return DEFAULT_GROUP if version is None else groups.group_of(version)
 
-    processes = WorkerProcesses(inherited.channels, groups, group_of)
+    # The supervisor says how often it has started what; the rest is counted here.
+    totals = KeptTotals(data / "totals", config["run"], frozenset({"tenantry_process_restarts_total"}))
+    processes = WorkerProcesses(inherited.channels, groups, group_of, totals)
     _answer_workers(processes, store, sealer, publisher, groups)
     services = ControlServices(
         store=store,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import sys
 from dataclasses import dataclass
 from typing import Final
@@ -141,6 +142,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "modules": maps.modules,
         "workers": settings.workers + sum(group.workers for group in groups.groups),
         "groups": as_config(groups),
+        "run": secrets.token_hex(8),
     }
     resolver = settings.resolver
     worker_config = common | {

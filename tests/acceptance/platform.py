@@ -95,6 +95,15 @@ class Platform(Host):
             int(pid) for pid in children if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
 
+    def controls(self) -> list[int]:
+        """The process id of control; none while it is started again."""
+        children = (
+            Path(f"/proc/{self.supervisor_pid}/task/{self.supervisor_pid}/children").read_text().split()
+        )
+        return [
+            int(pid) for pid in children if b"control_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.http_port), timeout=30)
 

@@ -119,6 +119,41 @@ def test_worker_process_killed_under_load_is_replaced_and_others_fail_nothing(ow
         sock.close()
 
 
+def test_no_counter_goes_back_when_control_dies(own_platform: Platform) -> None:
+    """Nor when a worker process dies as well, while nobody adds up."""
+    own_platform.deploy("hello", "counted")
+    name = 'tenantry_events_total{outcome="ok",trigger="fetch"}'
+    for _ in range(60):
+        assert own_platform.request("counted.localhost").status == 200
+    wait_until(lambda: own_platform.metrics().get(name, 0) >= 60)
+    before = own_platform.metrics()
+    workers = own_platform.workers()
+    [control] = own_platform.controls()
+    os.kill(control, signal.SIGKILL)
+    os.kill(workers[0], signal.SIGKILL)
+    shown: list[float] = []
+
+    def all_are_back() -> bool:
+        try:
+            figures = own_platform.metrics()
+        except OSError:
+            return False  # its port is closed for a moment
+        shown.append(figures.get(name, 0))
+        return (
+            figures.get('tenantry_processes{kind="worker"}') == 2 and workers[0] not in own_platform.workers()
+        )
+
+    wait_until(all_are_back)
+    assert own_platform.request("counted.localhost").status == 200
+    wait_until(lambda: own_platform.metrics()[name] > before[name])
+    assert min(shown) >= before[name]
+    after = own_platform.metrics()
+    totals = [
+        key for key in before if key.partition("{")[0].endswith(("_total", "_count", "_sum", "_bucket"))
+    ]
+    assert not {key: (before[key], after.get(key)) for key in totals if after.get(key, 0) < before[key]}
+
+
 def test_acknowledged_messages_survive_kill_9_of_every_process(own_platform: Platform) -> None:
     own_platform.deploy("queue_producer", "sender", "--queue", "QUEUE=durable")
     bodies = [f"message {number}" for number in range(50)]
