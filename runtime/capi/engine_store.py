@@ -19,7 +19,7 @@ from typing import Final
 
 from wasmtime import _bindings
 
-from runtime.capi.accelerator.loading import decide
+from runtime.capi.accelerator.loading import decide, load
 from runtime.capi.failures import CapiError, take_error
 from runtime.capi.library import WASMTIME_VERSION, bind, bind_setter, check_version
 
@@ -163,8 +163,11 @@ class Engine:
             raise CapiError("wasmtime could not make an engine with these settings")
         #: C callbacks that some instance may still call: kept as long as the engine, which is for ever.
         self.callbacks: list[object] = []
-        self._ticker = threading.Thread(target=self._tick, name="epoch-ticker", daemon=True)
-        self._ticker.start()
+        if self.accelerated:
+            # One that never asks for the GIL.
+            load().start_ticker(self.pointer, int(settings.tick_s * 1e9))
+        else:
+            threading.Thread(target=self._tick, name="epoch-ticker", daemon=True).start()
 
     def _tick(self) -> None:
         sleep, tick_s, increment, engine = time.sleep, self.settings.tick_s, _increment_epoch, self.pointer

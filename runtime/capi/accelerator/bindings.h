@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT "740fb4a0be6c4a88"
+#define LAYOUT "158c2aed57bca4fd"
 
 struct frame {
     _Alignas(8) uint8_t instance[16];
@@ -68,6 +68,7 @@ _Static_assert(sizeof(struct frame) == 344, "frame");
 
 /* X(result, name, arguments) */
 #define WASMTIME_FUNCTIONS(X) \
+    X(void, wasmtime_engine_increment_epoch, (void *)) \
     X(void *, wasmtime_store_new, (void *, void *, void *)) \
     X(void, wasmtime_store_delete, (void *)) \
     X(void *, wasmtime_store_context, (void *)) \

@@ -8,6 +8,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "guest.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -32,6 +34,41 @@ uint64_t thread_ns(void) {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+/* -- the epoch ---------------------------------------------------------------------------------------------- */
+
+static struct {
+    void *engine;
+    struct timespec pause;
+} ticker;
+
+static void *tick(void *nothing) {
+    (void)nothing;
+    for (;;) {
+        nanosleep(&ticker.pause, NULL);
+        wasmtime_engine_increment_epoch(ticker.engine);
+    }
+    return NULL;
+}
+
+/* A thread that moves the epoch for as long as the process lives, as long as its engine does. It never waits for the GIL, and
+ * no signal of the process is given to it. 0, or an errno. */
+int start_ticker(void *engine, uint64_t tick_ns) {
+    pthread_t thread;
+    sigset_t all, before;
+    ticker.engine = engine;
+    ticker.pause.tv_sec = (time_t)(tick_ns / 1000000000u);
+    ticker.pause.tv_nsec = (long)(tick_ns % 1000000000u);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, NULL, tick, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!failed)
+        pthread_detach(thread);
+    return failed;
+}
+
+/* -- guests ------------------------------------------------------------------------------------------------- */
 
 static void put_i32(void *value, uint32_t number) {
     *(uint8_t *)value = KIND_I32;

@@ -25,6 +25,7 @@ WASMTIME_FUNCTIONS(X)
 #undef X
 
 uint64_t thread_ns(void);
+int start_ticker(void *engine, uint64_t tick_ns);
 void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements);
 bool guest_failed(const struct frame *frame);
 bool guest_poll(struct frame *frame, void *future);

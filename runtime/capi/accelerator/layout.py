@@ -16,6 +16,7 @@ from runtime.capi.library import FUNC_ASYNC_CALLBACK, SIGNATURES, WASMTIME_VERSI
 
 #: The functions that the C module calls, in the order in which it is handed their addresses.
 FUNCTIONS: Final = (
+    "wasmtime_engine_increment_epoch",
     "wasmtime_store_new",
     "wasmtime_store_delete",
     "wasmtime_store_context",

@@ -37,6 +37,21 @@ static PyObject *py_bind(PyObject *self, PyObject *addresses) {
     Py_RETURN_NONE;
 }
 
+/* start_ticker(engine, tick_ns): once in a process. */
+static PyObject *py_start_ticker(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    (void)self;
+    if (count != 2)
+        return wrong_count("start_ticker");
+    void *engine = address(args[0]);
+    uint64_t tick_ns = PyLong_AsUnsignedLongLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    int failed = start_ticker(engine, tick_ns);
+    if (failed)
+        return PyErr_Format(PyExc_OSError, "the ticker's thread can't be started: errno %d", failed);
+    Py_RETURN_NONE;
+}
+
 /* open(frame, engine, memory_bytes, table_elements) -> (store, context) */
 static PyObject *py_open(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
@@ -221,6 +236,7 @@ static PyMethodDef methods[] = {
     {"bind", py_bind, METH_O, NULL},
     {"imports", py_imports, METH_NOARGS, NULL},
     {"wanted", py_wanted, METH_O, NULL},
+    FAST(start_ticker),
     FAST(open),
     FAST(poll),
     FAST(offer),

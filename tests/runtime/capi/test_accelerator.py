@@ -19,7 +19,7 @@ from runtime.capi.accelerator.loading import AcceleratorUnavailable, available, 
 from runtime.capi.guest import AbiViolation, Guest, live_guests
 from runtime.capi.library import SIGNATURES
 from runtime.linking import make_linker
-from tests.support.children import ROOT
+from tests.support.children import ROOT, expect_ok
 from tests.support.guests import Guests, engine, request, sample, wat
 
 SOURCES = ROOT / "runtime" / "capi" / "accelerator"
@@ -311,3 +311,34 @@ def test_wrong_exports_are_found_by_both(what: str) -> None:
         guest.finish()
         with pytest.raises(AbiViolation, match=r"the export|does not export"):
             guest.find_exports("fetch", needs_alloc=True)
+
+
+TICKER_CHILD = """
+    import os, threading, time
+    from runtime.capi.engine_store import EngineSettings
+    from runtime.capi.accelerated_guest import open_guest
+    from runtime.engine import start_engine
+    from runtime.linking import make_linker
+    from wasmtime import wat2wasm
+    engine = start_engine(EngineSettings(slots=4, accelerator="{mode}"))
+    assert ("epoch-ticker" in [thread.name for thread in threading.enumerate()]) is {has_python_ticker}
+    assert len(os.listdir("/proc/self/task")) == 2
+    text = '''(module (memory (export "memory") 1) (func $start (loop $l (br $l))) (start $start))'''
+    pre = make_linker(engine).instantiate_pre(engine.compile(bytes(wat2wasm(text))))
+    guest = open_guest(engine, 1 << 20, 10**9)
+    guest.begin_instantiate(pre)
+    assert not guest.poll()
+    assert guest.cpu_ns < 200_000_000, guest.cpu_ns
+    guest.close()
+    print("preempted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "has_python_ticker"),
+    [pytest.param("on", False, marks=built), pytest.param("off", True)],
+)
+def test_epoch_moves_without_the_gil(mode: str, has_python_ticker: bool) -> None:
+    """In a child, since a process has one engine: there is one ticker, and it preempts a guest that spins."""
+    code = TICKER_CHILD.replace("{mode}", mode).replace("{has_python_ticker}", str(has_python_ticker))
+    assert "preempted" in expect_ok(code)
