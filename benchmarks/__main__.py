@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import against_peers, egress_decide, latency, memory, rule_expressions, scale, throughput
+from benchmarks import accelerator, against_peers, egress_decide, latency, memory, rule_expressions, scale, throughput
 from benchmarks.figures import Figure
 from benchmarks.host import ROOT, BenchFailed
 from benchmarks.peers import PeerMissing
@@ -21,6 +21,7 @@ BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "hello": throughput.hello,
     "tenants": throughput.tenants,
     "kv": throughput.kv,
+    "accelerator": accelerator.accelerator,
     "neighbours": latency.neighbours,
     "suspended": memory.suspended,
     "idle": memory.tenants,

@@ -57,8 +57,9 @@ class BenchHost:
     `data` is a folder from an earlier host, which is left there.
     """
 
-    def __init__(self, workers: int, data: Path | None = None) -> None:
+    def __init__(self, workers: int, data: Path | None = None, options: Sequence[str] = ()) -> None:
         self._workers = workers
+        self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="tenantry-bench-")
         self.data = data or Path(self._folder.name) / "data"
         self._is_new = data is None or not data.exists()
@@ -87,6 +88,7 @@ class BenchHost:
             *(sys.executable, "-m", "cli.main", "serve", "--data", str(self.data)),
             *("--http", f"127.0.0.1:{self.port}", "--control", f"127.0.0.1:{self.control_port}"),
             *("--workers", str(self._workers)),
+            *self._options,
         ]
         with self._log.open("ab") as log:
             # Access lines are made and written as in any installation; here nobody wants to keep them.
