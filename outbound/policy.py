@@ -55,7 +55,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "limits", lowest((self.stated,)))
-        object.__setattr__(self, "plan", plan_of([(self.name, self.actions)]))
+        plan = NO_PLAN if self.actions is NO_ACTIONS else plan_of([(self.name, self.actions)])
+        object.__setattr__(self, "plan", plan)
         opened = Opened(self.open_cidrs) if self.open_cidrs else NOTHING_OPENED
         private = Opened(self.open_cidrs, private=True) if self.open_hosts else opened
         object.__setattr__(self, "_opened", (opened, private))

@@ -44,7 +44,7 @@ _MATERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 def read_actions(rule: Fields) -> RuleActions:
     """Of a rule that allows. Raises DocumentError."""
-    if not rule.values.keys() & ACTION_FIELDS.keys():
+    if ACTION_FIELDS.keys().isdisjoint(rule.values):
         return NO_ACTIONS
     headers = _mapping(rule, "headers")
     remove = _removed(headers)

@@ -27,7 +27,8 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from model.hostname import InvalidHostname, is_ip_literal, parse_pattern
 from outbound.addresses import IPNetwork
@@ -39,6 +40,8 @@ from outbound.policy_conditions import Conditions, When, host_matches
 from outbound.policy_document import DocumentError, Fields, Scalar, read_document
 from outbound.policy_when import read_when
 from outbound.rule_actions import NO_ACTIONS, NO_QUOTAS, TenantQuotas
+
+T = TypeVar("T")
 
 MAX_RULES: Final = 10_000
 
@@ -108,24 +111,32 @@ def _rule(fields: Fields, defaults: StatedLimits, document: str) -> Rule:
         conditions=conditions,
         stated=_limits(fields, defaults),
         actions=read_actions(fields) if action is Action.ALLOW else NO_ACTIONS,
-        open_cidrs=tuple(_cidr(entry) for entry in fields.scalars("open_cidrs")),
+        open_cidrs=_each(fields, "open_cidrs", _cidr) or (),
         open_hosts=frozenset(_open_host(entry, conditions) for entry in fields.scalars("open_hosts")),
         line=fields.line,
     )
 
 
 def _conditions(fields: Fields, document: str) -> Conditions:
-    scalars = fields.scalars
     return Conditions(
-        schemes=frozenset(entry.choice(("http", "https")) for entry in scalars("scheme")) or None,
-        hosts=tuple(_host(entry) for entry in scalars("host")) or None,
-        ports=frozenset(entry.integer(1, 65_535) for entry in scalars("port")) or None,
-        methods=frozenset(_method(entry) for entry in scalars("method")) or None,
-        paths=tuple(_path(entry) for entry in scalars("path")) or None,
-        tags=frozenset(entry.string(128) for entry in scalars("tags")) or None,
+        schemes=_set(fields, "scheme", _scheme),
+        hosts=_each(fields, "host", _host),
+        ports=_set(fields, "port", _port),
+        methods=_set(fields, "method", _method),
+        paths=_each(fields, "path", _path),
+        tags=_set(fields, "tags", _tag),
         params=_params(fields),
         when=_when(fields, document),
     )
+
+
+def _each(fields: Fields, name: str, read: Callable[[Scalar], T]) -> tuple[T, ...] | None:
+    """None: left out."""
+    return tuple([read(entry) for entry in fields.scalars(name)]) if name in fields.values else None
+
+
+def _set(fields: Fields, name: str, read: Callable[[Scalar], T]) -> frozenset[T] | None:
+    return frozenset([read(entry) for entry in fields.scalars(name)]) if name in fields.values else None
 
 
 def _mapping(fields: Fields, name: str, known: tuple[str, ...]) -> Fields | None:
@@ -140,7 +151,7 @@ def _mapping(fields: Fields, name: str, known: tuple[str, ...]) -> Fields | None
 
 def _limits(fields: Fields, defaults: StatedLimits) -> StatedLimits:
     found: dict[str, int] = {}
-    for name in fields.values.keys() & _LIMITS:
+    for name in _LIMITS.intersection(fields.values):
         entry = fields.required(name)
         found[name] = entry.integer(1, 900_000) if name in _TIMES else entry.integer(0, _TIB)
     return StatedLimits(**found).over(defaults) if found else defaults
@@ -163,6 +174,18 @@ def _quotas(document: Fields) -> TenantQuotas:
         bytes_per_minute=read("bytes_per_minute", _TIB),
         concurrent_requests=read("concurrent_requests", 1_000_000),
     )
+
+
+def _scheme(entry: Scalar) -> str:
+    return entry.choice(("http", "https"))
+
+
+def _port(entry: Scalar) -> int:
+    return entry.integer(1, 65_535)
+
+
+def _tag(entry: Scalar) -> str:
+    return entry.string(128)
 
 
 def _host(entry: Scalar) -> str:
