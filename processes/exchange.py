@@ -68,7 +68,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_chunks", "_closed", "_credit_in", "_credit_out", "_ended_in", "_error", "_head", "_held", "_link",
+        "_broken", "_chunks", "_closed", "_credit_in", "_credit_out", "_ended_in", "_error", "_head", "_held", "_link",
         "_number", "_reader", "_result", "_writer", "bytes_in", "cancelled", "on_cancel", "opened_here",
     )  # fmt: skip
 
@@ -85,7 +85,10 @@ class Exchange:
         self._credit_out = 0 if opened_here else WINDOW_BYTES
         self._ended_in = False
         self._closed = False
+        #: The link is lost: nothing more comes or goes.
         self._error: Exception | None = None
+        #: The rest of the body that comes in never will; what goes out still does.
+        self._broken: Exception | None = None
         self._head: bytes | None = None
         self._result: bytes | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -178,6 +181,8 @@ class Exchange:
         while not self._chunks:
             if self._ended_in or self._closed:
                 return b""
+            if self._broken is not None:
+                raise self._broken
             if self._result is not None:
                 raise StreamClosed("the answer was broken off")
             if self.cancelled and not self.opened_here:
@@ -251,8 +256,7 @@ class Exchange:
             self.left()
             return True
         elif not self.opened_here and kind == Kind.BROKEN:
-            self._fail(UpstreamError(payload.decode("utf-8", "replace")))
-            return True
+            self._broken = UpstreamError(payload.decode("utf-8", "replace"))
         else:
             return False
         wake(self._reader)

@@ -26,20 +26,25 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 
 class Platform(Host):
-    def __init__(self, folder: Path, dns_port: int, api_port: int) -> None:
+    def __init__(
+        self, folder: Path, dns_port: int, api_port: int, groups: str = "", group_workers: int = 0
+    ) -> None:
+        """`groups`: isolation groups as the setting has them, with `group_workers` processes together."""
         hooks = (
             "--hooks",
             "front=tests.dispatch.hooks:by_header@hooked",
             "--trusted-proxies",
             "127.0.0.1/32",
+            *(("--isolation-groups", groups) if groups else ()),
         )
         super().__init__(folder / "data", dns_port, settings=hooks)
         self.api_port = api_port
+        self.process_count = self.worker_count + group_workers
 
     def start(self, *more: str) -> None:
         """Returns when each worker process serves: one that does makes the host ready already."""
         super().start(*more)
-        wait_until(lambda: self.metrics().get('tenantry_processes{kind="worker"}') == self.worker_count)
+        wait_until(lambda: self.metrics().get('tenantry_processes{kind="worker"}') == self.process_count)
 
     @property
     def token(self) -> str:
@@ -94,6 +99,20 @@ class Platform(Host):
         return [
             int(pid) for pid in children if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
+
+    def named(self) -> dict[str, int]:
+        """Name of each process that runs now, such as `worker-0`, and its process id."""
+        found: dict[str, int] = {}
+        for line in self.log().splitlines():
+            if '"event": "state"' in line:
+                state = json.loads(line)
+                found[state["name"]] = state["pid"] if state["state"] == "running" else 0
+        return {name: pid for name, pid in found.items() if pid}
+
+    def ran_in(self, script: str) -> set[str]:
+        """Names of the processes in which events of a script have ended, as the access log tells."""
+        lines = [line for line in self.log().splitlines() if f'"script":"{script}"' in line]
+        return {json.loads(line)["process"] for line in lines}
 
     def controls(self) -> list[int]:
         """The process id of control; none while it is started again."""

@@ -191,6 +191,12 @@ async def test_a_body_that_broke_off_is_an_error_of_its_reader(ends: Ends) -> No
     asking.break_off("the limit is 3 bytes")
     with pytest.raises(UpstreamError, match="the limit is 3 bytes"):
         await reading
+    # Whoever reads it may answer with what was wrong.
+    answering.send_head(b"400")
+    await answering.write(b"too long")
+    answering.end()
+    assert await asking.head() == b"400"
+    assert asking.take() == b"too long"
 
 
 async def test_an_answer_without_an_end_is_never_taken_for_whole(ends: Ends) -> None:
