@@ -12,7 +12,7 @@ import click
 from cli.client import ApiClient
 from cli.errors import BadUsage, CliError, ExitCode
 from cli.junit import TestCase, junit_document
-from cli.output import print_json, printable, say
+from cli.output import note, print_json, printable, say
 from cli.params import NAMESPACE_OR_DASH, client_command, confirm, json_option, read_file, yes_option
 
 if TYPE_CHECKING:
@@ -138,6 +138,47 @@ def test(policy: Path, cases: Path, junit: Path | None, as_json: bool) -> int:
                 say(f"      {printable(result.problem)}")
         say(f"{len(results) - len(failed)} of {len(results)} passed")
     return ExitCode.REFUSED if failed else ExitCode.OK
+
+
+@command.command()
+@click.argument("policy", type=click.Path(path_type=Path), metavar="POLICY")
+@click.option("--strict", is_flag=True, help="Exit with 1 when something is found.")
+@json_option
+def check(policy: Path, strict: bool, as_json: bool) -> int:
+    """Say what is suspicious about POLICY: rules that never decide, secrets that may reach strangers,
+    networks opened too wide. Here, without a host.
+
+    \b
+    Example:
+      tenantry policy check policy.yaml --strict
+    """
+    from outbound.policy_check import lint
+    from outbound.policy_parse import PolicyError, parse_policy
+
+    try:
+        findings = lint(parse_policy(_read_text(policy, "policy")))
+    except PolicyError as error:
+        raise BadUsage(f"{policy}: {error}") from None
+    if as_json:
+        print_json(
+            [
+                {
+                    "problem": finding.problem,
+                    "rule": finding.rule,
+                    "line": finding.line,
+                    "message": finding.message,
+                    "by": list(finding.by),
+                }
+                for finding in findings
+            ]
+        )
+    else:
+        for finding in findings:
+            rule = f"rule {finding.rule!r} " if finding.rule else ""
+            say(printable(f"{policy}:{finding.line}: {rule}{finding.message} ({finding.problem.value})"))
+        if not findings:
+            note("found nothing suspicious")
+    return ExitCode.REFUSED if strict and findings else ExitCode.OK
 
 
 def run_cases(policy: Path, cases: Path) -> Sequence[CaseResult]:

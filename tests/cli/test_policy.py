@@ -121,3 +121,30 @@ def test_dash_is_the_plain_scripts_policy(api: RecordingApi, run: Run, files: tu
     api.on("DELETE", "/workers/egress-policy", ok())
     assert run("policy", "set", "-", files[0]).code == 0
     assert "nothing may leave now" in run("policy", "delete", "-").out
+
+
+SUSPICIOUS = """\
+version: 1
+rules:
+  - {name: all, action: allow, host: "*.example.com"}
+  - {name: less, action: deny, host: a.example.com}
+"""
+
+
+def test_check_says_what_is_suspicious(run: Run, files: tuple[str, str], tmp_path: Path) -> None:
+    ended = run("policy", "check", files[0], "--strict")
+    assert (ended.code, ended.out) == (0, "")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SUSPICIOUS)
+    told = f"{policy}:4: rule 'less' never decides: 'all' before it does the opposite (rule.shadowed)\n"
+    assert run("policy", "check", str(policy)).out == told
+    assert run("policy", "check", str(policy)).code == 0
+    ended = run("policy", "check", str(policy), "--strict", "--json")
+    assert ended.code == 1
+    (finding,) = json.loads(ended.out)
+    assert (finding["problem"], finding["rule"], finding["line"]) == ("rule.shadowed", "less", 4)
+    assert finding["by"] == ["all"]
+    policy.write_text("rules: 1")
+    ended = run("policy", "check", str(policy))
+    assert ended.code == 2
+    assert f"{policy}: line 1, column 1: has no 'version'" in ended.err

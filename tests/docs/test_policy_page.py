@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from outbound import policy, policy_actions, policy_parse, policy_when
+from outbound import policy, policy_actions, policy_check, policy_parse, policy_when
 from outbound.egress_fields import FIELDS
 from outbound.fetch_limits import FetchLimits
 from outbound.policy_tests import _CASE_FIELDS, run_policy_cases
@@ -53,6 +53,11 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"seconds (to {policy_actions.DAY_S:,})" in reference
     assert f"beside the first (to {policy_actions.MAX_RETRIES})" in reference
     assert f"itself (to {policy_actions.MAX_FOLLOWED})" in reference
+
+
+def test_every_problem_is_there_and_no_other() -> None:
+    told = [name for row in table(PAGE, "### Problems") for name in re.findall(r"`([^`]+)`", row[0])]
+    assert sorted(told) == sorted(policy_check.Problem)
 
 
 def test_every_reason_is_there_and_no_other() -> None:
