@@ -23,13 +23,11 @@ from runtime.capi.guest import (
     INITIALIZED,
     INSTANTIATED,
     INSTANTIATING,
+    LARGE_STORE_BYTES,
     AbiViolation,
     InstancePre,
 )
 from runtime.fiber import Lanes, Stopped, drive
-
-#: A store with more memory than this is deleted off the loop: madvise of 120 MB takes up to 146 ms.
-LARGE_STORE_BYTES = 8 << 20
 
 
 def frozen_clock_ns() -> int:

@@ -12,12 +12,10 @@ from typing import Final
 from runtime.capi.accelerator.loading import load
 from runtime.capi.engine_store import Engine
 from runtime.capi.frame import OFFSET_OF
-from runtime.capi.guest import Guest, InstancePre, polling
+from runtime.capi.guest import LARGE_STORE_BYTES, Guest, InstancePre, polling
 
 #: Of a result that is copied at once; a larger one is read as without the accelerator, off the loop where it is large.
 LARGEST_RESULT: Final = 64 * 1024
-#: Of a memory that is deleted at once.
-LARGEST_MEMORY: Final = 8 << 20
 
 _DONE, _WANTS, _STOPPED, _FAILED, _STATUS_BITS = 1, 2, 4, 8, 4
 _MEMORY_HANDLE_AT: Final = OFFSET_OF["memory_handle"]
@@ -84,7 +82,7 @@ class AcceleratedGuest(Guest):
             self.slice_ticks,
             self.tick_ns,
             LARGEST_RESULT,
-            LARGEST_MEMORY,
+            LARGE_STORE_BYTES,
         )
         self._charge(status)
         if stage % 2:
@@ -119,7 +117,6 @@ class AcceleratedGuest(Guest):
         if spent > self.longest_ns and not self.in_pool:
             self.longest_ns = spent
         if status & _WANTS:
-            self._results = 0  # it is in the frame
             self.wanted = self._c.wanted(self._frame.base)
         if status & _STOPPED and self.stopped is None:
             self.stopped = self._doomed or "cpu"
@@ -130,11 +127,12 @@ class AcceleratedGuest(Guest):
             super().finish()
 
     def resume(self, result: int) -> None:
-        self._c.resume(self._frame.base, self._results, result)
+        results, self._results = self._results, 0
+        self._c.resume(self._frame.base, results, result)
         self.wanted = None
 
     def conclude(self) -> bool:
-        result = self._c.conclude(self._open_frame().base, LARGEST_RESULT, LARGEST_MEMORY)
+        result = self._c.conclude(self._open_frame().base, LARGEST_RESULT, LARGE_STORE_BYTES)
         if result is None:
             return False
         self._concluded(result)

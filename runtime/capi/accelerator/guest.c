@@ -256,8 +256,15 @@ void import_take(void *data, void *caller, void *args, size_t nargs, void *resul
     set_continuation(frame, continuation, true);
 }
 
-/* Answer the suspended import: the next poll goes on from there. */
-void guest_resume(struct frame *frame, void *results, uint32_t result) {
-    put_i32(results ? results : frame->results_at, result);
+/* Answer the suspended import, whose results are at `results` or where `import_call` noted it: the next poll goes on
+ * from there. False when none is suspended. */
+bool guest_resume(struct frame *frame, void *results, uint32_t result) {
+    if (!results)
+        results = frame->results_at;
+    frame->results_at = NULL;
+    if (!results)
+        return false;
+    put_i32(results, result);
     frame->flag[0] = 1;
+    return true;
 }

@@ -145,7 +145,8 @@ static PyObject *py_resume(PyObject *self, PyObject *const *args, Py_ssize_t cou
     unsigned long result = PyLong_AsUnsignedLong(args[2]);
     if (PyErr_Occurred())
         return NULL;
-    guest_resume(frame, results, (uint32_t)result);
+    if (!guest_resume(frame, results, (uint32_t)result))
+        return PyErr_Format(PyExc_ValueError, "this guest does not wait for the host");
     Py_RETURN_NONE;
 }
 

@@ -7,16 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from model.capabilities import Operation
 from model.outcome import EventOutcome
-from runtime.capi.accelerated_guest import LARGEST_MEMORY, LARGEST_RESULT, AcceleratedGuest, open_guest
+from runtime.capi.accelerated_guest import LARGEST_RESULT, AcceleratedGuest, open_guest
 from runtime.capi.accelerator import layout, loading
 from runtime.capi.accelerator.loading import AcceleratorUnavailable, available, decide, load
-from runtime.capi.guest import AbiViolation, Guest, live_guests
+from runtime.capi.guest import LARGE_STORE_BYTES, AbiViolation, Guest, live_guests
 from runtime.capi.library import SIGNATURES
 from runtime.linking import make_linker
 from tests.support.children import ROOT, expect_ok
@@ -41,8 +42,9 @@ def test_c_calls_nothing_of_wasmtime_but_what_the_table_has() -> None:
 
 
 def test_there_is_one_where_there_is_a_compiler() -> None:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler on this machine")
+    header = Path(sysconfig.get_paths()["include"], "Python.h")
+    if shutil.which("cc") is None or not header.exists():
+        pytest.skip("no C compiler on this machine, or no headers of Python")
     assert available() is None
 
 
@@ -248,8 +250,8 @@ async def test_first_slice_that_ends_leaves_no_store(monkeypatch: pytest.MonkeyP
     [
         (LARGEST_RESULT, 2, True),
         (LARGEST_RESULT + 1, 2, False),
-        (17, LARGEST_MEMORY // PAGE, True),
-        (17, LARGEST_MEMORY // PAGE + 1, False),
+        (17, LARGE_STORE_BYTES // PAGE, True),
+        (17, LARGE_STORE_BYTES // PAGE + 1, False),
     ],
 )
 def test_large_results_and_memories_are_left_to_the_ordinary_end(
@@ -284,6 +286,40 @@ class _linked:
         self.guest.close()
         self.pre.close()
         self.module.close()
+
+
+@built
+def test_guest_of_the_reference_driver_can_have_the_accelerator_s_imports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They fall back: it is no error to mix them, as a process does that tries out a module."""
+    monkeypatch.setattr(engine(), "accelerated", True)
+    asks = module("(i64.extend_i32_u (call $call (i32.const 2048) (i32.const 4)))", imports=CALL)
+    compiled = engine().compile(asks)
+    pre = make_linker(engine()).instantiate_pre(compiled)
+    guest = Guest(engine(), 1 << 20, 10**9)
+    guest.begin_instantiate(pre)
+    assert guest.poll()
+    guest.finish()
+    guest.find_exports("fetch", needs_alloc=True)
+    guest.begin_call("handler", 0, 0)
+    assert not guest.poll()
+    assert guest.wanted == b"\x82\xa6st"
+    guest.resume(7)
+    assert guest.poll()
+    guest.finish()
+    assert guest.result_i64() == 7
+    guest.close()
+    pre.close()
+    compiled.close()
+
+
+@built
+def test_guest_that_waits_for_nothing_is_not_resumed() -> None:
+    guest = AcceleratedGuest(engine(), 1 << 20, 10**9)
+    with pytest.raises(ValueError, match="does not wait"):
+        guest.resume(0)
+    guest.close()
 
 
 #: Refused at upload; a guest is safe from them all the same.
