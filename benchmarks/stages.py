@@ -31,9 +31,9 @@ from observability.access_log import AccessLog, to_descriptor
 from observability.metrics import Counters
 from observability.observer import HostObserver
 from runtime.abi.core_module import codec
+from runtime.event import FetchEvent
 from runtime.metering import Ending
 from runtime.sandbox import Sandbox
-from runtime.worker import _Event
 from tests.support.guests import Guests, sample
 
 _ROUNDS = 6_000
@@ -93,7 +93,7 @@ async def measure(name: str) -> dict[str, float]:
         mark("admission, context")
         encoded = codec.encode_request(request, worker.env.vars, {}, None)
         mark("encode")
-        event = _Event(worker, "fetch", context, worker.fetch_limits, responder, visitor)
+        event = FetchEvent(worker, context, worker.fetch_limits, request, {}, responder, visitor)
         sandbox = event.sandbox = Sandbox(
             host.engine, host.lanes, worker.fetch_limits, context, worker.env, (), host.operations, responder,
             event._response_ended, False,
@@ -127,7 +127,7 @@ async def measure(name: str) -> dict[str, float]:
         host.running.remove(running)
         await sandbox.close()
         mark("delete the store")
-        event.report(ok, request)
+        event.report(ok)
         permit.release()
         mark("record, release")
     guests.close()

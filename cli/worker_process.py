@@ -111,7 +111,7 @@ async def _serve(
     telemetry.start()
     limits = DoorLimits(connections=descriptors.connections, min_rate=int(config["min_rate"]))
     # A process of an isolation group has no listener, and stays without connections.
-    server = DoorServer(plane.app, limits=limits)
+    server = DoorServer(plane.app, limits=limits, at_once=True)
     telemetry.watch_door(server.door)
     await server.start(inherited.listeners)
     if isolation is not None:

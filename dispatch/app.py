@@ -80,8 +80,11 @@ class DispatchApp:
         if scope["type"] != "http":
             return  # neither WebSockets nor lifespan events are announced to this app
         ray_id = new_ray_id()
-        visitor = scope["extensions"].get("tenantry.visitor") or StayingVisitor()
-        responder = AsgiResponder(send, scope["method"], ray_id, visitor)
+        extensions = scope["extensions"]
+        visitor = extensions.get("tenantry.visitor") or StayingVisitor()
+        responder = AsgiResponder(
+            send, scope["method"], ray_id, visitor, put=extensions.get("tenantry.put_whole")
+        )
         started = time.monotonic()
         request: ReceivedRequest | None = None
         try:

@@ -22,6 +22,7 @@ from model.identity import InvalidName, NamespaceName, parse_script_name
 from model.messages import IncomingRequest, OutgoingRequest, Response
 from model.outcome import EventOutcome
 from model.scripts import ScriptRef
+from model.tasks import in_task
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Hook:
         """Its response. Raises PlatformError with the page to show: 404 for a worker that isn't there,
         504 past the deadline, 503 when shed, else 500; the cause is in `detail` and in the log.
         """
+        await in_task()
         try:
             async with asyncio.timeout(self.deadline_s):
                 response = await _watched(self.function(request, env), self.name)

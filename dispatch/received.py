@@ -16,6 +16,7 @@ from dispatch.trusted_proxies import TrustedProxies, forwarded_for, plain_ip
 from model.errors import UpstreamError, VisitorError
 from model.hostname import InvalidHostname, parse_host
 from model.messages import HOP_BY_HOP, Client, Header, Headers, IncomingRequest, StreamClosed
+from model.tasks import in_task
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -228,6 +229,7 @@ async def take_body(request: ReceivedRequest, limit_bytes: int, timeout_s: float
     body.limit_bytes = limit_bytes
     if length is None or length > SMALL_BODY_BYTES:
         return
+    await in_task()
     try:
         async with asyncio.timeout(timeout_s):
             data = await body.read()

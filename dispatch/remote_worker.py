@@ -21,6 +21,7 @@ from model.messages import ByteSource, BytesSource, IncomingRequest, Responder, 
 from model.observer import EventRecord, Observer
 from model.outcome import EventOutcome
 from model.scripts import ScriptVersion
+from model.tasks import in_task
 from runtime.metering import Ending
 
 #: An exchange to ask a question by. Raises PlatformError when there is no process to ask now.
@@ -57,6 +58,7 @@ class RemoteWorker:
         started = time.monotonic()
         context.permit.park()
         try:
+            await in_task()  # whoever opens it may wait with a deadline
             exchange = await self._open(question_of(self.version.ref, request, context, params, limits))
             return await self._follow(exchange, request, responder, visitor)
         except ProcessLost as lost:

@@ -16,6 +16,8 @@ from model.messages import HOP_BY_HOP, Header, Headers, StreamClosed, Visitor
 from model.outcome import EventOutcome
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+#: A whole response of checked headers, in one go; False, and nothing sent, when the visitor must be waited for.
+Put = Callable[[int, Headers, bytes], bool]
 
 RAY_HEADER: Final = b"x-tenantry-ray"
 MAX_RESPONSE_HEADERS: Final = 256
@@ -63,7 +65,7 @@ class AsgiResponder:
     """
 
     __slots__ = (
-        "_headless", "_ray", "_remaining", "_send", "_visitor",
+        "_headless", "_put", "_ray", "_remaining", "_send", "_visitor",
         "broken", "bytes_out", "ended", "max_header_bytes", "started", "status",
     )  # fmt: skip
 
@@ -74,8 +76,10 @@ class AsgiResponder:
         ray_id: str,
         visitor: Visitor | None = None,
         max_header_bytes: int = 128 * 1024,
+        put: Put | None = None,
     ) -> None:
         self._send = send
+        self._put = put
         self._visitor: Visitor = visitor or StayingVisitor()
         self._ray: Header = (RAY_HEADER, ray_id.encode())
         #: No body is sent, whatever is written: HEAD, and the statuses that have none.
@@ -137,15 +141,7 @@ class AsgiResponder:
         """start, write and end in one, for a response that is here already. Nothing is sent when it raises
         TenantError.
         """
-        if self.started:
-            raise TenantError("the response was started already; response.start may be called once")
-        checked, promised = self._check(status, headers)
-        if self._headless:
-            body = b""
-        elif promised is None:
-            checked.append((b"content-length", b"%d" % len(body)))
-        elif promised != len(body):
-            raise TenantError(f"content-length is {promised}, but the body has {len(body)} bytes")
+        checked, body = self._check_whole(status, headers, body)
         self._break_if_left()
         self.started = True
         self.status = status
@@ -158,6 +154,20 @@ class AsgiResponder:
             raise StreamClosed("the visitor left") from error
         self.ended = True
         self.bytes_out = len(body)
+
+    def put_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        """As `send_whole` where the server can be told all of it at once; else False."""
+        put = self._put
+        if put is None:
+            return False
+        checked, body = self._check_whole(status, headers, body)
+        self._break_if_left()
+        if not put(status, checked, body):
+            return False
+        self.started = self.ended = True
+        self.status = status
+        self.bytes_out = len(body)
+        return True
 
     def abort(self) -> None:
         """Nothing more will be sent of a response that was begun: sets `broken`."""
@@ -191,6 +201,18 @@ class AsgiResponder:
         if self._visitor.left:
             self.broken = True
             raise StreamClosed("the visitor left")
+
+    def _check_whole(self, status: int, headers: Headers, body: bytes) -> tuple[list[Header], bytes]:
+        if self.started:
+            raise TenantError("the response was started already; response.start may be called once")
+        checked, promised = self._check(status, headers)
+        if self._headless:
+            return checked, b""
+        if promised is None:
+            checked.append((b"content-length", b"%d" % len(body)))
+        elif promised != len(body):
+            raise TenantError(f"content-length is {promised}, but the body has {len(body)} bytes")
+        return checked, body
 
     def _check(self, status: int, headers: Headers) -> tuple[list[Header], int | None]:
         """The headers to send, the ray id last, and how long a body the worker promised."""

@@ -56,12 +56,16 @@ class PipeResponder:
         self._pipe.end()
 
     async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        self.put_whole(status, headers, body)
+
+    def put_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         checked = check_headers(status, headers, self._max_header_bytes)
         self.started = True
         self.status = status
         self.bytes_out = 0 if self._headless else len(body)
         self._pipe.end()
         self._give(Response(status, checked, b"" if self._headless else body))
+        return True
 
     def abort(self) -> None:
         self._pipe.fail(StreamClosed("the worker failed in the middle of its response"))

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Final, NoReturn, cast
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from edge.cycle import DoorCycle, UntilCloseCycle
 from edge.door import Door, Visitor
+from edge.first_step import FirstSteps
 from edge.pace import Pace, break_off, moved_bytes
 from edge.target import BadTarget, origin_form
 from model.hostname import InvalidHostname, parse_host
@@ -39,6 +42,8 @@ class DoorConfig(uvicorn.Config):
     """uvicorn's configuration, and the door's."""
 
     door: Door
+    #: None: each request has a task of its own.
+    first_steps: FirstSteps | None = None
 
 
 class _Refused(Exception):
@@ -62,24 +67,6 @@ class _Trailers(list[tuple[bytes, bytes]]):
             raise _Refused
 
 
-class _UntilClose(RequestResponseCycle):
-    """Answers HTTP/1.0, which knows no chunks: a body of unknown length ends with the connection."""
-
-    _unframed = False
-
-    async def send(self, message: ASGISendEvent) -> None:
-        if not self.response_started:
-            headers: Any = message.get("headers", ())
-            named = any(name.lower() == b"content-length" for name, _ in headers)
-            if not named and self.scope["method"] != "HEAD" and message.get("status") not in (204, 304):
-                self._unframed = True
-                self.chunked_encoding = False
-        elif self._unframed:
-            body: Any = message.get("body", b"")
-            self.expected_content_length = len(body)
-        await super().send(message)
-
-
 class DoorProtocol(HttpToolsProtocol):
     def __init__(
         self,
@@ -97,6 +84,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._header_bytes = limits.header_bytes
         self._header_count = limits.header_count
         self._pipelined = limits.pipelined
+        self._first_steps = config.first_steps
         #: The cycle that the visitor waits for now. `self.cycle` is the latest whose headers came, which
         #: is another one when requests are pipelined.
         self._running: RequestResponseCycle | None = None
@@ -195,19 +183,47 @@ class DoorProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self._pipelined:
             self._stop(400, f"More than {self._pipelined} requests without waiting for a response\n")
 
-        self.scope["extensions"] = {"tenantry.visitor": Visitor(hostname)}  # type: ignore[dict-item]
-        super().on_headers_complete()
-        if version == "1.0":
-            self.cycle.__class__ = _UntilClose
+        cycle = self._begin_cycle(version, Visitor(hostname))
         self.headers = _Trailers(self._header_count) if coding is not None else headers
-        cycle = self.cycle
         running = self._running
         if running is None or running.response_complete:
             self._running = cycle
-        if self._door.draining or self.parser.should_upgrade():
-            cycle.keep_alive = False
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _begin_cycle(self, version: str, visitor: Visitor) -> DoorCycle:
+        """As uvicorn's `on_headers_complete`, for a target that was checked."""
+        parser, scope = self.parser, self.scope
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        kind = DoorCycle if version == "1.1" else UntilCloseCycle
+        cycle = self.cycle = kind(
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version == "1.1"
+            and parser.should_keep_alive()
+            and not (self._door.draining or parser.should_upgrade()),
+            self.on_response_complete,
+        )
+        extensions: Any = {"tenantry.visitor": visitor, "tenantry.put_whole": cycle.put_whole}
+        scope["extensions"] = extensions
         if not cycle.keep_alive:
             cycle.transport = cast("asyncio.Transport", _ClosingTransport(self, cycle))
+        return cycle
 
     def on_body(self, body: bytes) -> None:
         self._body_came = True
@@ -244,6 +260,12 @@ class DoorProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._refusal is not None:
             self._answer_refusal()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._first_steps is None:
+            super()._start_asgi_task(cycle, app)
+        else:
+            self._first_steps.add(cycle.run_asgi(app), self.loop)
 
     def shutdown(self) -> None:
         """Say `Connection: close` with the last response that is due; close now if none is.

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from edge.door import Door, DoorLimits
+from edge.first_step import FirstSteps
 from edge.protocol import DoorConfig, DoorProtocol
 
 
@@ -25,9 +26,19 @@ class DoorServer(uvicorn.Server):
 
     `date_header` is off by default, though it costs but 0.4 µs a response: uvicorn would add it to the one
     that a worker passes through from its origin. Whoever receives a response may add it (RFC 9110 §6.6.1).
+
+    `at_once`: only a request that waits for something becomes a task. For an app that keeps the rule of
+    `edge.first_step`.
     """
 
-    def __init__(self, app: Any, *, limits: DoorLimits | None = None, date_header: bool = False) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        limits: DoorLimits | None = None,
+        date_header: bool = False,
+        at_once: bool = False,
+    ) -> None:
         config = DoorConfig(
             app,
             http=DoorProtocol,
@@ -42,6 +53,9 @@ class DoorServer(uvicorn.Server):
         )
         self.door = config.door = Door(limits or DoorLimits())
         super().__init__(config)
+        self._first_steps = FirstSteps(self.server_state.tasks)
+        if at_once:
+            config.first_steps = self._first_steps
         self.servers: list[asyncio.base_events.Server] = []
         self._sweeping: asyncio.TimerHandle | None = None
         bounds = self.door.limits
@@ -87,7 +101,7 @@ class DoorServer(uvicorn.Server):
         while True:
             # First, so that a connection which was accepted in this turn of the loop is seen.
             await asyncio.sleep(0.02)
-            if not state.connections and not state.tasks:
+            if not (state.connections or state.tasks or self._first_steps):
                 return True
             if loop.time() >= deadline:
                 return False

@@ -118,6 +118,9 @@ class Responder(Protocol):
     async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
         """start, write and end in one, for a body that is here already."""
 
+    def put_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        """`send_whole` without waiting: False, and nothing was done, when it would have to wait."""
+
     def abort(self) -> None:
         """The response cannot be completed: break it off, so that nobody takes what came for the whole."""
 

@@ -13,8 +13,8 @@ from model.outcome import EventOutcome
 from runtime import artifact, signatures, streams
 from runtime.abi.core_module import codec, event_streams, host_calls, session
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
+from runtime.event import _RESULT_BYTES
 from runtime.signatures import FunctionType
-from runtime.worker import _RESULT_BYTES
 from tests.docs.pages import code, number, read, section, table
 
 PAGE = read("guest-abi.md")

@@ -102,6 +102,9 @@ class Remembered:
         await self.write(body)
         await self.end()
 
+    def put_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        return False
+
     def abort(self) -> None:
         self.aborted = True
 
