@@ -15,7 +15,9 @@ from typing import Any, Final
 import uvloop
 
 from cli import compile_process
+from cli.audit_keeping import AuditKeeper, AuditRetention
 from cli.confining import confine_control
+from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
 from control.app import create_control_app
@@ -33,13 +35,13 @@ from observability.kept_totals import KeptTotals
 from observability.log_ring import InvalidLogLine, LogRings, from_wire
 from observability.metrics import Counters
 from observability.totals import InvalidSnapshot, exposition
-from outbound.policy import parse_policy
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
 from processes.confinement import raise_file_limit
 from runtime.aot_cache import AotCache
 from runtime.compile import Compiler
 from runtime.compile_queue import FairQueue
+from storage.audit_store import AuditStore, audit_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
@@ -83,6 +85,7 @@ class WorkerProcesses:
         self.counters = Counters()
         self.reported: list[Mapping[str, Any]] = []
         self.draining = False
+        self._dropped_audit: Callable[[], int] = int
         self._reporting = set(totals.processes)
         self._unready: dict[str, list[str]] = {}
         self._group_of = group_of
@@ -118,6 +121,12 @@ class WorkerProcesses:
             raise ApiError(400, Code.VALIDATION, str(answer["refused"]))
         return answer
 
+    def keep_audit(self, keeper: AuditKeeper) -> None:
+        """Take the workers' audit records there, and count what it drops."""
+        for channel in self.channels.values():
+            channel.on_notification("audit", keeper.take)
+        self._dropped_audit = lambda: keeper.dropped
+
     def unready(self) -> Sequence[str]:
         if self.draining:
             return ["draining"]
@@ -139,6 +148,7 @@ class WorkerProcesses:
         self.counters.count("tenantry_leftovers_removed_bytes_total", kind).value += removed.size
 
     def metrics(self) -> str:
+        self.counters.count("tenantry_audit_records_dropped_total").value = self._dropped_audit()
         return exposition(self.totals.shown(self.counters.samples()))
 
     def _running(self, kind: str) -> int:
@@ -192,6 +202,9 @@ async def _serve(inherited: Inherited) -> int:
     kv_database = Database.open(data / "kv.db", kv_migrations())
     queue_database = Database.open(data / "queues.db", queue_migrations())
     tokens = TokenStore.open(data / "tokens.db")
+    audit_store = AuditStore(Database.open(data / "audit.db", audit_migrations()))
+    retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
+    audit = AuditKeeper(audit_store, retention)
     sealer = RootKeySealer(root)
     objects = FolderObjectStore(data / "objects")
     cache = AotCache(data / "aot", config["aot_key"])
@@ -206,6 +219,7 @@ async def _serve(inherited: Inherited) -> int:
     # The supervisor says how often it has started what; the rest is counted here.
     totals = KeptTotals(data / "totals", config["run"], frozenset({"tenantry_process_restarts_total"}))
     processes = WorkerProcesses(inherited.channels, groups, group_of, totals)
+    processes.keep_audit(audit)
     _answer_workers(processes, store, sealer, publisher, groups)
     services = ControlServices(
         store=store,
@@ -216,12 +230,14 @@ async def _serve(inherited: Inherited) -> int:
         sealer=sealer,
         publisher=publisher,
         logs=processes.rings,
+        audit=audit_store,
         trigger=processes.trigger,
-        parse_policy=parse_policy,
+        read_policy=named_materials,
         hosts=HostRules.of_listener(config["host"], int(config["port"]), config["names"]),
         metrics=processes.metrics,
         unready=processes.unready,
     )
+    audit.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     for channel in inherited.channels.values():
@@ -240,6 +256,7 @@ async def _serve(inherited: Inherited) -> int:
     server.begin_drain()
     await server.drained(min(2.0, float(config["drain_s"])))
     server.close()
+    await audit.close()
     for closing in (store, tokens, kv_database, queue_database):
         closing.close()
     return 0
@@ -278,6 +295,15 @@ def _answer_workers(
             raise ChannelError(f"{ref} does not run in isolation group {group}")
         return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]))
 
+    async def material_key(payload: object) -> object:
+        """The key of the version that a material has now, and of no other."""
+        if not isinstance(payload, Mapping):
+            raise ChannelError("material_key: a map is expected")
+        namespace = NamespaceName(payload["namespace"]) if payload["namespace"] else None
+        if store.materials.version(namespace, str(payload["name"])) != payload["version"]:
+            raise ChannelError("there is no such material")
+        return sealer.material_key_for(namespace, str(payload["name"]), int(payload["version"]))
+
     async def recompile(payload: object) -> object:
         if not isinstance(payload, Mapping):
             raise ChannelError("recompile: a map is expected")
@@ -287,6 +313,7 @@ def _answer_workers(
 
     for name, channel in processes.channels.items():
         channel.on_request("secret_key", partial(secret_key, group_of_process(name)))
+        channel.on_request("material_key", material_key)
         channel.on_request("recompile", recompile)
 
 

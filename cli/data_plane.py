@@ -16,7 +16,10 @@ from bindings.env import build_env
 from bindings.operations import OPERATIONS
 from bindings.queue_delivery import QueueDelivery
 from bindings.secret_store import SealedSecrets
+from cli.egress_policies import EgressPolicies
 from cli.isolation import Isolation
+from cli.policy_reading import join_layers
+from cli.worker_materials import MaterialKeyFor, WorkerMaterials
 from dispatch.admission import Admission, AdmissionLimits
 from dispatch.app import DispatchApp
 from dispatch.hook import Hook
@@ -38,7 +41,6 @@ from outbound.connector import Connector
 from outbound.gateway import Gateway
 from outbound.hops import HopSigner
 from outbound.host_addresses import host_addresses
-from outbound.policy import DENY_ALL, EgressPolicy, parse_policy
 from outbound.resolver import Resolver
 from runtime.aot_cache import AotCache
 from runtime.capi.engine_store import Engine
@@ -82,6 +84,7 @@ class ControlLink:
     """What a worker process asks of control."""
 
     secret_key: Callable[[ScriptRef, str, int], Awaitable[bytes]]
+    material_key: MaterialKeyFor
     #: (module digest, why) → the image is there.
     recompile: Callable[[str, str], Awaitable[None]]
 
@@ -110,20 +113,24 @@ class DataPlane:
         self._queues = QueueStore(self._queue_database)
         self.index = RouteIndex(self.store)
         self.index.on_change(self._changed)
-        self._policies: dict[str, EgressPolicy] = {}
+        self._policies = EgressPolicies(self.store.policies, self.index.refresh, join_layers)
+        self.index.on_change(self._policies.changed)
+        materials = WorkerMaterials(self.store.materials, link.material_key, self.index.refresh)
+        self.index.on_change(materials.changed)
         self._consumers: list[ConsumerRecord] | None = None
         signer = HopSigner(settings.hop_key)
         own = frozenset(map(ipaddress.ip_address, host_addresses()))
         self._resolver = Resolver([settings.resolver] if settings.resolver else None)
         self._connector = Connector()
         self._gateway = Gateway(
-            self._policy_for,
+            self._policies.policy_for,
             self._resolver,
             self._connector,
             audit,
             hop_key=settings.hop_key,
             ranges=AddressRanges(own, settings.listener_ports),
             hops_of=lambda context: context.hops,
+            materials=materials,
         )
         self._secrets = SealedSecrets(self.store.secret_ciphertext, link.secret_key)
         self._runner = TreeRunner()
@@ -226,6 +233,7 @@ class DataPlane:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connector.close()
         await self._resolver.close()
+        self._policies.close()
         self.lanes.close()
         self._kv_database.close()
         self._queue_database.close()
@@ -247,23 +255,8 @@ class DataPlane:
         )
         return Worker(self._host, version, env)
 
-    def _policy_for(self, context: EventContext) -> EgressPolicy:
-        self.index.refresh()
-        key = context.namespace or ""
-        policy = self._policies.get(key)
-        if policy is None:
-            found = self.store.policy_document(context.namespace)
-            # It was parsed when it was set, so a failure here is a downgrade: deny rather than guess.
-            policy = self._policies[key] = DENY_ALL if found is None else parse_policy(found[1])
-        return policy
-
     def _changed(self, kind: str, key: str) -> None:
-        if kind == ALL:
-            self._policies.clear()
-            self._consumers = None
-        elif kind == "policy":
-            self._policies.pop(key, None)
-        elif kind in ("consumer", "script", "namespace"):
+        if kind in (ALL, "consumer", "script", "namespace"):
             self._consumers = None
 
     # -- events without a visitor --------------------------------------------------------------------

@@ -157,6 +157,8 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
         "host": control.address.host,
         "port": control.address.port,
         "names": list(settings.control_names),
+        "audit_days": settings.audit_days,
+        "audit_mb": settings.audit_mb,
     }
     supervisor = Supervisor(
         control=ProcessSpec("control", _argv("cli.control_process"), control_config, control),

@@ -61,6 +61,9 @@ class ServeSettings:
     #: Names that the API answers to besides its address, for a proxy in front of it.
     control_names: tuple[str, ...]
     hooks: tuple[HookSetting, ...]
+    #: How long, and with how many MiB, audit records of egress are kept.
+    audit_days: float
+    audit_mb: int
     isolation_groups: IsolationGroups
     #: One of processes.confinement.MODES.
     confinement: str
@@ -154,6 +157,22 @@ def parse_names(text: str) -> tuple[str, ...]:
         if "*" in part:
             raise ValueError(f"{part!r}: a name, without wildcard")
     return tuple(names)
+
+
+def parse_days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 < days <= 36_500:
+        raise ValueError(f"{text!r} is no number of days above 0, up to 36500")
+    return days
+
+
+def parse_mebibytes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise ValueError(f"{text!r} is no number of MiB, 1 or more")
+    return int(text)
 
 
 _HOOK = re.compile(r"([a-z0-9_-]{1,63})=([A-Za-z_][\w.]*):([A-Za-z_]\w*)@([a-z0-9_][a-z0-9_-]{0,62})")
@@ -317,6 +336,22 @@ SERVE: tuple[Setting, ...] = (
         'may lead (`{"target": {"hook": NAME}}`).',
         parse_hooks,
         default_text="none",
+    ),
+    Setting(
+        "audit_days",
+        "number",
+        "30",
+        "days",
+        "How long audit records of egress are kept, if there is room for them.",
+        parse_days,
+    ),
+    Setting(
+        "audit_mb",
+        "integer",
+        "1024",
+        "MiB",
+        "Room for audit records of egress; the oldest go first.",
+        parse_mebibytes,
     ),
     Setting(
         "isolation_groups",

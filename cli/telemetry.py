@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from cli.audit_keeping import AuditOutbox
 from cli.data_plane import DataPlane
 from edge.door import Door
 from model.observer import LogLine
@@ -45,6 +46,7 @@ class WorkerTelemetry:
         self.audit = AuditQueue(self._write_audit)
         self._unready: Callable[[], list[str]] = list
         self._door: Door | None = None
+        self._outbox = AuditOutbox(lambda rows: control.notify("audit", rows))
         self._tasks: list[asyncio.Task[None]] = []
 
     def watch(self, plane: DataPlane) -> None:
@@ -71,6 +73,7 @@ class WorkerTelemetry:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.audit.flush()
+        self._outbox.flush()
         self._send_waiting()
         self._send_snapshot()
         await asyncio.sleep(0.05)  # the channel writes on the loop's next turns
@@ -88,6 +91,7 @@ class WorkerTelemetry:
         while True:
             await asyncio.sleep(_LINES_S)
             self._send_waiting()
+            self._outbox.flush()
 
     def _send_waiting(self) -> None:
         waiting = self._waiting
@@ -104,7 +108,9 @@ class WorkerTelemetry:
             self._send_snapshot()
 
     def _send_snapshot(self) -> None:
-        self._counters.count("tenantry_audit_records_dropped_total").value = self.audit.dropped
+        self._counters.count("tenantry_audit_records_dropped_total").value = (
+            self.audit.dropped + self._outbox.dropped
+        )
         if self._door is not None:
             for status, count in self._door.refused.items():
                 self._counters.count("tenantry_door_refused_total", str(status)).value = count
@@ -115,6 +121,7 @@ class WorkerTelemetry:
     def _write_audit(self, record: AuditRecord) -> None:
         reason = record.reason.value
         self._counters.count("tenantry_egress_decisions_total", record.result.value, reason).value += 1
+        self._outbox.add(record)
         fields = {name: getattr(record, name) for name in AuditRecord.__slots__}
         fields["path"] = record.path[:512]
         self._access_log.entry({"event": "egress", **fields})

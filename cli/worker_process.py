@@ -154,6 +154,18 @@ def _link(control: Channel) -> ControlLink:
             raise OperationError(OperationErrorCode.UNAVAILABLE, f"secret {name}: there is no key for it")
         return key
 
+    async def material_key(namespace: NamespaceName | None, name: str, version: int) -> bytes:
+        wanted = {"namespace": namespace, "name": name, "version": version}
+        try:
+            key = await control.request("material_key", wanted, _SECRET_S)
+        except ChannelError as error:
+            raise OperationError(
+                OperationErrorCode.UNAVAILABLE, f"material {name}: its key can't be had now; try again"
+            ) from error
+        if not isinstance(key, bytes):
+            raise OperationError(OperationErrorCode.UNAVAILABLE, f"material {name}: there is no key for it")
+        return key
+
     async def recompile(digest: str, why: str) -> None:
         _log.warning("module %s is compiled again: %s", digest, why)
         try:
@@ -161,7 +173,7 @@ def _link(control: Channel) -> ControlLink:
         except ChannelError as error:
             raise ImageUnavailable(str(error)) from error
 
-    return ControlLink(secret_key, recompile)
+    return ControlLink(secret_key, material_key, recompile)
 
 
 def _trigger(plane: DataPlane) -> Any:

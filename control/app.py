@@ -27,12 +27,14 @@ from control.envelope import ApiError, Code, failure, translate
 from control.host_check import Refusal
 from control.resources import (
     accounts,
+    audit,
     events,
     health,
     hostnames,
     kv,
     kv_values,
     logs,
+    materials,
     namespaces,
     policy,
     queue_consumers,
@@ -58,6 +60,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *routes.ENDPOINTS,
     *hostnames.ENDPOINTS,
     *policy.ENDPOINTS,
+    *materials.ENDPOINTS,
+    *audit.ENDPOINTS,
     *kv.ENDPOINTS,
     *kv_values.ENDPOINTS,
     *queues.ENDPOINTS,

@@ -8,7 +8,7 @@ up are ours alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +38,9 @@ class Code:
     KEY_NOT_FOUND: Final = 10009
     HOST: Final = 20000
     POLICY: Final = 20020
+    #: In `messages` of a success: the policy was taken.
+    POLICY_WARNING: Final = 20026
+    MATERIAL: Final = 20027
 
 
 class ApiError(Exception):
@@ -90,6 +93,10 @@ _RULES: Final[Mapping[Rule, tuple[int, int]]] = {
     Rule.CONSUMER_EXISTS: (409, 11004),
     Rule.HANDLER_MISSING: (400, 10069),
     Rule.POLICY_MISSING: (404, 20021),
+    Rule.POLICY_VERSION_MISSING: (404, 20022),
+    Rule.POLICY_CHANGED: (412, 20023),
+    Rule.MATERIAL_MISSING: (404, 20024),
+    Rule.MATERIAL_IN_USE: (409, 20025),
 }
 _OPERATIONS: Final[Mapping[OperationErrorCode, tuple[int, int]]] = {
     OperationErrorCode.INVALID_ARGUMENT: (400, Code.VALIDATION),
@@ -127,8 +134,15 @@ def translate(error: Exception) -> ApiError | None:
             return None
 
 
-def success(result: object, info: Mapping[str, Any] | None = None, *, status: int = 200) -> Response:
-    content: dict[str, Any] = {"success": True, "errors": [], "messages": [], "result": result}
+def success(
+    result: object,
+    info: Mapping[str, Any] | None = None,
+    *,
+    status: int = 200,
+    messages: Collection[Mapping[str, Any]] = (),
+) -> Response:
+    """`messages` are warnings: `{code, message, meta?}`."""
+    content: dict[str, Any] = {"success": True, "errors": [], "messages": list(messages), "result": result}
     if info is not None:
         content["result_info"] = info
     return _response(content, status, None)

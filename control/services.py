@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,9 +11,10 @@ from control.host_check import HostRules
 from control.publishing import Publisher
 from model.capabilities import KvEntry, KvPage, QueueMessage
 from model.clock import unix_s
-from model.identity import DEFAULT_ACCOUNT, AccountId
+from model.identity import DEFAULT_ACCOUNT, AccountId, NamespaceName
 from model.observer import LogLine
 from model.scripts import ScriptRef
+from storage.audit_store import AuditPage, AuditQuery
 from storage.control_store import ControlStore
 from storage.token_store import TokenStore
 
@@ -54,6 +55,11 @@ class SecretSealer(Protocol):
     def seal(self, account: AccountId, ref: ScriptRef, name: str, version: int, text: str) -> bytes:
         """What `bindings.secret_store` opens. Pure."""
 
+    def seal_material(
+        self, namespace: NamespaceName | None, name: str, version: int, plaintext: bytes
+    ) -> bytes:
+        """What a worker process opens with the key of this material's version. Pure."""
+
 
 class LogReader(Protocol):
     """Lines that guests wrote, of every process: observability.log_ring.LogRings."""
@@ -63,6 +69,12 @@ class LogReader(Protocol):
 
     def wait(self, ref: ScriptRef, after: int, timeout_s: float, /) -> Awaitable[object]:
         """Until there is a line after `after`, at most `timeout_s`."""
+
+
+class AuditReader(Protocol):
+    """What the outbound gateway decided: storage.audit_store.AuditStore."""
+
+    async def query(self, wanted: AuditQuery, /) -> AuditPage: ...
 
 
 #: (script, "scheduled" or "queue", payload) → how it went, from a worker process.
@@ -79,9 +91,11 @@ class ControlServices:
     sealer: SecretSealer
     publisher: Publisher
     logs: LogReader
+    audit: AuditReader
     trigger: Trigger
-    #: outbound.policy.parse_policy; raises ValueError with a message that names line and field.
-    parse_policy: Callable[[str], object]
+    #: An egress policy's text → (kind, name) of each material that it names. Raises ValueError with a message
+    #: that names line and field.
+    read_policy: Callable[[str], Collection[tuple[str, str]]]
     #: The names that the control listener goes by.
     hosts: HostRules
     #: Prometheus text.

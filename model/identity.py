@@ -21,6 +21,7 @@ _TENANT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
 # A JavaScript identifier in Workers, since it becomes `env.NAME`.
 _BINDING = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,127}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MATERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TAG = re.compile(r"[^,&\x00-\x1f]{1,128}")
 
 
@@ -55,6 +56,13 @@ def parse_tenant_id(text: str) -> TenantId:
 def parse_binding_name(text: str) -> str:
     if not _BINDING.fullmatch(text):
         raise InvalidName(f"binding name {text[:80]!r}: an identifier: letters, digits, '_', no digit first")
+    return text
+
+
+def parse_material_name(text: str) -> str:
+    """Of a secret, CA bundle or client certificate that egress policies name."""
+    if not _MATERIAL.fullmatch(text):
+        raise InvalidName(f"material name {text[:80]!r}: 1 to 64 letters, digits, '_', '.' or '-'")
     return text
 
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from model.capabilities import EventContext
 from model.clock import monotonic_s, unix_ms
-from model.messages import Header, OutgoingRequest, Response
+from model.messages import Header, Headers, OutgoingRequest, Response
 from outbound.addresses import AddressClass, Denied, Pinned
 from outbound.audit import AuditRecord
 from outbound.connector import Bounds, PoolKey, UpstreamFailure, UpstreamResponse
@@ -22,7 +22,8 @@ from outbound.fetch_limits import FetchLimits
 from outbound.header_hygiene import RequestRefused, check_method, incoming_headers, outgoing_headers
 from outbound.hops import HOP_HEADER, MAX_HOPS
 from outbound.local_answer import LocalContent, body_for_local
-from outbound.policy import EgressPolicy, Facts, Result, Verdict, decide
+from outbound.policy import Facts, Result, Verdict
+from outbound.policy_layers import EffectivePolicy, decide_layers
 from outbound.preparation import Prepared, prepare
 from outbound.quotas import Admitted, OverLimit
 from outbound.reasons import Reason
@@ -141,14 +142,14 @@ class Attempt:
             raise Refused(error.reason, error.message) from error
         return target, headers, declared
 
-    async def _decide(self, target: Target) -> tuple[Verdict, EgressPolicy]:
+    async def _decide(self, target: Target) -> tuple[Verdict, EffectivePolicy]:
         found = self._door.policy_for(self._context)
         policy = await found if isinstance(found, Awaitable) else found
-        verdict = decide(policy, facts_of(target, self.method, self._context.tenant))
+        verdict = decide_layers(policy, facts_of(target, self.method, self.request.headers, self._context))
         record = self._record
         record.method = self.method
-        record.policy_version = policy.version
-        record.rule = verdict.rule_name
+        record.policy_version = policy.digest
+        record.layer, record.rule = verdict.layer, verdict.rule_name
         record.reason = record.policy_reason = verdict.reason
         if verdict.result is Result.DENY:
             raise Refused(verdict.reason, policy_refusal(self.method, target, verdict))
@@ -156,7 +157,7 @@ class Attempt:
         return verdict, policy
 
     def _admit(
-        self, target: Target, limits: FetchLimits, plan: Plan, policy: EgressPolicy, declared: int | None
+        self, target: Target, limits: FetchLimits, plan: Plan, policy: EffectivePolicy, declared: int | None
     ) -> Upload:
         owner = self._context.namespace, self._context.tenant
         admitted = self._door.usage.admit(owner, target.host, plan.rate_limits, policy.quotas)
@@ -197,7 +198,7 @@ class Attempt:
         pinned: Pinned,
         target: Target,
         prepared: Prepared,
-        policy: EgressPolicy,
+        policy: EffectivePolicy,
         verdict: Verdict,
         upload: Upload,
     ) -> UpstreamResponse:
@@ -207,7 +208,7 @@ class Attempt:
             self._record.address = address
             key = PoolKey(
                 self._context.tenant,
-                policy.version,
+                policy.digest,
                 verdict.trail,
                 target.scheme,
                 target.host,
@@ -309,5 +310,18 @@ class Attempt:
             raise Refused(Reason.UPSTREAM_TIMEOUT, out_of_time(self._trip.total_ms)) from error
 
 
-def facts_of(target: Target, method: str, tenant: str) -> Facts:
-    return Facts(target.scheme, target.host, target.port, method, target.match_path, tenant)
+def facts_of(target: Target, method: str, headers: Headers, context: EventContext) -> Facts:
+    return Facts(
+        target.scheme,
+        target.host,
+        target.port,
+        method,
+        target.match_path,
+        context.tenant,
+        context.tags,
+        context.outbound_params,
+        context.script,
+        context.namespace or "",
+        target.query,
+        headers,
+    )

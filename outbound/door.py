@@ -16,7 +16,7 @@ from outbound.connector import Connector
 from outbound.egress_proxy import NameResolver
 from outbound.fetch_limits import FetchLimits
 from outbound.hops import HopSigner
-from outbound.policy import EgressPolicy
+from outbound.policy_layers import EffectivePolicy
 from outbound.quotas import Usage
 from outbound.rule_actions import Materials
 from outbound.secret_injection import Redactor
@@ -38,7 +38,7 @@ class LocalDispatch(Protocol):
 class Door:
     """One a process."""
 
-    policy_for: Callable[[EventContext], EgressPolicy | Awaitable[EgressPolicy]]
+    policy_for: Callable[[EventContext], EffectivePolicy | Awaitable[EffectivePolicy]]
     resolver: NameResolver
     connector: Connector
     audit: AuditSink

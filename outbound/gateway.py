@@ -22,7 +22,7 @@ from outbound.door import Door, LocalDispatch, Trip
 from outbound.egress_proxy import NameResolver
 from outbound.hops import HopSigner
 from outbound.memory_materials import MemoryMaterials
-from outbound.policy import EgressPolicy
+from outbound.policy_layers import EffectivePolicy
 from outbound.quotas import Usage
 from outbound.reasons import Reason
 from outbound.refusal import Refused, code_of
@@ -41,7 +41,7 @@ class Gateway:
 
     def __init__(
         self,
-        policy_for: Callable[[EventContext], EgressPolicy | Awaitable[EgressPolicy]],
+        policy_for: Callable[[EventContext], EffectivePolicy | Awaitable[EffectivePolicy]],
         resolver: NameResolver,
         connector: Connector,
         audit: AuditSink,

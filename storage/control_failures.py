@@ -35,6 +35,10 @@ class Rule(StrEnum):
     CONSUMER_EXISTS = "consumer_exists"
     HANDLER_MISSING = "handler_missing"
     POLICY_MISSING = "policy_missing"
+    POLICY_VERSION_MISSING = "policy_version_missing"
+    POLICY_CHANGED = "policy_changed"
+    MATERIAL_MISSING = "material_missing"
+    MATERIAL_IN_USE = "material_in_use"
 
 
 class ChangeRefused(Exception):

@@ -104,15 +104,6 @@ class ConsumerRow:
     created_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRecord:
-    """An egress policy's text; `version` is never used twice."""
-
-    version: int
-    text: str
-    modified_at_ms: int
-
-
 def new_id() -> str:
     """32 hex digits, random: never used again, so a deleted thing's id can't come to mean another."""
     return secrets.token_hex(16)

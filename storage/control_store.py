@@ -3,8 +3,9 @@
 Every process opens the file; only control writes to it. A look-up is one indexed point read, on the calling
 thread. Each change is one transaction that also adds to the change log (`storage.changes`), so that no
 process serves what it cached longer than until its next compare of the sequence. Keys in the log: "route" (the
-pattern), "script" and "secret" (`namespace/name` or `/name`), "policy" and "namespace" (the namespace's name, ""
-for plain scripts), "consumer" (the queue's id).
+pattern), "script" and "secret" (`namespace/name` or `/name`), "policy" (`namespace/layer/name`, `namespace//` for
+all of a namespace), "material" (`namespace/name`, `namespace/` for all), "namespace" (its name), "consumer" (the
+queue's id). The namespace is "" for plain scripts.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import cast
 
 from model.clock import unix_ms
-from model.identity import NamespaceName
 from model.queues import ConsumerRecord
 from model.scripts import HostnameRoutes, ScriptRef, ScriptVersion
 from storage.changes import ChangeSequence, changes_since, store_sequence
-from storage.control_records import PolicyRecord, decode_hostname, decode_script, to_consumer
+from storage.control_records import decode_hostname, decode_script, to_consumer
 from storage.database import Database, Transaction
+from storage.material_records import MaterialRecords
 from storage.migrations import Migrations, load_queries
 from storage.namespace_records import NamespaceRecords
 from storage.policy_records import PolicyRecords
@@ -53,6 +54,7 @@ class ControlStore:
         self.kv_namespaces = KvNamespaceRecords(database, now_ms)
         self.queues = QueueRecords(database, now_ms)
         self.policies = PolicyRecords(database, now_ms)
+        self.materials = MaterialRecords(database, now_ms)
         self.pending_deletions = PendingDeletions(database)
 
     @staticmethod
@@ -88,11 +90,6 @@ class ControlStore:
 
     def changes_since(self, sequence: int) -> tuple[int, Sequence[tuple[str, str]] | None]:
         return changes_since(self.database.read, sequence)
-
-    def policy_document(self, namespace: NamespaceName | None) -> tuple[int, str] | None:
-        """(version, text) of the egress policy; None: none was set, so everything is denied."""
-        found: PolicyRecord | None = self.policies.get(namespace)
-        return None if found is None else (found.version, found.text)
 
     def secret_ciphertext(self, ref: ScriptRef, name: str) -> tuple[int, bytes] | None:
         """(the secret's version, what `storage.keys.seal` made of it); None when there is no such secret."""

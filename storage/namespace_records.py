@@ -10,6 +10,7 @@ from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule, listed
 from storage.control_records import NamespaceRecord, Read, to_ref
 from storage.database import Database, Transaction
+from storage.egress_removal import remove_egress
 from storage.migrations import load_queries
 from storage.resource_removal import remove_resource
 from storage.script_removal import remove_script
@@ -84,10 +85,9 @@ class NamespaceRecords:
                 remove_script(tx, to_ref(name, script), force=True)
             for kind, resource_id, _ in resources:
                 remove_resource(tx, kind, resource_id, force=True)
-            tx.execute(self._sql["delete_policy"], (name,))
+            remove_egress(tx, name)
             tx.execute(self._sql["delete_namespace"], (name,))
             record_change(tx, "namespace", name)
-            record_change(tx, "policy", name)
 
         await self._database.write(work)
 

@@ -1,16 +1,36 @@
-"""Egress policies as the operator wrote them, one for each dispatch namespace and one for plain scripts."""
+"""Egress policies as the operator wrote them: one for each dispatch namespace and one for plain scripts, and
+beside it one for each tag and each tenant that has its own. Each keeps its past.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from model.identity import NamespaceName
+from model.identity import NamespaceName, TenantId
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule
-from storage.control_records import PolicyRecord, namespace_key
+from storage.control_records import namespace_key
 from storage.database import Database, Transaction
+from storage.egress_records import (
+    Author,
+    PolicyDraft,
+    PolicyKey,
+    PolicyLayer,
+    PolicyVersion,
+    to_policy_layer,
+    to_policy_version,
+)
 from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
+
+#: Of one document; older ones are forgotten.
+VERSIONS_KEPT: Final = 1_000
+
+#: `expected` of a change: nothing may be in force.
+NONE_IN_FORCE: Final = 0
 
 
 class PolicyRecords:
@@ -19,35 +39,137 @@ class PolicyRecords:
     def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._now_ms = now_ms
-        self._sql = load_queries("control")
+        self._sql = load_queries("egress")
 
-    def get(self, namespace: NamespaceName | None) -> PolicyRecord | None:
-        rows = self._database.read(self._sql["policy"], (namespace_key(namespace),))
-        return PolicyRecord(*rows[0]) if rows else None
+    async def get(self, key: PolicyKey) -> PolicyVersion:
+        """The version in force. Raises ChangeRefused: policy_missing."""
+        rows = await self._database.read_in_thread(self._sql["layer"], key.columns)
+        if not rows:
+            raise policy_missing(key)
+        return to_policy_version(rows[0])
 
-    async def put(self, namespace: NamespaceName | None, text: str) -> PolicyRecord:
-        """Raises ChangeRefused: namespace_missing."""
-        key, now = namespace_key(namespace), self._now_ms()
+    async def version(self, key: PolicyKey, version: int) -> PolicyVersion:
+        """Raises ChangeRefused: policy_version_missing."""
+        rows = await self._database.read_in_thread(self._sql["version"], (*key.columns, version))
+        if not rows:
+            raise ChangeRefused(
+                Rule.POLICY_VERSION_MISSING,
+                f"the egress policy of {key} has no version {version}, or it is no longer kept (the last"
+                f" {VERSIONS_KEPT} are)",
+            )
+        return to_policy_version(rows[0])
 
-        def work(tx: Transaction) -> PolicyRecord:
-            if namespace is not None:
-                require_namespace(tx.execute, namespace)
-            version = record_change(tx, "policy", key)
-            tx.execute(self._sql["put_policy"], (key, version, text, now))
-            return PolicyRecord(version, text, now)
+    async def versions(self, key: PolicyKey, limit: int, offset: int) -> tuple[list[PolicyVersion], int]:
+        """A page, newest first, with "" for their texts; and how many are kept."""
+        rows = await self._database.read_in_thread(self._sql["versions"], (*key.columns, limit, offset))
+        total = self._database.read(self._sql["count_versions"], key.columns)[0][0]
+        return [to_policy_version(row) for row in rows], total
+
+    async def layers(
+        self, namespace: NamespaceName | None, limit: int, offset: int
+    ) -> tuple[list[tuple[PolicyKey, PolicyVersion]], int]:
+        """A page of the documents in force, by layer and name, with "" for their texts; and how many."""
+        key = namespace_key(namespace)
+        rows = await self._database.read_in_thread(self._sql["layers"], (key, limit, offset))
+        total = self._database.read(self._sql["count_layers"], (key,))[0][0]
+        return [
+            (PolicyKey(namespace, row[0], row[1]), to_policy_version((row[2], "", *row[3:]))) for row in rows
+        ], total
+
+    def check(self, key: PolicyKey, expected: int | None) -> None:
+        """What `put` would refuse, without a change. Raises as it does."""
+        if key.namespace is not None:
+            require_namespace(self._database.read, key.namespace)
+        rows = self._database.read(self._sql["version_in_force"], key.columns)
+        _check_expected(key, rows[0][0] if rows else NONE_IN_FORCE, expected)
+
+    async def put(
+        self, key: PolicyKey, draft: PolicyDraft, author: Author, *, expected: int | None = None
+    ) -> PolicyVersion:
+        """`expected` is the version that has to be in force, NONE_IN_FORCE that none may be, None: whatever is.
+
+        Raises ChangeRefused: namespace_missing, policy_changed.
+        """
+        digest = hashlib.sha256(draft.text.encode()).hexdigest()
+        now = self._now_ms()
+
+        def work(tx: Transaction) -> PolicyVersion:
+            if key.namespace is not None:
+                require_namespace(tx.execute, key.namespace)
+            _check_expected(key, self._in_force(tx, key), expected)
+            version = record_change(tx, "policy", key.change_key)
+            made = PolicyVersion(version, draft.text, digest, draft.widen, author, draft.message, now)
+            self._store(tx, key, made)
+            tx.execute(self._sql["put_layer"], (*key.columns, version, digest, int(draft.widen)))
+            tx.execute(self._sql["clear_layer_materials"], key.columns)
+            for material in sorted(draft.materials):
+                tx.execute(self._sql["insert_layer_material"], (*key.columns, material))
+            return made
 
         return await self._database.write(work)
 
-    async def delete(self, namespace: NamespaceName | None) -> None:
-        """From then on everything is denied. Raises ChangeRefused: policy_missing."""
-        key = namespace_key(namespace)
+    async def delete(
+        self, key: PolicyKey, author: Author, message: str = "", *, expected: int | None = None
+    ) -> PolicyVersion:
+        """Of a namespace's own: from then on everything is denied. The past stays, and who deleted it.
 
-        def work(tx: Transaction) -> None:
-            tx.execute(self._sql["delete_policy"], (key,))
-            if tx.changes() == 0:
-                raise ChangeRefused(
-                    Rule.POLICY_MISSING, "no egress policy was set here: everything is denied"
-                )
-            record_change(tx, "policy", key)
+        Raises ChangeRefused: policy_missing, policy_changed.
+        """
+        now = self._now_ms()
 
-        await self._database.write(work)
+        def work(tx: Transaction) -> PolicyVersion:
+            in_force = self._in_force(tx, key)
+            if in_force == NONE_IN_FORCE:
+                raise policy_missing(key)
+            _check_expected(key, in_force, expected)
+            version = record_change(tx, "policy", key.change_key)
+            made = PolicyVersion(version, None, "", False, author, message, now)
+            self._store(tx, key, made)
+            tx.execute(self._sql["delete_layer"], key.columns)
+            return made
+
+        return await self._database.write(work)
+
+    # -- what worker processes read ------------------------------------------------------------------
+
+    def layers_of_call(
+        self, namespace: NamespaceName | None, tenant: TenantId, tags: Sequence[str]
+    ) -> list[PolicyLayer]:
+        """What is in force for a script of this tenant with these tags: the namespace's, then those of its
+        tags, then its tenant's. Point reads, on the calling thread.
+        """
+        names = json.dumps(sorted(set(tags)))
+        rows = self._database.read(self._sql["layers_of_call"], (namespace_key(namespace), tenant, names))
+        return [to_policy_layer(row) for row in rows]
+
+    async def text(self, namespace: NamespaceName | None, layer: PolicyLayer) -> str | None:
+        """What one of them says; None when it is no longer kept."""
+        columns = PolicyKey(namespace, layer.layer, layer.name).columns
+        rows = await self._database.read_in_thread(self._sql["text"], (*columns, layer.version))
+        return rows[0][0] if rows else None
+
+    def _in_force(self, tx: Transaction, key: PolicyKey) -> int:
+        rows = tx.execute(self._sql["version_in_force"], key.columns)
+        return rows[0][0] if rows else NONE_IN_FORCE
+
+    def _store(self, tx: Transaction, key: PolicyKey, made: PolicyVersion) -> None:
+        author = made.author
+        values = (made.version, made.text, made.digest, int(made.widen), author.token_id, author.name)
+        tx.execute(self._sql["insert_version"], (*key.columns, *values, made.message, made.at_ms))
+        tx.execute(self._sql["prune_versions"], (*key.columns, VERSIONS_KEPT))
+
+
+def policy_missing(key: PolicyKey) -> ChangeRefused:
+    what = "everything is denied" if key.name == "" else "only the namespace's holds"
+    return ChangeRefused(Rule.POLICY_MISSING, f"no egress policy is set for {key}: {what}")
+
+
+def _check_expected(key: PolicyKey, in_force: int, expected: int | None) -> None:
+    if expected is None or expected == in_force:
+        return
+    now = f"version {in_force} is" if in_force else "none is"
+    wanted = f"version {expected}" if expected else "none"
+    raise ChangeRefused(
+        Rule.POLICY_CHANGED,
+        f"the egress policy of {key} was changed by somebody else: {now} in force, not {wanted}; read it again",
+    )

@@ -12,3 +12,5 @@ NAMESPACE: Final = f"{NAMESPACES}/{{namespace}}"
 #: Scripts of a dispatch namespace, and plain ones: the same resources under both.
 SCRIPTS: Final = (f"{NAMESPACE}/scripts", f"{WORKERS}/scripts")
 SCRIPT: Final = tuple(f"{scripts}/{{script}}" for scripts in SCRIPTS)
+#: What leaves the scripts of a dispatch namespace, and the plain ones.
+EGRESS: Final = (NAMESPACE, WORKERS)

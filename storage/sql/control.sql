@@ -7,9 +7,6 @@ SELECT record FROM hostname_records WHERE pattern = ?1
 SELECT s.record, n.trusted FROM scripts s LEFT JOIN namespaces n ON n.name = s.namespace
 WHERE s.namespace = ?1 AND s.name = ?2
 
--- :name policy
-SELECT version, text, modified_at_ms FROM policies WHERE namespace = ?1
-
 -- :name secret
 SELECT version, sealed FROM secrets WHERE namespace = ?1 AND script = ?2 AND name = ?3
 
@@ -219,14 +216,6 @@ WHERE c.namespace = ?1 AND c.script = ?2
 -- :name dead_letter_users
 SELECT c.id, q.name, q.id FROM queue_consumers c JOIN queues q ON q.id = c.queue_id
 WHERE c.dead_letter_queue_id = ?1
-
--- :name put_policy
-INSERT INTO policies VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (namespace) DO UPDATE SET
-    version = excluded.version, text = excluded.text, modified_at_ms = excluded.modified_at_ms
-
--- :name delete_policy
-DELETE FROM policies WHERE namespace = ?1
 
 -- :name insert_pending_deletion
 INSERT INTO pending_deletions VALUES (?1, ?2) ON CONFLICT DO NOTHING

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 from starlette.applications import Starlette
 
+from cli.policy_reading import named_materials
 from control.app import create_control_app
 from control.host_check import HostRules
 from control.publishing import PreparedModule
@@ -22,8 +23,8 @@ from control.secret_sealing import RootKeySealer
 from control.services import ControlServices
 from model.observer import LogLine
 from model.scripts import ScriptRef
-from outbound.policy import parse_policy
 from runtime.artifact import read_artifact
+from storage.audit_store import AuditStore, audit_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
@@ -110,6 +111,7 @@ class Host:
         self.root_key = RootKey.load_or_create(folder / "root-key")
         self._kv = Database.open(folder / "kv.db", kv_migrations())
         self._queues = Database.open(folder / "queues.db", queue_migrations())
+        self.audit = AuditStore(Database.open(folder / "audit.db", audit_migrations()))
         self.publisher = ReadingPublisher()
         self.logs = ListedLogs()
         self.triggered: list[tuple[ScriptRef, str, Mapping[str, Any]]] = []
@@ -123,8 +125,9 @@ class Host:
             sealer=RootKeySealer(self.root_key),
             publisher=self.publisher,
             logs=self.logs,
+            audit=self.audit,
             trigger=self._trigger,
-            parse_policy=parse_policy,
+            read_policy=named_materials,
             hosts=HostRules.of_listener("127.0.0.1", 8788),
             metrics=lambda: "tenantry_events_total 1\n",
             unready=lambda: self.reasons,
@@ -139,7 +142,7 @@ class Host:
 
     async def close(self) -> None:
         await self.api.aclose()
-        for closing in (self.store, self.tokens, self._kv, self._queues, self.sequence):
+        for closing in (self.store, self.tokens, self._kv, self._queues, self.audit, self.sequence):
             closing.close()
 
     def state(self) -> tuple[Any, ...]:

@@ -24,6 +24,9 @@ _PARAMS = {
     "key": "none",
     "queue": "none",
     "consumer": "none",
+    "tag": "none",
+    "tenant": "none",
+    "version": "7",
 }
 
 

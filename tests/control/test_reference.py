@@ -18,6 +18,12 @@ _SHORT = {
     "S": [f"{_NAMESPACE}/scripts/{{script}}", f"{_ACCOUNT}/workers/scripts/{{script}}"],
     "KV": [f"{_ACCOUNT}/storage/kv/namespaces/{{kv}}"],
     "Q": [f"{_ACCOUNT}/queues/{{queue}}"],
+    "P": [
+        f"{place}/egress-policy{layer}"
+        for place in (_NAMESPACE, f"{_ACCOUNT}/workers")
+        for layer in ("", "/tags/{tag}", "/tenants/{tenant}")
+    ],
+    "M": [f"{place}/egress-materials" for place in (_NAMESPACE, f"{_ACCOUNT}/workers")],
     "A": [_ACCOUNT],
 }
 

@@ -16,7 +16,6 @@ from model.queues import ConsumerRecord, ConsumerSettings
 from model.scripts import ScriptRef
 from storage.failures import DiskFull
 from tests.control.support import (
-    ACCOUNT,
     KV,
     NAMESPACES,
     QUEUES,
@@ -305,26 +304,6 @@ async def test_a_queue_that_takes_dead_letters_is_deleted_only_by_force(host: Ho
     assert host.store.queue_consumers()[0].settings.dead_letter_queue_id is None
     ok(await host.api.delete(f"{QUEUES}/{queue}?force=true"))
     assert host.store.queue_consumers() == []
-
-
-@pytest.mark.parametrize("namespace", [None, "prod"])
-async def test_a_policy_is_kept_as_written_with_a_version(host: Host, namespace: str | None) -> None:
-    await host.namespace()
-    path = f"{ACCOUNT}/workers/egress-policy" if namespace is None else f"{NAMESPACES}/prod/egress-policy"
-    key = None if namespace is None else NamespaceName(namespace)
-    assert host.store.policy_document(key) is None
-    text = "version: 1  # ours\nrules: []\n"
-    before = host.sequence.load()
-    first = ok(await host.api.put(path, content=text))
-    assert host.store.policy_document(key) == (first["version"], text)
-    assert host.store.changes_since(before)[1] == [("policy", namespace or "")]
-    second = ok(await host.api.put(path, content='{"version": 1, "rules": []}'))
-    assert second["version"] > first["version"]
-    shown = ok(await host.api.get(path))
-    assert shown["policy"] == '{"version": 1, "rules": []}'
-    ok(await host.api.delete(path))
-    assert host.store.policy_document(key) is None
-    refused(await host.api.delete(path), 404, 20021)
 
 
 async def test_logs_of_several_processes_are_shown_in_the_order_of_their_times(host: Host) -> None:

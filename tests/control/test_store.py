@@ -14,6 +14,7 @@ from model.identity import NamespaceName, ScriptName
 from model.scripts import ScriptRef
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.egress_records import PolicyKey
 from storage.failures import StorageReadOnly
 from storage.migrations import load_queries
 from tests.control.support import ACCOUNT, NAMESPACES, ROUTES, Host, ok, script_path, worker_module
@@ -27,7 +28,6 @@ SHOP = ScriptRef(NamespaceName("prod"), ScriptName("shop"))
         ("hostname_routes", ("a.example.com",)),
         ("script", ("prod", "shop")),
         ("secret", ("prod", "shop", "KEY")),
-        ("policy", ("prod",)),
         ("users_of_target", ("id", "queue")),
         ("service_users", ("shop",)),
         ("routes_of_script", ("prod", "shop", 1)),
@@ -41,6 +41,30 @@ async def test_a_look_up_scans_nothing(host: Host, query: str, params: tuple[str
     plan = host.store.database.read("EXPLAIN QUERY PLAN " + load_queries("control")[query], params)
     assert plan
     assert not [row for row in plan if row[3].startswith("SCAN")], plan
+
+
+@pytest.mark.parametrize(
+    ("query", "params"),
+    [
+        ("layer", ("prod", "tenant", "acme")),
+        ("layers_of_call", ("prod", "acme", '["eu","pro"]')),
+        ("text", ("prod", "tag", "pro", 7)),
+        ("versions", ("prod", "namespace", "", 100, 0)),
+        ("prune_versions", ("prod", "namespace", "", 1000)),
+        ("material_users", ("prod", "token")),
+        ("material_kinds", ("prod", '["token"]')),
+        ("sealed_material", ("prod", "token")),
+        ("material_version", ("prod", "token")),
+    ],
+)
+async def test_a_look_up_of_egress_scans_nothing(
+    host: Host, query: str, params: tuple[str | int, ...]
+) -> None:
+    plan = host.store.database.read("EXPLAIN QUERY PLAN " + load_queries("egress")[query], params)
+    assert plan
+    scanned = [row[3] for row in plan if row[3].startswith("SCAN")]
+    # The script's own tags, a JSON array of at most eight.
+    assert not [text for text in scanned if "json_each" not in text and "VIRTUAL TABLE" not in text], plan
 
 
 async def test_another_process_sees_a_change_when_it_was_answered(host: Host) -> None:
@@ -74,8 +98,21 @@ async def test_every_kind_of_change_is_logged_by_its_key(host: Host) -> None:
             ("route", "a.example"),
         ),
         ("PUT", f"{NAMESPACES}/prod", '{"trusted_workers":true}', ("namespace", "prod")),
-        ("PUT", f"{NAMESPACES}/prod/egress-policy", "version: 1\nrules: []\n", ("policy", "prod")),
-        ("PUT", f"{ACCOUNT}/workers/egress-policy", "version: 1\nrules: []\n", ("policy", "")),
+        ("PUT", f"{NAMESPACES}/prod/egress-policy", "version: 1\nrules: []\n", ("policy", "prod/namespace/")),
+        ("PUT", f"{ACCOUNT}/workers/egress-policy", "version: 1\nrules: []\n", ("policy", "/namespace/")),
+        (
+            "PUT",
+            f"{NAMESPACES}/prod/egress-policy/tags/a%2Fb",
+            "version: 1\nrules: []\n",
+            ("policy", "prod/tag/a/b"),
+        ),
+        (
+            "PUT",
+            f"{NAMESPACES}/prod/egress-materials/token",
+            '{"kind":"secret","value":"x"}',
+            ("material", "prod/token"),
+        ),
+        ("DELETE", f"{NAMESPACES}/prod/egress-materials/token", "", ("material", "prod/token")),
         ("PUT", script_path("shop", "prod") + "/tags", '["a"]', ("script", "prod/shop")),
         ("PUT", script_path("shop", "prod") + "/secrets", '{"name":"K","text":"v"}', ("secret", "prod/shop")),
         ("DELETE", script_path("shop", "prod") + "/secrets/K", "", ("secret", "prod/shop")),
@@ -118,13 +155,13 @@ import asyncio, sys
 from pathlib import Path
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
-from storage.control_records import ACCOUNT_OWNED
+from storage.egress_records import Author, PolicyDraft, PolicyKey
 
 async def main(folder):
     store = ControlStore.open(folder / "control.db", ChangeSequence(folder / "changes.seq"))
     for number in range(100_000):
         await store.namespaces.create(f"n{number}", trusted=False)
-        await store.policies.put(f"n{number}", "text")
+        await store.policies.put(PolicyKey(f"n{number}"), PolicyDraft("text"), Author())
         print(number, flush=True)
 
 asyncio.run(main(Path(sys.argv[1])))
@@ -150,11 +187,12 @@ async def test_what_was_answered_before_a_kill_is_there_and_nothing_is_half_done
     sequence = ChangeSequence(tmp_path / "changes.seq")
     store = ControlStore.open(tmp_path / "control.db", sequence)
     for number in range(last + 1):
-        assert store.policy_document(NamespaceName(f"n{number}")) is not None
+        assert (await store.policies.get(PolicyKey(NamespaceName(f"n{number}")))).text == "text"
     newest, changes = store.changes_since(0)
     assert changes is not None
     logged = {key for kind, key in changes if kind == "policy"}
-    kept = {row[0] for row in store.database.read("SELECT namespace FROM policies")}
+    kept = {f"{row[0]}/namespace/" for row in store.database.read("SELECT namespace FROM policy_layers")}
+    assert len(store.database.read("SELECT 1 FROM policy_versions")) == len(kept)
     assert logged == kept
     assert store.sequence() == newest
     store.close()

@@ -6,7 +6,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 import pytest
 import trustme
@@ -17,8 +17,13 @@ from model.messages import Body, Headers, OutgoingRequest, Response
 from outbound.addresses import AddressRanges
 from outbound.audit import AuditQueue, AuditRecord
 from outbound.connector import Connector
+from outbound.door import LocalDispatch
 from outbound.gateway import Gateway
-from outbound.policy import EgressPolicy, parse_policy
+from outbound.memory_materials import MemoryMaterials
+from outbound.policy import EgressPolicy
+from outbound.policy_layers import EffectivePolicy, Layer, LayerKind, effective_policy
+from outbound.policy_parse import parse_policy
+from outbound.quotas import Usage
 from outbound.resolver import Resolver
 from tests.support.dns_server import DnsServer
 
@@ -45,6 +50,12 @@ class NoPermit:
         """The runtime's business."""
 
 
+@lru_cache(maxsize=8)
+def alone(policy: EgressPolicy) -> EffectivePolicy:
+    """What holds where a namespace's policy is all there is."""
+    return effective_policy([Layer(LayerKind.NAMESPACE, policy)])
+
+
 def event(tenant: str = "t1", ray_id: str = "8f0e") -> EventContext:
     return EventContext(
         account=AccountId("default"),
@@ -67,6 +78,9 @@ class WayOut:
     policy: EgressPolicy = OPEN
     ranges: AddressRanges = field(default_factory=AddressRanges)
     hops: int = 0
+    materials: MemoryMaterials = field(default_factory=MemoryMaterials)
+    usage: Usage = field(default_factory=Usage)
+    local: LocalDispatch | None = None
     records: list[AuditRecord] = field(default_factory=list)
     gateway: Gateway = field(init=False)
     audit: AuditQueue = field(init=False)
@@ -76,15 +90,18 @@ class WayOut:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """After `ranges` or `connector` was changed."""
+        """After `ranges`, `connector` or another part was changed."""
         self.gateway = Gateway(
-            lambda context: self.policy,
+            lambda context: alone(self.policy),
             self.resolver,
             self.connector,
             self.audit,
             hop_key=b"k" * 32,
             ranges=self.ranges,
             hops_of=lambda context: self.hops,
+            materials=self.materials,
+            usage=self.usage,
+            local=self.local,
         )
 
     async def fetch(

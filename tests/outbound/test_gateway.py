@@ -16,9 +16,11 @@ from outbound.addresses import AddressRanges
 from outbound.connector import Connector
 from outbound.gateway import Gateway
 from outbound.hops import HopSigner
-from outbound.policy import DENY_ALL, EgressPolicy, Result, parse_policy
+from outbound.policy import DENY_ALL, EgressPolicy, Result
+from outbound.policy_layers import EffectivePolicy
+from outbound.policy_parse import parse_policy
 from outbound.reasons import Reason
-from tests.outbound.conftest import CLOSED, WayOut, event, read_all, server_tls
+from tests.outbound.conftest import CLOSED, WayOut, alone, event, read_all, server_tls
 from tests.support.upstream import Upstream, UpstreamRequest, respond
 
 
@@ -319,16 +321,17 @@ async def test_a_bug_is_on_record_and_lets_the_body_go(way_out: WayOut) -> None:
 
 
 async def test_a_policy_that_is_not_in_memory_is_awaited_and_then_decides(way_out: WayOut) -> None:
-    async def load() -> EgressPolicy:
+    async def load() -> EffectivePolicy:
         await asyncio.sleep(0)
-        return DENY_ALL
+        return alone(DENY_ALL)
 
     way_out.gateway = Gateway(
         lambda context: load(), way_out.resolver, way_out.connector, way_out.audit, hop_key=b"k" * 32
     )
     with pytest.raises(OperationError, match=r"\(policy\.default_deny\)"):
         await way_out.fetch("http://127.0.0.1/")
-    assert way_out.last_record().policy_version == DENY_ALL.version
+    record = way_out.last_record()
+    assert (record.policy_version, record.layer) == (alone(DENY_ALL).digest, "namespace")
 
 
 async def test_a_record_says_what_else_the_decision_was_made_of(way_out: WayOut) -> None:

@@ -33,7 +33,7 @@ from outbound.policy import parse_policy
 from outbound.resolver import Resolution
 from outbound.target import parse_target
 from outbound.upload import Upload
-from tests.outbound.conftest import CLOSED, WayOut, event, read_all
+from tests.outbound.conftest import CLOSED, WayOut, alone, event, read_all
 from tests.support.upstream import Upstream
 
 #: Hosts, as published lists of SSRF tricks and the RFCs spell them.
@@ -212,7 +212,11 @@ async def test_no_connect_goes_to_an_address_that_was_not_classified(
     monkeypatch.setattr(door_module, "choose", watched)
     connector = Connector()
     gateway = Gateway(
-        lambda context: policy, Resolving(), connector, AuditQueue(lambda record: None), hop_key=b"k" * 32
+        lambda context: alone(policy),
+        Resolving(),
+        connector,
+        AuditQueue(lambda record: None),
+        hop_key=b"k" * 32,
     )
     try:
         async with Upstream() as upstream:
