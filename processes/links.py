@@ -51,10 +51,13 @@ class Link(asyncio.Protocol):
         self._opened: dict[int, Exchange] = {}
         self._answering: dict[int, Exchange] = {}
         self._waiting: list[asyncio.Future[None]] = []
+        #: Frames of this turn of the loop. Sent together, they wake the other process once.
+        self._unsent: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
 
     async def connect(self, sock: socket.socket) -> None:
         """`sock` is ours from here on. Raises OSError."""
-        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=sock)
+        await self._loop.create_unix_connection(lambda: self, sock=sock)
 
     @property
     def open_count(self) -> int:
@@ -83,17 +86,19 @@ class Link(asyncio.Protocol):
     def close(self) -> None:
         """After what was sent has gone out."""
         if self._transport is not None:
+            self._flush()
             self._transport.close()
 
     # -- of exchanges --------------------------------------------------------------------------------
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
-        transport = self._transport
-        if transport is None or self.lost:
+        if self._transport is None or self.lost:
             return
-        transport.write(_HEADER.pack(len(payload), kind, number) + payload)
-        if self.is_full and transport.get_write_buffer_size() > _UNREAD_BYTES:
-            self._break("it does not read")
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(_HEADER.pack(len(payload), kind, number))
+        if payload:
+            self._unsent.append(payload)
 
     def forget(self, exchange: Exchange, number: int) -> None:
         (self._opened if exchange.opened_here else self._answering).pop(number, None)
@@ -164,6 +169,15 @@ class Link(asyncio.Protocol):
             known = self._opened.get(number)
         # An exchange that is over here may still be spoken of there.
         return known is None or known.heard(kind, payload)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        transport = self._transport
+        if transport is None or self.lost or not unsent:
+            return
+        transport.write(b"".join(unsent))
+        if self.is_full and transport.get_write_buffer_size() > _UNREAD_BYTES:
+            self._break("it does not read")
 
     def _break(self, why: str) -> None:
         _log.error("the link to %s is broken off: %s", self.name, why)
