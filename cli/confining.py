@@ -27,6 +27,7 @@ WORKER_WRITES: Final = (
 SCRATCH: Final = "tmp"
 _PACKAGES: Final = (
     "model", "processes", "edge", "dispatch", "runtime", "bindings", "outbound", "storage", "observability", "cli",
+    "expressions",
 )  # fmt: skip
 
 
@@ -56,7 +57,23 @@ def confine_worker(config: Mapping[str, Any], hook_modules: Iterable[str]) -> In
 
 
 def confine_control(config: Mapping[str, Any]) -> InForce:
-    return confine_and_tell(profiles.control(Path(config["data"])), config["confinement"])
+    """First thing, in a process that holds every key: it reaches the data folder, and what runs the compiler."""
+    data = Path(config["data"])
+    (data / SCRATCH).mkdir(mode=0o700, exist_ok=True)
+    os.environ["SQLITE_TMPDIR"] = str(data / SCRATCH)
+    root = Path(cli.__file__).resolve().parents[1]
+    files = profiles.control_files(
+        data=data,
+        read=[Path(config["root_key_file"])],
+        code=[*_code_folders(()), root / "control"],
+        root=root,
+    )
+    return confine_and_tell(profiles.control(data, files), config["confinement"])
+
+
+def confine_supervisor(data: Path, mode: str) -> InForce:
+    """Once the folder is prepared, before the first child: they start with what is left."""
+    return confine_and_tell(profiles.supervisor(data), mode)
 
 
 def confine_and_tell(profile: Profile, mode: str) -> InForce:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
+from cli.confining import confine_supervisor
 from cli.errors import CliError
 from cli.process_logging import log_to_stderr
 from cli.settings import ServeSettings
@@ -51,6 +52,7 @@ def serve(settings: ServeSettings) -> int:
     try:
         with serve_lock(settings.data / "serve.lock"):
             keys = _prepare(settings)
+            confine_supervisor(settings.data, settings.confinement)
             return asyncio.run(_supervise(settings, keys))
     except AlreadyServing as error:
         raise CliError(str(error)) from error

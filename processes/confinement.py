@@ -52,6 +52,8 @@ class Profile:
     syscalls: seccomp.Filter
     #: All that may be opened; None: whatever the user may.
     files: Sequence[FileRule] | None = None
+    #: The ABI of Landlock from which on that can be had: below it files are left alone.
+    files_since: int = 1
     no_tcp: int = 0
     #: Signals and abstract sockets to processes outside are denied too.
     alone: bool = False
@@ -104,6 +106,10 @@ def confine(profile: Profile, mode: str, offer: KernelOffer | None = None) -> In
             held += take()
         except OSError as error:
             missing.append(f"{name} ({error.strerror})")
+    if profile.files is not None and 0 < offer.landlock_abi < profile.files_since:
+        missing.append(
+            f"landlock over files (its ABI is {offer.landlock_abi}, {profile.files_since} is needed)"
+        )
     if others and profile.files is not None:
         missing.append(f"landlock on {others} threads that ran before")
     if missing and mode == "require":
@@ -126,7 +132,8 @@ def _gain_nothing() -> tuple[str, ...]:
 def _hold_to_files(profile: Profile, abi: int) -> tuple[str, ...]:
     if abi < 1:
         raise OSError(errno.ENOSYS, "the kernel has none")
-    words = landlock.restrict(abi, files=profile.files, no_tcp=profile.no_tcp, alone=profile.alone)
+    files = profile.files if abi >= profile.files_since else None
+    words = landlock.restrict(abi, files=files, no_tcp=profile.no_tcp, alone=profile.alone)
     return (f"landlock {abi} ({', '.join(words)})",) if words else ()
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from processes import profiles
 from processes.confinement import InForce, Profile, confine
 
-KINDS: Final = ("compile child", "worker", "control")
+KINDS: Final = ("compile child", "worker", "control", "supervisor")
 _ROOT: Final = Path(__file__).parents[1]
 
 
@@ -44,7 +44,9 @@ def _profile(kind: str) -> Profile:
     folder = Path(tempfile.gettempdir())
     if kind == "compile child":
         return profiles.compile_child()
-    return profiles.worker((), folder) if kind == "worker" else profiles.control(folder)
+    if kind == "worker":
+        return profiles.worker((), folder)
+    return profiles.control(folder, ()) if kind == "control" else profiles.supervisor(folder)
 
 
 def main() -> None:

@@ -25,6 +25,14 @@ READ: Final = _READ_FILE | _READ_DIR
 WRITE: Final = _READ_FILE | _WRITE_FILE | _TRUNCATE
 #: Of a folder: make, use and remove files in it.
 SCRATCH: Final = WRITE | _READ_DIR | 1 << 5 | 1 << 8  # remove files, make regular ones
+#: Of a folder: that, folders too, and to move files from one to another.
+OWN: Final = SCRATCH | 1 << 4 | 1 << 7 | 1 << 13  # remove folders, make them, rename across them
+#: Read it, and start it as a program.
+RUN: Final = READ | _EXECUTE
+#: Of a folder: the names in it, and beneath it.
+LIST: Final = _READ_DIR
+#: Before this ABI nothing can be moved from one folder to another, whatever the rules say.
+RENAMES_SINCE: Final = 2
 
 BIND_TCP: Final = 1 << 0
 CONNECT_TCP: Final = 1 << 1
@@ -94,9 +102,9 @@ def _add(ruleset: int, rule: FileRule, handled: int) -> None:
         os.close(descriptor)
 
 
-def readable(paths: Iterable[Path], hidden: Iterable[Path]) -> list[FileRule]:
-    """Rules to read `paths`, resolved, without what is `hidden`. A rule gives all beneath a folder, so one that
-    holds something hidden is replaced by what else is in it now.
+def readable(paths: Iterable[Path], hidden: Iterable[Path], rights: int = READ) -> list[FileRule]:
+    """Rules to read (or `rights`) `paths`, resolved, without what is `hidden`. A rule gives all beneath a folder,
+    so one that holds something hidden is replaced by what else is in it now.
     """
     secrets = [path.resolve() for path in hidden]
     found: dict[Path, None] = {}
@@ -112,4 +120,4 @@ def readable(paths: Iterable[Path], hidden: Iterable[Path]) -> list[FileRule]:
                 pass  # what can't be listed can't be given
         else:
             found[path] = None
-    return [FileRule(path, READ) for path in found]
+    return [FileRule(path, rights) for path in found]

@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import Final
 
 from processes.confinement import Profile
-from processes.landlock import BIND_TCP, CONNECT_TCP, READ, SCRATCH, WRITE, FileRule, readable
+from processes.landlock import (
+    BIND_TCP,
+    CONNECT_TCP,
+    LIST,
+    OWN,
+    READ,
+    RENAMES_SINCE,
+    RUN,
+    SCRATCH,
+    WRITE,
+    FileRule,
+    readable,
+)
 from processes.seccomp import ALLOW, Filter, Rule, refuse
 
 #: Of nobody: below 65,536, which is as far as a container's user namespace usually reaches, and not 65,534,
@@ -27,7 +39,14 @@ from processes.seccomp import ALLOW, Filter, Rule, refuse
 COMPILE_UID: Final = 65_533
 
 _CLONE_THREAD: Final = 0x0001_0000
-_CAP_DAC_OVERRIDE, _CAP_KILL, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP = 1, 5, 6, 7, 8
+_CAP_DAC_OVERRIDE, _CAP_KILL, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP, _CAP_NET_BIND_SERVICE = (
+    1,
+    5,
+    6,
+    7,
+    8,
+    10,
+)
 
 _DENY: Final = refuse(errno.EPERM)
 _NONE_SUCH: Final = refuse(errno.ENOSYS)
@@ -127,17 +146,38 @@ def worker(files: Sequence[FileRule], data: Path) -> Profile:
     )
 
 
-def control(data: Path) -> Profile:
-    """It starts compile children (and, as root, makes them somebody else), so it keeps exec and signals."""
+def control(data: Path, files: Sequence[FileRule] | None = None) -> Profile:
+    """It starts compile children (and, as root, makes them somebody else), so it keeps exec and signals: to
+    programs that `files` lets it start, and to those alone that it has started.
+    """
     # Its listener and its channels are inherited: it makes no socket, and takes part in nothing on the network.
     rules = [*(Rule(name, _DENY) for name in (*_NEVER, "socket")), Rule("clone3", _NONE_SUCH)]
-    keep = 1 << _CAP_KILL | 1 << _CAP_SETGID | 1 << _CAP_SETUID | 1 << _CAP_SETPCAP
     return Profile(
         "control process",
         Filter(rules, default=ALLOW, unknown=ALLOW),
+        files=files,
+        files_since=RENAMES_SINCE,
         no_tcp=BIND_TCP | CONNECT_TCP,
-        capabilities=keep | _for_folder(data),
+        alone=True,
+        capabilities=_FOR_COMPILE_CHILDREN | _for_folder(data),
     )
+
+
+def supervisor(data: Path) -> Profile:
+    """Its children have what it has, and less: no file rules therefore, and a filter that leaves each what it
+    needs. It opens listeners again, so it keeps the right to low ports.
+    """
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+    rules = [Rule("socket", ALLOW, 0, tuple(map(int, families))), *(Rule(name, _DENY) for name in _NEVER)]
+    return Profile(
+        "supervisor",
+        Filter(rules, default=ALLOW, unknown=ALLOW),
+        capabilities=_FOR_COMPILE_CHILDREN | 1 << _CAP_NET_BIND_SERVICE | _for_folder(data),
+    )
+
+
+#: To end them, and to make them somebody else.
+_FOR_COMPILE_CHILDREN: Final = 1 << _CAP_KILL | 1 << _CAP_SETGID | 1 << _CAP_SETUID | 1 << _CAP_SETPCAP
 
 
 def _for_folder(data: Path) -> int:
@@ -171,16 +211,33 @@ def worker_files(
     `code`: folders of our packages and of the operator's hooks. `hidden`: nothing gives these, nor any of the
     data folder but what is named. What is named has to be there already.
     """
+    return [
+        *(FileRule(data / name, READ) for name in read),
+        *(FileRule(data / name, WRITE) for name in write),
+        FileRule(data / scratch, SCRATCH),
+        FileRule(Path("/dev/null"), WRITE),
+        *readable([*map(Path, _SYSTEM), *_installed(), *code], [data, *hidden]),
+    ]
+
+
+def control_files(*, data: Path, read: Iterable[Path], code: Iterable[Path], root: Path) -> list[FileRule]:
+    """All of the `data` folder, what else it is to `read`, and what its compile children are started from: Python,
+    its libraries, and our packages, which they look for in `root`.
+    """
+    return [
+        FileRule(data, OWN),
+        *(FileRule(path, READ) for path in read),
+        FileRule(root, LIST),
+        FileRule(Path("/dev/null"), WRITE),
+        *readable([*map(Path, _SYSTEM), *_installed(), *code], [data], RUN),
+    ]
+
+
+def _installed() -> list[Path]:
     installed = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, site.getsitepackages())]
     certificates = (os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF"))
     installed += [Path(path) for path in certificates if path]
     resolver = Path("/etc/resolv.conf").resolve().parent
     if resolver.is_relative_to("/run"):
         installed.append(resolver)  # systemd-resolved and the like make the file anew
-    return [
-        *(FileRule(data / name, READ) for name in read),
-        *(FileRule(data / name, WRITE) for name in write),
-        FileRule(data / scratch, SCRATCH),
-        FileRule(Path("/dev/null"), WRITE),
-        *readable([*map(Path, _SYSTEM), *installed, *code], [data, *hidden]),
-    ]
+    return installed

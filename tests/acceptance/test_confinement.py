@@ -45,10 +45,19 @@ def test_control_is_confined_and_keeps_what_compile_children_need(platform: Plat
     assert int(held["CapEff"], 16) == (0x1E0 if os.geteuid() == 0 else 0)
 
 
+@pytest.mark.skipif(not OFFER.filters, reason="this kernel has no seccomp filters")
+def test_the_supervisor_is_confined(platform: Platform) -> None:
+    held = status(platform.supervisor_pid)
+    assert (held["NoNewPrivs"], held["Seccomp"]) == ("1", "2")
+    # As control, and low ports: its listeners are opened again after a back-off.
+    assert int(held["CapEff"], 16) == (0x5E0 if os.geteuid() == 0 else 0)
+
+
 @pytest.mark.skipif(not OFFER.filters or not OFFER.landlock_abi, reason="this kernel gives less")
 def test_each_process_says_what_holds_it(platform: Platform) -> None:
     said = [line for line in platform.log().splitlines() if '"tenantry.confinement"' in line]
-    for kind in ("worker process", "control process", "compile child"):
+    for kind in ("worker process", "control process", "compile child", "supervisor"):
         of_kind = [line for line in said if kind in line]
         assert of_kind, kind
-        assert all("landlock" in line and "seccomp" in line and "without" not in line for line in of_kind)
+        words = ["seccomp"] if kind == "supervisor" else ["seccomp", "landlock"]
+        assert all(word in line and "without" not in line for line in of_kind for word in words)

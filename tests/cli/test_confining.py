@@ -211,6 +211,81 @@ def test_what_a_rule_needs_is_made_private_and_left_alone_later(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {*WORKER_READS, *WORKER_WRITES, SCRATCH}
 
 
+# -- control -----------------------------------------------------------------------------------------
+
+
+def control(data: Path, root_key: Path | None = None) -> str:
+    config = {
+        "data": str(data),
+        "root_key_file": str(root_key or data / "root-key"),
+        "confinement": "require",
+    }
+    return f"import shutil\nfrom cli.confining import confine_control\nconfine_control({config!r})"
+
+
+@needs_landlock
+def test_control_has_its_data_folder_and_the_programs_that_compile(data: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "keys" / "root-key"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("k")
+    (elsewhere.parent / "another-key").write_text("secret")
+    denied = [
+        f"open({str(elsewhere.parent / 'another-key')!r})",
+        f"open({str(elsewhere)!r}, 'r+')",
+        f"os.listdir({str(tmp_path)!r})",
+        f"open({str(tmp_path / 'new')!r}, 'w')",
+        "open('/etc/passwd')",
+        "open('/etc/shadow')",
+        f"open({str(ROOT / 'README.md')!r})",
+        f"os.execv({str(data / 'program')!r}, ['program'])",
+        "open('/proc/%d/environ' % parent)",
+    ]
+    needed = [
+        f"open({str(elsewhere)!r}).close()",
+        *(f"open({str(data / name)!r}, 'r+b').close()" for name in ("root-key", "tokens.db", "control.db")),
+        f"os.mkdir({str(data / 'objects/ab')!r})",
+        f"open({str(data / 'objects/.tmp')!r}, 'w').close()",
+        f"os.rename({str(data / 'objects/.tmp')!r}, {str(data / 'objects/ab/abc')!r})",
+        f"os.unlink({str(data / 'objects/ab/abc')!r})",
+        f"shutil.rmtree({str(data / 'objects/ab')!r})",
+        "open('/proc/%d/status' % parent).close()",
+        "os.waitpid(os.posix_spawn(sys.executable, [sys.executable, '-c', ''], {}), 0)",
+    ]
+    (data / "program").write_text("#!/bin/sh\n")
+    (data / "program").chmod(0o700)
+    found = outcomes(control(data, elsewhere), [*denied, *needed])
+    assert {code: found[code] for code in denied} == dict.fromkeys(denied, "EACCES")
+    assert {code: found[code] for code in needed} == dict.fromkeys(needed, "done")
+
+
+@needs_filters
+@needs_landlock
+def test_control_as_it_runs_compiles_an_upload_and_stores_it(data: Path) -> None:
+    expect_ok(
+        f"""
+        import asyncio
+        from pathlib import Path
+        from cli import compile_process
+        from cli.confining import confine_control
+        from cli.publisher import LocalPublisher
+        from runtime.aot_cache import AotCache
+        from runtime.compile import Compiler
+        from runtime.compile_queue import FairQueue
+        from storage.object_store import FolderObjectStore
+        data = Path({str(data)!r})
+        confine_control({{"data": str(data), "root_key_file": str(data / "root-key"), "confinement": "require"}})
+        module = {sample("hello")!r}
+        async def run():
+            objects, cache = FolderObjectStore(data / "objects"), AotCache(data / "aot", b"k" * 32)
+            compiler = Compiler(argv=compile_process.argv("require"))
+            prepared = await LocalPublisher(objects, cache, compiler, FairQueue(1)).prepare(module, "me")
+            assert objects.put(module) == prepared.digest
+            assert cache.has(prepared.digest)
+        asyncio.run(run())
+        """
+    )
+
+
 # -- the setting -------------------------------------------------------------------------------------
 
 
@@ -231,7 +306,7 @@ def test_required_and_missing_refuses_to_start_with_what_is_missing(
 @needs_landlock
 def test_probe_finds_what_each_kind_of_process_gets() -> None:
     found = probe_confinement()
-    assert list(found) == ["compile child", "worker", "control"]
+    assert list(found) == ["compile child", "worker", "control", "supervisor"]
     assert not any(tried.missing for tried in found.values())
     assert "seccomp" in str(found["worker"])
 

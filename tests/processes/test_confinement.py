@@ -152,9 +152,31 @@ def test_control_starts_children_but_reaches_nothing_else(tmp_path: Path) -> Non
     needed = [
         *NEEDED_BY_ALL,
         "os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)",
-        "os.kill(parent, 0)",
+        "child = os.posix_spawn('/bin/sleep', ['sleep', '9'], {}); os.kill(child, 9); os.waitpid(child, 0)",
     ]
+    if OFFER.landlock_abi >= 6:
+        denied.append("os.kill(parent, 0)")
     setup = f"confine(profiles.control(Path({str(tmp_path)!r})), 'on')"
+    found = outcomes(setup, [*denied, *needed])
+    assert {code: found[code] for code in denied} == dict.fromkeys(denied, "EPERM")
+    assert {code: found[code] for code in needed} == dict.fromkeys(needed, "done")
+
+
+@needs_filters
+def test_supervisor_starts_all_that_a_host_needs_and_gains_nothing(tmp_path: Path) -> None:
+    """Its children have what is left to it: a worker process's sockets, a compile child's own filter."""
+    needed = [
+        *NEEDED_BY_ALL,
+        "socket.create_server(('127.0.0.1', 0)).close()",
+        "socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)",
+        "os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)",
+        "os.kill(parent, 0)",
+        f"open({str(tmp_path / 'serve.lock')!r}, 'w').close()",
+        "import subprocess; subprocess.run(['/bin/true'], check=True)",
+        "assert not confine(profiles.worker((), Path('/')), 'on').missing",
+    ]
+    denied = [*DENIED_TO_ALL, "socket.socket(socket.AF_UNIX)", "socket.socket(socket.AF_PACKET)"]
+    setup = f"confine(profiles.supervisor(Path({str(tmp_path)!r})), 'on')"
     found = outcomes(setup, [*denied, *needed])
     assert {code: found[code] for code in denied} == dict.fromkeys(denied, "EPERM")
     assert {code: found[code] for code in needed} == dict.fromkeys(needed, "done")
@@ -171,6 +193,17 @@ def degraded(offer: KernelOffer) -> tuple[list[str], list[str]]:
     )
     held, missing = json.loads(text)
     return held, missing
+
+
+@needs_landlock
+def test_a_kernel_that_could_move_no_file_between_folders_holds_control_to_none(tmp_path: Path) -> None:
+    """Landlock's first ABI denies renames across folders whatever its rules say, and modules are stored by one."""
+    text = expect_ok(
+        f"{TRY}\ngot = confine(profiles.control(Path({str(tmp_path)!r}), ()), 'on', KernelOffer(1, True))\n"
+        f"open({str(tmp_path / 'file')!r}, 'w').close()\n"
+        "sys.stdout.write(json.dumps(got.missing))"
+    )
+    assert json.loads(text) == ["landlock over files (its ABI is 1, 2 is needed)"]
 
 
 @needs_filters
