@@ -88,6 +88,10 @@ class ApiClient:
     def put_bytes(self, path: str, data: bytes, content_type: str, query: Query | None = None) -> Any:
         return self.envelope("PUT", path, query, body=data, content_type=content_type).get("result")
 
+    def put_envelope(self, path: str, value: object) -> Mapping[str, Any]:
+        """As `put`; the whole envelope, with its warnings."""
+        return self.envelope("PUT", path, body=json.dumps(value).encode(), content_type="application/json")
+
     def upload(self, path: str, body: bytes, content_type: str, progress: Callable[[int], None]) -> Any:
         """PUT `body`; `progress` is told how many bytes each chunk that was sent had."""
         envelope = self.envelope("PUT", path, body=body, content_type=content_type, progress=progress)
@@ -131,11 +135,18 @@ class ApiClient:
         content_type: str = "",
         timeout_s: float = TIMEOUT_S,
         progress: Callable[[int], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
         """The whole envelope of an answer that says `success`."""
         target = PREFIX + path + _query_string(query)
         reply = self.exchange(
-            method, target, body=body, content_type=content_type, timeout_s=timeout_s, progress=progress
+            method,
+            target,
+            body=body,
+            content_type=content_type,
+            timeout_s=timeout_s,
+            progress=progress,
+            headers=headers,
         )
         if reply.status == 204:
             return {}
@@ -167,20 +178,21 @@ class ApiClient:
         content_type: str = "",
         timeout_s: float = TIMEOUT_S,
         progress: Callable[[int], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request, one answer, whatever its status. `target` is the path and query from the root."""
-        headers = {"Accept": "application/json", "User-Agent": "tenantry"}
+        sent = {"Accept": "application/json", "User-Agent": "tenantry", **(headers or {})}
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+            sent["Authorization"] = f"Bearer {self._token}"
         if content_type:
-            headers["Content-Type"] = content_type
+            sent["Content-Type"] = content_type
         if body is not None:
-            headers["Content-Length"] = str(len(body))
+            sent["Content-Length"] = str(len(body))
         connection = self._connect(timeout_s)
         try:
             try:
                 chunks = None if body is None else _chunks(body, progress)
-                connection.request(method, self._base + target, body=chunks, headers=headers)
+                connection.request(method, self._base + target, body=chunks, headers=sent)
             except (BrokenPipeError, ConnectionResetError):
                 # A host that refuses an upload answers and closes before it has read all: the answer,
                 # which says why, may be there already. If it is not, getresponse raises.

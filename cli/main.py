@@ -30,6 +30,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "namespaces": "List, make and delete dispatch namespaces.",
         "secrets": "Set a worker's secrets.",
         "policy": "Say where workers may connect to, and test it.",
+        "material": "Keep secrets and certificates for egress policies.",
+        "audit": "Show which requests left, and which were denied.",
     },
     "State and events": {
         "kv": "Read and write KV namespaces.",

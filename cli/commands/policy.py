@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.client import ApiClient
 from cli.errors import BadUsage, CliError, ExitCode
 from cli.junit import TestCase, junit_document
+from cli.kept_policies import COMMANDS, check_policy, read_policy_text
 from cli.output import note, print_json, printable, say
-from cli.params import NAMESPACE_OR_DASH, client_command, confirm, json_option, read_file, yes_option
+from cli.params import json_option
 
 if TYPE_CHECKING:
     from outbound.policy_tests import CaseResult
-
-POLICY_BYTES = 1 << 20
-
-_namespace = click.argument("namespace", type=NAMESPACE_OR_DASH, metavar="NS")
 
 
 @click.group(short_help="Say where workers may connect to, and test it.")
 def command() -> None:
     """An egress policy says which requests may leave the workers of a dispatch namespace; NS `-` is for
-    plain scripts. Until one is set, none may. Addresses inside your network stay closed whatever a rule
-    says, unless the rule opens them by CIDR.
+    plain scripts. Until one is set, none may. Tags and tenants may have policies of their own beside it,
+    and what leaves must be allowed by each. Addresses inside your network stay closed whatever a rule says,
+    unless the rule opens them by CIDR.
 
     \b
     Example:
@@ -35,70 +31,8 @@ def command() -> None:
     """
 
 
-def policy_path(client: ApiClient, namespace: str) -> str:
-    if namespace == "-":
-        return client.path("workers", "egress-policy")
-    return client.path("workers", "dispatch", "namespaces", namespace, "egress-policy")
-
-
-@command.command("set")
-@_namespace
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-@json_option
-@client_command
-def set_(client: ApiClient, namespace: str, file: Path, as_json: bool) -> None:
-    """Set the policy to FILE (YAML or JSON; - is stdin). It holds from the next request on.
-
-    \b
-    Example:
-      tenantry policy set production policy.yaml
-    """
-    text = _read_text(file, "policy")
-    _check_policy(file, text)
-    result = client.put_bytes(policy_path(client, namespace), text.encode(), "application/yaml")
-    if as_json:
-        print_json(result)
-        return
-    version = f", version {result['version']}" if isinstance(result, dict) and "version" in result else ""
-    say(f"set the egress policy of {_describe(namespace)}{version}")
-
-
-@command.command()
-@_namespace
-@json_option
-@client_command
-def get(client: ApiClient, namespace: str, as_json: bool) -> None:
-    """Show the policy as it was set.
-
-    \b
-    Example:
-      tenantry policy get production > policy.yaml
-    """
-    result = client.get(policy_path(client, namespace))
-    if as_json:
-        print_json(result)
-        return
-    if not sys.stdout.isatty():
-        sys.stdout.write(str(result["policy"]))
-        return
-    for line in str(result["policy"]).splitlines():
-        say(printable(line))
-
-
-@command.command()
-@_namespace
-@yes_option
-@client_command
-def delete(client: ApiClient, namespace: str, yes: bool) -> None:
-    """Delete the policy: from then on, nothing may leave.
-
-    \b
-    Example:
-      tenantry policy delete staging
-    """
-    confirm(f"Deny every request that leaves {_describe(namespace)}?", yes)
-    client.delete(policy_path(client, namespace))
-    say(f"deleted the egress policy of {_describe(namespace)}; nothing may leave now")
+for _kept in COMMANDS:
+    command.add_command(_kept)
 
 
 @command.command()
@@ -156,7 +90,7 @@ def check(policy: Path, strict: bool, as_json: bool) -> int:
     from outbound.policy_parse import PolicyError, parse_policy
 
     try:
-        findings = lint(parse_policy(_read_text(policy, "policy")))
+        findings = lint(parse_policy(read_policy_text(policy, "policy")))
     except PolicyError as error:
         raise BadUsage(f"{policy}: {error}") from None
     if as_json:
@@ -186,30 +120,13 @@ def run_cases(policy: Path, cases: Path) -> Sequence[CaseResult]:
     from outbound.policy_parse import PolicyError
     from outbound.policy_tests import parse_cases, run_policy_cases
 
-    policy_text, cases_text = _read_text(policy, "policy"), _read_text(cases, "cases")
-    _check_policy(policy, policy_text)
+    policy_text, cases_text = read_policy_text(policy, "policy"), read_policy_text(cases, "cases")
+    check_policy(policy, policy_text)
     try:
         parse_cases(cases_text)
         return run_policy_cases(policy_text, cases_text)
     except PolicyError as error:
         raise BadUsage(f"{cases}: {error}") from None
-
-
-def _check_policy(file: Path, text: str) -> None:
-    """Refuse what the host would, in its words and with the file's name."""
-    from outbound.policy_parse import PolicyError, parse_policy
-
-    try:
-        parse_policy(text)
-    except PolicyError as error:
-        raise BadUsage(f"{file}: {error}") from None
-
-
-def _read_text(file: Path, what: str) -> str:
-    try:
-        return read_file(file, at_most=POLICY_BYTES, what=what).decode()
-    except UnicodeDecodeError as error:
-        raise BadUsage(f"{file} is no UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 def _as_json(result: CaseResult) -> dict[str, object]:
@@ -232,7 +149,3 @@ def _write_junit(file: Path, policy: Path, cases: Path, results: Sequence[CaseRe
         file.write_text(junit_document(f"egress policy {policy}", rows), encoding="utf-8")
     except OSError as error:
         raise CliError(f"cannot write {file}: {error.strerror}") from error
-
-
-def _describe(namespace: str) -> str:
-    return "plain scripts" if namespace == "-" else f"namespace {namespace}"

@@ -267,6 +267,18 @@ def test_policy_is_kept_as_written(do: Run, run: Run, module: str, tmp_path: Pat
     for namespace in ("p", "-"):
         assert "version" in do("policy", "set", namespace, str(tmp_path / "policy.yaml")).out
         assert do("policy", "get", namespace).out == POLICY
+    (tmp_path / "other.yaml").write_text(POLICY.replace("ours", "others"))
+    do("policy", "set", "p", str(tmp_path / "other.yaml"), "--message", "a try")
+    newest, first = json.loads(do("policy", "versions", "p", "--json").out)
+    assert (newest["message"], first["author"]["name"]) == ("a try", "admin")
+    do("policy", "rollback", "p", str(first["version"]), "--if-version", str(newest["version"]))
+    assert do("policy", "get", "p").out == POLICY
+    do("policy", "set", "p", str(tmp_path / "other.yaml"), "--tenant", "acme", "--widen")
+    assert [each["layer"] for each in json.loads(do("policy", "list", "p", "--json").out)] == [
+        "namespace",
+        "tenant",
+    ]
+    do("policy", "delete", "p", "--tenant", "acme")
     do("policy", "delete", "p")
     assert run("policy", "get", "p", "--data", str(tmp_path / "data")).code == 1
 
@@ -302,3 +314,20 @@ def test_namespace_in_use_goes_by_force(do: Run, run: Run, module: str, tmp_path
     assert "--force" in refused.err
     do("namespaces", "delete", "p", "--force")
     assert do("routes", "list").out == ""
+
+
+def test_a_material_is_kept_and_never_shown(do: Run, run: Run, module: str, tmp_path: Path) -> None:
+    do("namespaces", "create", "p")
+    for namespace in ("p", "-"):
+        do("material", "put", namespace, "token", stdin=b"s3cr3t\n")
+        shown = do("material", "list", namespace, "--json").out
+        assert [each["name"] for each in json.loads(shown)] == ["token"]
+        assert "s3cr3t" not in shown
+        do("material", "delete", namespace, "token")
+    assert run("material", "delete", "p", "token", "--data", str(tmp_path / "data")).code == 1
+
+
+def test_an_empty_audit_says_so(do: Run) -> None:
+    do("namespaces", "create", "p")
+    for place in ((), ("-",), ("p",)):
+        assert "no record" in do("audit", *place, "--since", "1d").err

@@ -10,7 +10,7 @@ import pytest
 
 from cli.junit import TestCase, junit_document
 from tests.cli.conftest import Run
-from tests.cli.recording_api import RecordingApi, ok
+from tests.cli.recording_api import RecordingApi, ok, refused
 
 POLICY = """\
 version: 1
@@ -148,3 +148,72 @@ def test_check_says_what_is_suspicious(run: Run, files: tuple[str, str], tmp_pat
     ended = run("policy", "check", str(policy))
     assert ended.code == 2
     assert f"{policy}: line 1, column 1: has no 'version'" in ended.err
+
+
+TENANT = f"{NS}/tenants/acme"
+MADE = {
+    "version": 7,
+    "layer": "tenant",
+    "name": "acme",
+    "digest": "ab" * 32,
+    "widen": False,
+    "deleted": False,
+    "message": "why",
+    "author": {"name": "ops"},
+    "modified_on": "2026-11-26T05:00:00Z",
+    "policy": POLICY,
+}
+
+
+def test_a_tags_and_a_tenants_policy_are_set_beside_the_namespaces(
+    api: RecordingApi, run: Run, files: tuple[str, str]
+) -> None:
+    api.on("PUT", f"{NS}/tags/plan%3Apro", ok(MADE))
+    api.on("PUT", TENANT, ok(MADE))
+    why = ("--message", "as agreed", "--widen")
+    assert run("policy", "set", "production", files[0], "--tag", "plan:pro", *why).code == 0
+    ended = run("policy", "set", "production", files[0], "--tenant", "acme")
+    assert "tenant acme of namespace production, version 7" in ended.out
+    assert api.asked[0].query == {"message": ["as agreed"], "widen": ["true"]}
+    assert api.asked[1].query == {}
+    assert run("policy", "set", "production", files[0], "--tag", "a", "--tenant", "b").code == 2
+
+
+def test_a_change_on_top_of_a_version_says_which(api: RecordingApi, run: Run, files: tuple[str, str]) -> None:
+    api.on("PUT", NS, ok(MADE), ok(MADE), refused(412, 20023, "changed by somebody else"))
+    api.on("DELETE", NS, ok())
+    api.on("POST", f"{NS}/rollback", ok(MADE))
+    assert run("policy", "set", "production", files[0], "--if-version", "6").code == 0
+    assert run("policy", "set", "production", files[0], "--if-version", "0").code == 0
+    ended = run("policy", "set", "production", files[0], "--if-version", "5")
+    assert (ended.code, "changed by somebody else" in ended.err) == (1, True)
+    assert run("policy", "delete", "production", "--if-version", "6").code == 0
+    assert run("policy", "rollback", "production", "3", "--if-version", "6").code == 0
+    headers = [{name.lower(): value for name, value in asked.headers.items()} for asked in api.asked]
+    assert [each.get("if-match") for each in headers] == ['"6"', None, '"5"', '"6"', '"6"']
+    assert headers[1]["if-none-match"] == "*"
+
+
+def test_a_dry_run_says_that_nothing_was_changed(api: RecordingApi, run: Run, files: tuple[str, str]) -> None:
+    api.on("PUT", NS, ok({"valid": True}))
+    assert "nothing was changed" in run("policy", "set", "production", files[0], "--dry-run").out
+    assert api.asked[0].query == {"validate_only": ["true"]}
+
+
+def test_versions_are_listed_shown_and_brought_back(api: RecordingApi, run: Run) -> None:
+    gone = {**MADE, "version": 9, "deleted": True, "policy": None}
+    api.on("GET", f"{TENANT}/versions", ok([gone, MADE], total_count=2))
+    api.on("GET", f"{TENANT}/versions/7", ok(MADE))
+    api.on("GET", f"{TENANT}/versions/9", ok(gone))
+    api.on("POST", f"{TENANT}/rollback", ok({**MADE, "version": 10}))
+    api.on("GET", f"{NS}/layers", ok([MADE], total_count=1))
+    of = ("production", "--tenant", "acme")
+    _, newest, oldest = run("policy", "versions", *of).out.splitlines()
+    assert ("deleted" in newest, "deleted" in oldest) == (True, False)
+    assert oldest.split()[:4] == ["7", "2026-11-26T05:00:00Z", "ops", "ab" * 8]
+    assert run("policy", "get", *of, "--version", "7").out == POLICY
+    ended = run("policy", "get", *of, "--version", "9")
+    assert (ended.out, "version 9 deleted" in ended.err) == ("", True)
+    assert "as version 10" in run("policy", "rollback", *of, "7", "--message", "again").out
+    assert api.only("POST").json == {"version": 7, "message": "again"}
+    assert "acme" in run("policy", "list", "production").out
