@@ -12,7 +12,17 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import accelerator, against_peers, egress_decide, latency, memory, rule_expressions, scale, throughput
+from benchmarks import (
+    accelerator,
+    against_peers,
+    egress_decide,
+    egress_fetch,
+    latency,
+    memory,
+    rule_expressions,
+    scale,
+    throughput,
+)
 from benchmarks.figures import Figure
 from benchmarks.host import ROOT, BenchFailed
 from benchmarks.peers import PeerMissing
@@ -31,6 +41,8 @@ BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "expressions": rule_expressions.expressions,
     "decide": egress_decide.decide_rules,
     "decide_tenants": egress_decide.decide_tenants,
+    "fetch": egress_fetch.small_fetch,
+    "fetch_stream": egress_fetch.stream,
     "workerd": against_peers.workerd_throughput,
     "cold": against_peers.cold,
     "density": against_peers.density,

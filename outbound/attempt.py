@@ -12,17 +12,19 @@ from typing import Final, TypeVar
 
 from model.capabilities import EventContext
 from model.clock import monotonic_s, unix_ms
+from model.errors import UpstreamError
 from model.messages import Header, Headers, OutgoingRequest, Response
-from outbound.addresses import AddressClass, Denied, Pinned
+from outbound.addresses import Denied, Pinned
 from outbound.audit import AuditRecord
-from outbound.connector import Bounds, PoolKey, UpstreamFailure, UpstreamResponse
+from outbound.connector import PoolKey, UpstreamFailure, UpstreamResponse
 from outbound.dial import Route
 from outbound.door import Door, Trip
+from outbound.egress_fields import Facts
 from outbound.fetch_limits import FetchLimits
 from outbound.header_hygiene import RequestRefused, check_method, incoming_headers, outgoing_headers
 from outbound.hops import HOP_HEADER, MAX_HOPS
-from outbound.local_answer import LocalContent, body_for_local
-from outbound.policy import Facts, Result, Verdict
+from outbound.local_answer import LocalContent, body_for_local, leads_here
+from outbound.policy import Result, Verdict
 from outbound.policy_layers import EffectivePolicy, decide_layers
 from outbound.preparation import Prepared, prepare
 from outbound.quotas import Admitted, OverLimit
@@ -32,13 +34,12 @@ from outbound.resolver import NameNotFound, ResolveError, ResolveTimeout
 from outbound.rule_actions import NO_PLAN, Plan
 from outbound.target import InvalidTarget, Target, parse_target
 from outbound.upload import BodyRefused, Upload
-from outbound.upstream_body import UpstreamBody, out_of_time, too_large
+from outbound.upstream_body import Bounds, UpstreamBody, out_of_time, too_large
 
 #: How many of a name's checked addresses are tried before it counts as down.
 MAX_CONNECTS: Final = 3
 #: A look-up has a limit of its own, of some seconds: a total timeout beyond it needs no second clock.
 _LOOK_UP_S: Final = 10.0
-_HERE: Final = frozenset({AddressClass.SELF_CONNECTION, AddressClass.THIS_HOST})
 
 _T = TypeVar("_T")
 
@@ -104,9 +105,15 @@ class Attempt:
         else:
             prepared = await self._within(prepare(door, trip, plan, target, headers, context.namespace))
         prepared.headers.append(self._hop())
-        chosen = door.choose(await self._resolve(target), target.port, verdict.opened)
+        candidates = await self._resolve(target)
+        chosen = door.choose(candidates, target.port, verdict.opened)
         if isinstance(chosen, Denied):
-            answer = await self._ask_this_host(chosen, target, prepared, limits, upload)
+            here = leads_here(candidates, target.port, door.ranges, verdict.opened) and not target.is_ip
+            answer = await self._ask_this_host(target, prepared, limits, upload) if here else None
+            if answer is None:
+                self._record.result = Result.DENY
+                self._record.address = chosen.address
+                raise Refused(address_reason(chosen), address_refusal(target, chosen))
         else:
             answer = await self._connect(chosen, target, prepared, policy, verdict, upload)
         return self._respond(answer, limits)
@@ -231,7 +238,7 @@ class Attempt:
                     upload,
                     self._bounds(verdict.limits),
                     self._ended,
-                    None if self._admitted is None else self._admitted.meter,
+                    self._meter,
                 )
             except BodyRefused as error:
                 raise Refused(error.reason, error.message) from error
@@ -242,38 +249,38 @@ class Attempt:
         raise AssertionError("a name has at least one address")
 
     async def _ask_this_host(
-        self, denied: Denied, target: Target, prepared: Prepared, limits: FetchLimits, upload: Upload
-    ) -> UpstreamResponse:
+        self, target: Target, prepared: Prepared, limits: FetchLimits, upload: Upload
+    ) -> UpstreamResponse | None:
         """The name leads to this very host: nothing is connected to, but a worker may answer for it."""
-        door = self._door
-        if door.local is not None and denied.address_class in _HERE and not target.is_ip:
-            try:
-                body = body_for_local(self.request.body, upload)
-            except BodyRefused as error:
-                raise Refused(error.reason, error.message) from error
+        if self._door.local is None:
+            return None
+        try:
+            body = body_for_local(self.request.body, upload)
             request = OutgoingRequest(self.method, self.request.url, prepared.headers, body)
-            answering = door.local(target, request, self._context)
-            if answering is not None:
-                response = await self._within(answering)
-                content = response.body
-                if content is not None and not isinstance(content, bytes):
-                    content = self._local_body(LocalContent(content), limits)
-                return UpstreamResponse(response.status, list(response.headers), content or b"")
-        self._record.result = Result.DENY
-        self._record.address = denied.address
-        raise Refused(address_reason(denied), address_refusal(target, denied))
+            answering = self._door.local(target, request, self._context)
+            if answering is None:
+                return None
+            response = await self._within(answering)
+        except BodyRefused as error:
+            raise Refused(error.reason, error.message) from error
+        except UpstreamError as error:
+            if upload.refused is not None:
+                raise Refused(upload.refused.reason, upload.refused.message) from error
+            raise Refused(Reason.UPSTREAM_FAILED, error.message) from error
+        bounds, meter = self._bounds(limits), self._meter
+        content = response.body or b""
+        if not isinstance(content, bytes):
+            local = LocalContent(content, bounds.silence_s)
+            content = UpstreamBody(local, bounds, self._ended, meter)
+        elif len(content) > bounds.max_response_bytes:
+            raise Refused(Reason.RESPONSE_TOO_LARGE, too_large(bounds.max_response_bytes))
+        elif meter is not None and not meter.pass_bytes(len(content)):
+            raise Refused(Reason.LIMIT_QUOTA_BYTES, meter.message)
+        return UpstreamResponse(response.status, response.headers, content)
 
-    def _local_body(self, content: LocalContent, limits: FetchLimits) -> UpstreamBody:
-        bounds = self._bounds(limits)
-        return UpstreamBody(
-            content,
-            bounds.max_response_bytes,
-            bounds.silence_s,
-            self._ended,
-            until_s=bounds.until_s,
-            total_ms=bounds.total_ms,
-            meter=None if self._admitted is None else self._admitted.meter,
-        )
+    @property
+    def _meter(self) -> Admitted | None:
+        return None if self._admitted is None else self._admitted.meter
 
     def _respond(self, answer: UpstreamResponse, limits: FetchLimits) -> Response:
         self._record.status = answer.status

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from model.clock import monotonic_s
-from model.messages import Header
+from model.messages import Header, Headers
 from outbound.dial import DialFailed, Route, dial
 from outbound.header_hygiene import MAX_HEADER_BYTES, MAX_HEADERS
 from outbound.reasons import Reason
@@ -31,7 +31,7 @@ from outbound.retries import IDEMPOTENT
 from outbound.target import Target
 from outbound.tls_contexts import TlsContexts
 from outbound.upload import SilenceClock, Upload
-from outbound.upstream_body import ByteMeter, UpstreamBody, out_of_time
+from outbound.upstream_body import Bounds, ByteMeter, UpstreamBody, out_of_time
 
 _READ_BUFFER: Final = 64 * 1024
 
@@ -65,22 +65,11 @@ class UpstreamFailure(Exception):
         self.sent = sent
 
 
-class Bounds(NamedTuple):
-    """Of one request on the wire. `until_s` is monotonic: the end of everything, `total_ms` after its start."""
-
-    connect_s: float
-    #: The longest silence of the upstream.
-    silence_s: float
-    until_s: float
-    total_ms: int
-    max_response_bytes: int
-
-
 @dataclass(slots=True)
 class UpstreamResponse:
     status: int
     #: As they came.
-    headers: list[Header]
+    headers: Headers
     #: Bytes when all of it was here with the headers: then it has ended already.
     body: bytes | UpstreamBody
 
@@ -99,8 +88,20 @@ class _Request(ClientRequest):
     def update_headers(self, headers: Any) -> None:
         self.headers = headers
 
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+    def update_auto_headers(self, skip_auto_headers: Any) -> None:
         """Neither Accept, Accept-Encoding nor User-Agent."""
+
+    def update_host(self, url: URL) -> None:
+        """The target was parsed, and has no userinfo that would become a header."""
+
+    def update_cookies(self, cookies: Any) -> None:
+        """None but the worker's own."""
+
+    def update_auth(self, auth: Any, trust_env: bool = False) -> None:
+        """None but the worker's own, or the rule's."""
+
+    def update_content_encoding(self, data: Any) -> None:
+        """Nothing is compressed on its way."""
 
 
 class _Pool(aiohttp.BaseConnector):
@@ -193,11 +194,12 @@ class Connector:
                 raise UpstreamFailure(Reason.PROXY_FAILED, "the egress proxy wants other credentials (407)")
             content = response.content
             if content.is_eof() and content.total_bytes <= bounds.max_response_bytes:
+                # The response ended itself with its last byte: an upload that goes on was cancelled, and the
+                # connection went back, or is closed with the upload.
                 whole = content.read_nowait()
-                response.close()  # ends an upload that goes on; the connection went back with the last byte
                 if meter is not None and not meter.pass_bytes(len(whole)):
                     raise UpstreamFailure(Reason.LIMIT_QUOTA_BYTES, meter.message)
-                return UpstreamResponse(response.status, list(raw), whole)
+                return UpstreamResponse(response.status, raw, whole)
             streams = True
         finally:
             if not streams:
@@ -207,16 +209,8 @@ class Connector:
             pool.in_use -= 1
             on_end(count, reason)
 
-        body = UpstreamBody(
-            response,
-            bounds.max_response_bytes,
-            bounds.silence_s,
-            ended,
-            until_s=bounds.until_s,
-            total_ms=bounds.total_ms,
-            meter=meter,
-        )
-        return UpstreamResponse(response.status, list(raw), body)
+        body = UpstreamBody(response, bounds, ended, meter)
+        return UpstreamResponse(response.status, raw, body)
 
     async def close(self) -> None:
         """Close every connection, also those in use."""
@@ -270,13 +264,13 @@ class Connector:
                 request = _Request(
                     method,
                     url,
-                    headers=cast("Any", fields),
+                    headers=fields,
                     data=upload.data(),
                     loop=self._loop,
                     proxy=pool.proxy_url,
                 )
                 connection = await pool.connect(request, [], _timeouts(wait_s, connect_s))
-                protocol = cast("_Connection", connection.protocol)
+                protocol: Any = connection.protocol  # a _Connection: `_Pool` makes no other
                 was_used, protocol.used = protocol.used, True
                 # The silence before the headers is ours to watch, that between pieces of the body the library's.
                 clock = upload.clock = SilenceClock(self._loop, protocol, silence_s)

@@ -30,7 +30,7 @@ class LocalDispatch(Protocol):
         self, target: Target, request: OutgoingRequest, context: EventContext
     ) -> Awaitable[Response] | None:
         """None: not one of ours. `request` is as it would have left, the signed hop header among its headers:
-        it is to be treated like one that came by a connection. Raises OperationError.
+        it is to be treated like one that came by a connection. Raises UpstreamError.
         """
 
 

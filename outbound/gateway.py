@@ -98,9 +98,6 @@ class Gateway:
             except asyncio.CancelledError:
                 attempt.finish(Reason.CANCELLED)
                 raise
-            except OperationError:  # of a worker of this host that did not answer
-                attempt.finish(Reason.UPSTREAM_FAILED)
-                raise
             except BaseException:  # a bug of ours: on record like everything else, and the body is let go
                 attempt.finish(Reason.INTERNAL)
                 raise

@@ -27,6 +27,8 @@ _FORBIDDEN_METHODS: Final = frozenset({"CONNECT", "TRACE", "TRACK"})
 # `expect` would hold the body back for an answer that nobody here waits for.
 OURS: Final = HOP_BY_HOP | {b"expect", b"host", b"content-length", HOP_HEADER}
 
+_STAYS_HERE: Final = HOP_BY_HOP | {HOP_HEADER}
+
 
 class RequestRefused(Exception):
     """The request can't leave as it is. `reason` is stable; the message says what would be right."""
@@ -121,15 +123,13 @@ def changed_headers(
 def incoming_headers(raw: Iterable[Header]) -> list[Header]:
     """An upstream's headers as a guest may see them: names in lower case, nothing hop-by-hop."""
     headers = [(name.lower(), value) for name, value in raw]
+    if _STAYS_HERE.isdisjoint([name for name, _ in headers]):
+        return headers
     named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection":
             named |= _tokens(value)
-    return [
-        header
-        for header in headers
-        if header[0] not in HOP_BY_HOP and header[0] not in named and header[0] != HOP_HEADER
-    ]
+    return [header for header in headers if header[0] not in _STAYS_HERE and header[0] not in named]
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from model.clock import monotonic_s
 from model.errors import UpstreamError
 from outbound.reasons import Reason
+
+
+class Bounds(NamedTuple):
+    """Of one request on the wire. `until_s` is monotonic: the end of everything, `total_ms` after its start."""
+
+    connect_s: float
+    #: The longest silence of the upstream.
+    silence_s: float
+    until_s: float
+    total_ms: int
+    max_response_bytes: int
 
 
 class ByteMeter(Protocol):
@@ -41,41 +52,26 @@ class HttpResponse(Protocol):
 class UpstreamBody:
     """`on_end(bytes, reason)` is called exactly once: at the end (None), at a failure, or when closed early.
 
-    After a failure every read raises it again: nobody can take a cut-off body for a whole one. At `until_s`
-    (monotonic) it fails, whether or not anybody reads.
+    After a failure every read raises it again: nobody can take a cut-off body for a whole one. At `bounds.until_s` it
+    fails, whether or not anybody reads.
     """
 
-    __slots__ = (
-        "_failure",
-        "_max_bytes",
-        "_meter",
-        "_on_end",
-        "_response",
-        "_silence_s",
-        "_timer",
-        "_total_ms",
-        "received",
-    )
+    __slots__ = ("_bounds", "_failure", "_meter", "_on_end", "_response", "_timer", "received")
 
     def __init__(
         self,
         response: HttpResponse,
-        max_bytes: int,
-        silence_s: float,
+        bounds: Bounds,
         on_end: Callable[[int, Reason | None], None],
-        *,
-        until_s: float,
-        total_ms: int,
         meter: ByteMeter | None = None,
     ) -> None:
         self._response: HttpResponse | None = response
-        self._max_bytes = max_bytes
-        self._silence_s = silence_s
-        self._total_ms = total_ms
+        self._bounds = bounds
         self._on_end = on_end
         self._meter = meter
         self._failure: str | None = None
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, until_s - monotonic_s()), self._expire)
+        left_s = max(0.0, bounds.until_s - monotonic_s())
+        self._timer = asyncio.get_running_loop().call_later(left_s, self._expire)
         self.received = 0
 
     async def read(self) -> bytes:
@@ -89,7 +85,8 @@ class UpstreamBody:
             piece = await response.content.readany()
         except TimeoutError as error:
             raise self._fail(
-                Reason.UPSTREAM_TIMEOUT, f"the upstream sent nothing for {self._silence_s * 1_000:.0f} ms"
+                Reason.UPSTREAM_TIMEOUT,
+                f"the upstream sent nothing for {self._bounds.silence_s * 1_000:.0f} ms",
             ) from error
         except Exception as error:
             # The HTTP library's errors of a body are of no one family; reading a stream fails no other way.
@@ -99,8 +96,8 @@ class UpstreamBody:
                 Reason.UPSTREAM_FAILED, "the upstream broke off before the response's end"
             ) from error
         self.received += len(piece)
-        if self.received > self._max_bytes:
-            raise self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._max_bytes))
+        if self.received > self._bounds.max_response_bytes:
+            raise self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._bounds.max_response_bytes))
         if self._meter is not None and piece and not self._meter.pass_bytes(len(piece)):
             raise self._fail(Reason.LIMIT_QUOTA_BYTES, self._meter.message)
         if not piece or response.content.at_eof():
@@ -113,11 +110,11 @@ class UpstreamBody:
 
     def fail_too_large(self) -> None:
         """End it before a byte was read: its headers promise more than may come."""
-        self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._max_bytes))
+        self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._bounds.max_response_bytes))
 
     def _expire(self) -> None:
         if self._response is not None:
-            self._fail(Reason.UPSTREAM_TIMEOUT, out_of_time(self._total_ms))
+            self._fail(Reason.UPSTREAM_TIMEOUT, out_of_time(self._bounds.total_ms))
 
     def _fail(self, reason: Reason, message: str) -> UpstreamError:
         self._failure = message

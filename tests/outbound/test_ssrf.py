@@ -26,13 +26,14 @@ from outbound.addresses import (
     classify,
 )
 from outbound.audit import AuditQueue
-from outbound.connector import Bounds, Connector, PoolKey, UpstreamFailure
+from outbound.connector import Connector, PoolKey, UpstreamFailure
 from outbound.dial import AddressNotApproved, Route, guarded_socket
 from outbound.gateway import Gateway
-from outbound.policy import parse_policy
+from outbound.policy_parse import parse_policy
 from outbound.resolver import Resolution
 from outbound.target import parse_target
 from outbound.upload import Upload
+from outbound.upstream_body import Bounds
 from tests.outbound.conftest import CLOSED, WayOut, alone, event, read_all
 from tests.support.upstream import Upstream
 
