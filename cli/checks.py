@@ -6,10 +6,11 @@ descriptor a connection, some for each database.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 SUPPORTED_PYTHON: Final = ((3, 11), (3, 14))
 #: The kernel's default. Below it a process can't hold the sandboxes that it admits.
@@ -109,6 +110,48 @@ def check_accelerator(why_not: str | None) -> Check:
         "install a C compiler and Python's headers (gcc, libc6-dev, python3-dev), then install Tenantry again "
         "from source (make setup)",
     )
+
+
+_GROUP: Final = re.compile(r'tenantry_group_processes\{group="([a-z0-9_-]+)"\} (\d+)')
+
+
+def check_groups(metrics: str) -> list[Check]:
+    """One of each isolation group that the running host's metrics tell of."""
+    return [
+        Check(f"group {name}", State.OK, f"{running} worker processes run")
+        if running > 0
+        else Check(
+            f"group {name}",
+            State.FAILED,
+            "no worker process runs, so its workers answer 503",
+            f"look at the host's log for {name}-0",
+        )
+        for name, running in ((name, int(float(count))) for name, count in _GROUP.findall(metrics))
+    ]
+
+
+def check_process(row: Mapping[str, Any]) -> Check:
+    """A row of `GET /processes`."""
+    name, held = f"process {row['name']}", row["confinement"]
+    if "no_new_privs" not in held:
+        return Check(
+            name, State.WARNING, f"{row['state']}; not there to be looked at", "look at the host's log"
+        )
+    landlock = [word for word in held["held"] if word.startswith("landlock")] or ["no landlock"]
+    words = [
+        "no_new_privs" if held["no_new_privs"] else "may gain privileges",
+        "seccomp" if held["seccomp"] else "all system calls",
+        *landlock,
+        f"capabilities {held['capabilities']}",
+        f"uid {held['uid']}",
+    ]
+    detail = f"{row['state']}: {', '.join(words)}"
+    if held["missing"]:
+        detail += f"; without {', '.join(held['missing'])}"
+    # The supervisor's children have what it has, so it holds itself to no files.
+    if held["no_new_privs"] and held["seccomp"] and not held["missing"]:
+        return Check(name, State.OK, detail)
+    return Check(name, State.WARNING, detail, "see the check `confinement`; start without --confinement off")
 
 
 def check_folder(path: str, mode: int, owner: int, me: int) -> Check:

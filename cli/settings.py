@@ -359,8 +359,7 @@ SERVE: tuple[Setting, ...] = (
         "",
         "",
         "Comma-separated NAME:namespace=NS&tag=TAG&workers=N: scripts of these dispatch namespaces (`-`: plain "
-        "ones) and with these tags run in N worker processes of their own, one by default "
-        "([isolation-groups.md](isolation-groups.md)).",
+        "ones) and with these tags run in N worker processes of their own, one by default: see isolation-groups.md.",
         parse_groups,
         default_text="none",
     ),

@@ -63,18 +63,17 @@ class AccessLog:
         if self._is_full():
             return
         try:
-            text = self._encode(self._fields(record, record.path, record.error))
+            text = self._encode(_fields(record, record.path, record.error, self._process))
         except UnicodeEncodeError:  # half a surrogate pair, from a guest's text
-            text = self._encode(self._fields(record, _encodable(record.path), _encodable(record.error)))
+            text = self._encode(
+                _fields(record, _encodable(record.path), _encodable(record.error), self._process)
+            )
         if len(text) >= MAX_LINE_BYTES:
             # A byte may become six (\\u0000), and a name is never longer than 253.
             text = self._encode(
-                self._fields(record, _encodable(record.path[:256]), _encodable(record.error[:128]))
+                _fields(record, _encodable(record.path[:256]), _encodable(record.error[:128]), self._process)
             )
         self._add(text)
-
-    def _fields(self, record: EventRecord, path: str, error: str) -> dict[str, object]:
-        return _fields(record, path, error) | {"process": self._process}
 
     def entry(self, fields: Mapping[str, object]) -> None:
         """A line of another kind, such as an egress decision; its texts are bounded and whole characters."""
@@ -174,7 +173,7 @@ def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _fields(record: EventRecord, path: str, error: str) -> dict[str, object]:
+def _fields(record: EventRecord, path: str, error: str, process: str = "") -> dict[str, object]:
     return {
         "at_ms": unix_ms(),
         "ray_id": record.ray_id,
@@ -195,4 +194,5 @@ def _fields(record: EventRecord, path: str, error: str) -> dict[str, object]:
         "bytes_out": record.bytes_out,
         "depth": record.depth,
         "error": error,
+        "process": process,
     }

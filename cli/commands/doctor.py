@@ -18,9 +18,11 @@ from cli.checks import (
     check_accelerator,
     check_confinement,
     check_folder,
+    check_groups,
     check_map_count,
     check_nofile,
     check_private,
+    check_process,
     check_python,
     check_wasmtime,
 )
@@ -141,6 +143,25 @@ def check_host(url: str, account: str, data: Path | None) -> Iterator[Check]:
     else:
         yield Check("ready", State.FAILED, client.refusal(ready).message, "look at the host's log")
     yield _check_token(url, account, data)
+    yield from _check_processes(url, account, data)
+    yield from _check_groups(url, account, data)
+
+
+def _check_processes(url: str, account: str, data: Path | None) -> list[Check]:
+    try:
+        client = ApiClient(url, find_token(data, given=False), account)
+        return list(map(check_process, client.get("/processes", timeout_s=5)))
+    except CliError:
+        return []  # the check of the token has said why
+
+
+def _check_groups(url: str, account: str, data: Path | None) -> list[Check]:
+    try:
+        client = ApiClient(url, find_token(data, given=False), account)
+        metrics = client.exchange("GET", "/metrics", timeout_s=5)
+    except CliError:
+        return []  # the check of the token has said why
+    return check_groups(metrics.body.decode("utf-8", "replace")) if metrics.status == 200 else []
 
 
 def _check_token(url: str, account: str, data: Path | None) -> Check:

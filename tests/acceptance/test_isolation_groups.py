@@ -280,6 +280,7 @@ def test_metrics_and_readiness_know_the_groups(host: Platform) -> None:
     assert figures['tenantry_group_processes{group="free"}'] == 2
     assert figures['tenantry_group_processes{group="vip"}'] == 1
     assert host.api("GET", "/readyz")[0] == 200
+    assert "group free: 2 worker processes run" in host.run("doctor", "--data", str(host.data))
 
 
 def test_pages_of_a_tenant_s_failure_keep_the_ray_of_the_log(host: Platform) -> None:

@@ -13,6 +13,7 @@ from cli.checks import (
     check_accelerator,
     check_confinement,
     check_folder,
+    check_groups,
     check_map_count,
     check_nofile,
     check_private,
@@ -118,3 +119,16 @@ def test_no_host_fails_with_how_to_start_one(run: Run, monkeypatch: pytest.Monke
 def test_folder_that_is_not_there_is_named(api: RecordingApi, run: Run, tmp_path: Path) -> None:
     ended = run("doctor", "--data", str(tmp_path / "none"), "--json")
     assert states(ended.out)["data folder"] == "failed"
+
+
+def test_doctor_tells_of_each_isolation_group_whether_anybody_runs_its_workers() -> None:
+    metrics = (
+        "# TYPE tenantry_group_processes gauge\n"
+        'tenantry_group_processes{group="free"} 2.0\n'
+        'tenantry_group_processes{group="vip-eu"} 0.0\n'
+    )
+    free, vip = check_groups(metrics)
+    assert (free.name, free.state, free.detail) == ("group free", State.OK, "2 worker processes run")
+    assert (vip.name, vip.state) == ("group vip-eu", State.FAILED)
+    assert "vip-eu-0" in vip.fix
+    assert check_groups("tenantry_processes 3") == []

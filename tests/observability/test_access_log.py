@@ -36,7 +36,7 @@ def collected() -> Collected:
 
 @pytest.fixture
 def log(collected: Collected) -> Iterator[AccessLog]:
-    log = AccessLog(collected)
+    log = AccessLog(collected, "worker-0")
     yield log
     log.close()
 
@@ -65,6 +65,7 @@ def test_line_says_who_what_and_how_much(log: AccessLog, collected: Collected) -
         "bytes_out": 5,
         "depth": 0,
         "error": "trap: unreachable",
+        "process": "worker-0",
     }
 
 
