@@ -55,7 +55,7 @@ def _fits(value: str, pieces: list[str]) -> bool:
     at, end = len(first), len(value) - len(last)
     # The leftmost place for each piece leaves the most room for the next ones.
     for piece in pieces[1:-1]:
-        found = value.find(piece, at, end)
+        found = value.find(piece, at)
         if found < 0:
             return False
         at = found + len(piece)

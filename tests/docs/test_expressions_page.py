@@ -51,6 +51,7 @@ def test_limits_are_those_of_the_code() -> None:
         grammar.MAX_BYTES,
         grammar.MAX_DEPTH,
         checks.MAX_PATTERNS,
+        checks.MAX_PATTERN_STEPS,
         regex.MAX_PATTERN_MEMORY_BYTES >> 10,
     ]
 

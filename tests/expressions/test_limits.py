@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -49,7 +50,8 @@ ACCEPTED = {
     "a raw string of hashes": _filled(f'http.host eq r{"#" * 255}"', '"' + "#" * 254, f' "{"#" * 255}'),
     "a long key": _filled('any(http.request.headers["', "k", '"][*] eq "a")'),
     "many patterns": " or ".join('http.host ~ "^[a-z]+x{20}$"' for _ in range(64)),
-    "a pattern of many repeats": _filled('http.host matches "', "(a+)+", '$"'),
+    "a pattern of many repeats": 'http.host matches "' + "(a+)+" * 200 + '$"',
+    "the largest pattern": 'http.host matches "a{1000}b{990}"',
     "a wildcard of many stars": _filled('http.host wildcard "', "*a", '"'),
     "many arguments": _filled("concat(http.host", ',"a"', ') eq "x"'),
     "spaces": _filled("ssl", " "),
@@ -78,7 +80,11 @@ REFUSED = {
     "a raw string without end": (_filled("http.host eq r###", '"##'), "no closing quote"),
     "a pattern of open classes": (_filled('http.host matches "', "["), "no closing quote"),
     "a pattern of closed classes without end": (_filled('http.host matches "', "[a]"), "no closing quote"),
-    "a pattern that grows": ('http.host matches "((a{100}){100}){100}"', "RE2"),
+    "a pattern that grows": ('http.host matches "((a{100}){100}){100}"', "invalid repetition size"),
+    "a pattern too large for its memory": ('http.host matches "' + "a{1000}" * 60 + '"', "too large"),
+    "a pattern of long repeats": ('http.host matches "a{1000}b{1000}"', "2,004 steps a byte; at most 2,000"),
+    "patterns of many steps": (" or ".join('http.host ~ "a{500}"' for _ in range(4)), "at most 2,000"),
+    "a pattern of many repeats": (_filled('http.host matches "', "(a+)+", '$"'), "at most 2,000"),
     "a pattern too many": (" or ".join('http.host ~ "a"' for _ in range(65)), "64 regular expressions"),
     "a long number": (_filled("cf.waf.score eq ", "9"), "64 bits"),
     "a long hexadecimal number": (_filled("cf.waf.score eq 0x", "f"), "64 bits"),
@@ -154,6 +160,14 @@ def test_hostile_values_are_judged_in_time(name: str) -> None:
     assert verdict(text, http__cookie=value) is False
     # A megabyte, sixteen times over at the worst; what is quadratic would take minutes.
     assert time.process_time() - started < 5
+
+
+def test_the_worst_pattern_is_judged_in_time() -> None:
+    """Random letters, of which RE2 can keep no automaton, so that it tries all places of the pattern at once."""
+    letters = "".join(random.Random(1).choices("ab", k=8_192))
+    started = time.process_time()
+    assert verdict('http.cookie matches "a[ab]{980}c|b[ab]{980}d"', http__cookie=letters) is False
+    assert time.process_time() - started < _JUDGING_S
 
 
 def test_refused_pattern_is_not_logged(capfd: pytest.CaptureFixture[str]) -> None:
