@@ -18,6 +18,7 @@ from bindings.queue_delivery import QueueDelivery
 from bindings.secret_store import SealedSecrets
 from cli.egress_policies import EgressPolicies
 from cli.isolation import Isolation
+from cli.local_dispatch import LocalDispatch
 from cli.policy_reading import join_layers
 from cli.worker_materials import MaterialKeyFor, WorkerMaterials
 from dispatch.admission import Admission, AdmissionLimits
@@ -60,6 +61,8 @@ from storage.queue_store import QueueStore, Settled, queue_migrations
 _log = logging.getLogger("tenantry.data_plane")
 
 _CHECK_LOG_S: Final = 1.0
+#: Where visitors reach this host when something before it passes their connections on.
+_WEB_PORTS: Final = frozenset({80, 443})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,11 @@ class DataPlane:
             ranges=AddressRanges(own, settings.listener_ports),
             hops_of=lambda context: context.hops,
             materials=materials,
+            local=LocalDispatch(
+                lambda scope, receive, send: self.app(scope, receive, send),
+                self.index.match,
+                settings.listener_ports | _WEB_PORTS,
+            ),
         )
         self._secrets = SealedSecrets(self.store.secret_ciphertext, link.secret_key)
         self._runner = TreeRunner()
