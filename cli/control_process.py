@@ -37,7 +37,8 @@ from observability.metrics import Counters
 from observability.totals import InvalidSnapshot, exposition
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
-from processes.confinement import raise_file_limit
+from processes.confinement import InForce, raise_file_limit
+from processes.in_force import describe, kernel_view
 from runtime.aot_cache import AotCache
 from runtime.compile import Compiler
 from runtime.compile_queue import FairQueue
@@ -63,9 +64,9 @@ def main() -> int:
     inherited = bootstrap()
     raise_file_limit()
     log_to_stderr(str(inherited.config["log_level"]), "control")
-    confine_control(inherited.config)
+    in_force = confine_control(inherited.config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(inherited))
+        return runner.run(_serve(inherited, in_force))
 
 
 class WorkerProcesses:
@@ -84,6 +85,7 @@ class WorkerProcesses:
         self.rings = LogRings()
         self.counters = Counters()
         self.reported: list[Mapping[str, Any]] = []
+        self._supervisor: Mapping[str, Any] = {}
         self.draining = False
         self._dropped_audit: Callable[[], int] = int
         self._reporting = set(totals.processes)
@@ -143,6 +145,11 @@ class WorkerProcesses:
         }
         return shown if without or not workers or "crash-loop" in str(shown) else []
 
+    def shown(self) -> list[Mapping[str, object]]:
+        """Each process of the host, with what holds it: by the kernel's word, and by its own."""
+        processes = [self._supervisor, *self.reported] if self._supervisor else self.reported
+        return [describe(p, kernel_view(int(p["pid"])) if p["pid"] else None) for p in processes]
+
     def left_over(self, kind: str, removed: Removed) -> None:
         self.counters.count("tenantry_leftovers_removed_total", kind).value += removed.files
         self.counters.count("tenantry_leftovers_removed_bytes_total", kind).value += removed.size
@@ -178,6 +185,7 @@ class WorkerProcesses:
     def _take_report(self, payload: object) -> None:
         if isinstance(payload, Mapping):
             self.reported = list(payload["processes"])
+            self._supervisor = payload["supervisor"]
             alive = {f"{p['name']}/{p['pid']}" for p in self.reported if p["kind"] == "worker"}
             for name in self._reporting - alive:
                 self.totals.ended(name)
@@ -193,7 +201,7 @@ class WorkerProcesses:
                 count.value = sum(int(p["restarts"]) for p in self.reported if p["group"] == group)
 
 
-async def _serve(inherited: Inherited) -> int:
+async def _serve(inherited: Inherited, in_force: InForce) -> int:
     config = inherited.config
     data = Path(config["data"])
     root = RootKey.load(Path(config["root_key_file"]))
@@ -236,6 +244,7 @@ async def _serve(inherited: Inherited) -> int:
         hosts=HostRules.of_listener(config["host"], int(config["port"]), config["names"]),
         metrics=processes.metrics,
         unready=processes.unready,
+        processes=processes.shown,
     )
     audit.start()
     stop = asyncio.Event()
@@ -250,7 +259,7 @@ async def _serve(inherited: Inherited) -> int:
         store.scripts, {"modules": objects, "images": cache}, cache.remove_foreign, processes.left_over
     )
     sweeping = asyncio.create_task(sweep.run())
-    inherited.ready()
+    inherited.ready(in_force)
     await stop.wait()
     sweeping.cancel()
     server.begin_drain()

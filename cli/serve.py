@@ -16,6 +16,7 @@ from cli.settings import ServeSettings
 from dispatch.hook import InvalidHook, load_hook
 from model.isolation import as_config
 from processes.child import ProcessSpec
+from processes.confinement import InForce
 from processes.confinement_probe import probe_confinement
 from processes.listeners import PortGroup
 from processes.serve_lock import AlreadyServing, serve_lock
@@ -52,8 +53,8 @@ def serve(settings: ServeSettings) -> int:
     try:
         with serve_lock(settings.data / "serve.lock"):
             keys = _prepare(settings)
-            confine_supervisor(settings.data, settings.confinement)
-            return asyncio.run(_supervise(settings, keys))
+            in_force = confine_supervisor(settings.data, settings.confinement)
+            return asyncio.run(_supervise(settings, keys, in_force))
     except AlreadyServing as error:
         raise CliError(str(error)) from error
 
@@ -121,7 +122,7 @@ def _root_key(settings: ServeSettings) -> RootKey:
     return RootKey.load_or_create(path)
 
 
-async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
+async def _supervise(settings: ServeSettings, keys: _Keys, in_force: InForce) -> int:
     try:
         maps = plan(max_map_count())
     except TooFewMaps as error:
@@ -177,6 +178,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys) -> int:
             for group in groups.groups
         ],
         drain_s=settings.drain_s + END_S,
+        in_force=in_force,
     )
     running = asyncio.ensure_future(supervisor.run())
     ready = asyncio.ensure_future(supervisor.ready())

@@ -28,7 +28,7 @@ from model.isolation import DEFAULT_GROUP, from_config
 from model.scripts import ScriptRef
 from processes.bootstrap import Inherited, bootstrap
 from processes.channel import Channel, ChannelError
-from processes.confinement import raise_file_limit
+from processes.confinement import InForce, raise_file_limit
 from runtime.aot_cache import ImageUnavailable
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.engine import start_engine
@@ -49,14 +49,14 @@ def main() -> int:
     log_to_stderr(str(inherited.config["log_level"]), inherited.name)
     rows = inherited.config["hooks"]
     hooks = {name: (load_hook(name, spec), NamespaceName(ns)) for name, spec, ns in rows}
-    confine_worker(inherited.config, [spec.partition(":")[0] for _, spec, _ in rows])
+    in_force = confine_worker(inherited.config, [spec.partition(":")[0] for _, spec, _ in rows])
     # Threads from here on, and none before: they have what this one is left with.
     engine = start_engine(
         EngineSettings(slots=int(inherited.config["slots"]), accelerator=inherited.config["accelerator"])
     )
     _log.info("guests run by %s", "the compiled accelerator" if engine.accelerated else "ctypes alone")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(inherited, engine, hooks, descriptors))
+        return runner.run(_serve(inherited, engine, hooks, descriptors, in_force))
 
 
 async def _serve(
@@ -64,6 +64,7 @@ async def _serve(
     engine: Engine,
     hooks: Mapping[str, tuple[Hook, NamespaceName]],
     descriptors: DescriptorShares,
+    in_force: InForce,
 ) -> int:
     config = inherited.config
     control = inherited.channels["control"]
@@ -119,7 +120,7 @@ async def _serve(
     # What is there now stays: no full collection need walk the modules and tables of start-up again.
     gc.collect()
     gc.freeze()
-    inherited.ready()
+    inherited.ready(in_force)
     await stop.wait()
     _log.info("draining")
     drain_s = float(config["drain_s"])

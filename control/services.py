@@ -102,6 +102,8 @@ class ControlServices:
     metrics: Callable[[], str] = lambda: ""
     #: Why the host is not ready; empty when it is.
     unready: Callable[[], Sequence[str]] = tuple
+    #: Of each process of the host: who it is, how it is, what holds it.
+    processes: Callable[[], Sequence[Mapping[str, object]]] = tuple
     bodies: BodyRoom = field(default_factory=BodyRoom)
     now_s: Callable[[], float] = unix_s
     accounts: frozenset[AccountId] = field(default_factory=lambda: frozenset({DEFAULT_ACCOUNT}))

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgpack
 
 from processes.channel import Channel
-from processes.confinement import die_with_parent, no_core_dumps, no_new_privileges
+from processes.confinement import InForce, die_with_parent, no_core_dumps, no_new_privileges
 from processes.doors import Door
 
 PIPE_VARIABLE: Final = "TENANTRY_BOOTSTRAP_FD"
@@ -50,9 +50,10 @@ class Inherited:
         """Such as `worker-0`, or `free-0` in a group."""
         return process_name(self.kind, self.group, self.index)
 
-    def ready(self) -> None:
-        """Tell the supervisor that this process serves. Once."""
-        os.write(self._ready_fd, b"R")
+    def ready(self, in_force: InForce | None = None) -> None:
+        """Tell the supervisor that this process serves, and what holds it. Once."""
+        told = ((), ()) if in_force is None else (in_force.held, in_force.missing)
+        os.write(self._ready_fd, b"R" + msgpack.packb(told))
         os.close(self._ready_fd)
 
 

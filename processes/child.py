@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgpack
+
 from processes.bootstrap import PIPE_VARIABLE, pack, process_name
 from processes.listeners import PortGroup
 from processes.restarts import RestartHistory, RestartPolicy
@@ -51,6 +53,8 @@ class Child:
         self.last_exit: str | None = None
         self.gone = asyncio.Event()
         self.gone.set()
+        #: What holds it and what is missing, in its own words: `InForce.held`, `InForce.missing`.
+        self._told: object = None
         self._channels = channels
         self._doors = doors or {}
         self._policy = policy
@@ -81,6 +85,7 @@ class Child:
             "state": self.state,
             "restarts": self.restarts,
             "last_exit": self.last_exit,
+            "told": self._told,
         }
 
     def start(self) -> None:
@@ -167,8 +172,10 @@ class Child:
         self._loop.add_reader(self._pidfd, self._ended)
 
     def _heard_ready(self) -> None:
-        said = os.read(self._ready, 1)
+        said = os.read(self._ready, 4096)  # one write, whole
         self._close_ready()
+        if said[1:]:
+            self._told = msgpack.unpackb(said[1:])
         if said and self.state == "starting":
             self._become("running")
 
@@ -187,6 +194,7 @@ class Child:
         now = self._loop.time()
         self.last_exit = how
         self.pid = None
+        self._told = None
         self.gone.set()
         if self._timer is not None:
             self._timer.cancel()

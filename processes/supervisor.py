@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from typing import Final
 from processes.bootstrap import process_name
 from processes.channel import Channel, channel_pair
 from processes.child import Child, ProcessSpec
+from processes.confinement import InForce
 from processes.doors import door_pair
 from processes.restarts import RestartPolicy
 
@@ -58,8 +60,9 @@ class Supervisor:
         drain_s: float = 30.0,
         policy: RestartPolicy | None = None,
         log: Log = log_to_stderr,
+        in_force: InForce | None = None,
     ) -> None:
-        """`groups`: of each isolation group what to run, and how many of it."""
+        """`groups`: of each isolation group what to run, and how many of it. `in_force`: what holds this process."""
         if workers < 1:
             raise ValueError(f"{workers} workers; at least 1 is right")
         self._control_spec = control
@@ -69,6 +72,7 @@ class Supervisor:
         self._drain_s = drain_s
         self._policy = policy or RestartPolicy()
         self._log = log
+        self._told = None if in_force is None else (in_force.held, in_force.missing)
         self._children: list[Child] = []
         self._to_control: Channel | None = None
         self._stopping: asyncio.Event | None = None
@@ -227,7 +231,15 @@ class Supervisor:
         return self._report()
 
     def _report(self) -> dict[str, object]:
-        return {"processes": self.status(), "draining": self._stops > 0}
+        own = {
+            "kind": "supervisor",
+            "name": "supervisor",
+            "pid": os.getpid(),
+            "state": "running",
+            "told": self._told,
+        }
+        return {"processes": self.status(), "supervisor": own, "draining": self._stops > 0}
 
     def _write(self, event: str, child: Child) -> None:
-        self._log({"at_s": round(time.time(), 3), "source": "supervisor", "event": event, **child.status()})
+        status = {name: value for name, value in child.status().items() if name != "told"}
+        self._log({"at_s": round(time.time(), 3), "source": "supervisor", "event": event, **status})

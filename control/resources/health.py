@@ -30,8 +30,14 @@ async def metrics(call: Call) -> Response:
     return Response(call.services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def processes(call: Call) -> Response:
+    """Each process of the host: its state, and what the kernel holds it to now."""
+    return success(list(call.services.processes()))
+
+
 ENDPOINTS = [
     Endpoint("GET", "/healthz", healthz, is_open=True),
     Endpoint("GET", "/readyz", readyz, is_open=True),
     Endpoint("GET", "/metrics", metrics),
+    Endpoint("GET", "/processes", processes),
 ]
