@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from dispatch.trusted_proxies import TrustedProxies, forwarded_for, plain_ip
@@ -127,7 +128,7 @@ def receive_request(
     """
     client = scope.get("client")
     peer = client[0] if client else ""
-    is_trusted = bool(trusted) and trusted.contains(peer)
+    is_trusted = trusted.some and trusted.contains(peer)
     kept: list[Header] = []
     host: bytes | None = None
     content_length: int | None = None
@@ -168,26 +169,21 @@ def receive_request(
         raise _bad_request("no Host header; exactly one is right")
     if is_chunked and content_length is not None:
         raise _bad_request("both Content-Length and Transfer-Encoding (RFC 9112 §6.1)")
-    try:
-        parsed = parse_host(host)
-    except InvalidHostname as error:
-        raise _bad_request(str(error)) from None
     if named:
         kept = [header for header in kept if header[0] not in named or header[0] in _NEVER_NAMED]
 
     scheme: str = scope["scheme"]
     if said_proto in (b"http", b"https"):
         scheme = said_proto.decode()
-    ip = plain_ip(peer)
-    chain = ip.encode()
+    try:
+        hostname, origin = _origin(scheme, host)
+    except InvalidHostname as error:
+        raise _bad_request(str(error)) from None
+    ip, chain = plain_ip(peer), None
     if said_for is not None:
         ip, chain = forwarded_for(said_for, ip, trusted)
-    kept += (
-        (b"x-forwarded-for", chain),
-        (b"x-forwarded-proto", scheme.encode()),
-        (b"cf-connecting-ip", ip.encode()),
-        (b"x-tenantry-ray", ray_id.encode()),
-    )
+    kept += _set_by_us(ip, chain, scheme)
+    kept.append((b"x-tenantry-ray", ray_id.encode()))
 
     try:
         path = scope["raw_path"].decode("ascii")
@@ -196,20 +192,37 @@ def receive_request(
         raise _bad_request("the request target has a byte that is not ASCII; percent-encode it") from None
     if not path.startswith("/"):
         raise _bad_request("the request target is no path")
-    authority = parsed.name if ":" not in parsed.name else f"[{parsed.name}]"
-    if parsed.port is not None:
-        authority = f"{authority}:{parsed.port}"
-    url = f"{scheme}://{authority}{path}?{query}" if query else f"{scheme}://{authority}{path}"
+    url = f"{origin}{path}?{query}" if query else f"{origin}{path}"
     return ReceivedRequest(
         scope["method"],
         url,
-        parsed.name,
+        hostname,
         path,
         kept,
         AsgiBody(receive) if is_chunked or content_length else None,
         content_length,
         Client(ip, scheme == "https", ray_id),
         hop,
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _origin(scheme: str, host: bytes) -> tuple[str, str]:
+    """A Host header's name, and what a URL there begins with. Raises InvalidHostname."""
+    parsed = parse_host(host)
+    authority = parsed.name if ":" not in parsed.name else f"[{parsed.name}]"
+    if parsed.port is not None:
+        authority = f"{authority}:{parsed.port}"
+    return parsed.name, f"{scheme}://{authority}"
+
+
+@lru_cache(maxsize=4_096)
+def _set_by_us(ip: str, chain: bytes | None, scheme: str) -> tuple[Header, ...]:
+    """`chain` is what trusted proxies said of the way to `ip`; None: nobody did."""
+    return (
+        (b"x-forwarded-for", ip.encode() if chain is None else chain),
+        (b"x-forwarded-proto", scheme.encode()),
+        (b"cf-connecting-ip", ip.encode()),
     )
 
 

@@ -17,9 +17,9 @@ _MAX_HOPS: Final = 32
 
 
 class TrustedProxies:
-    """`bool()` of it is False when nobody is trusted."""
+    """`some` is False when nobody is trusted."""
 
-    __slots__ = ("_networks", "contains")
+    __slots__ = ("_networks", "contains", "some")
 
     def __init__(self, cidrs: Iterable[str] = ()) -> None:
         """Raises ValueError, naming the entry, for one that is no CIDR block or has host bits set."""
@@ -30,11 +30,9 @@ class TrustedProxies:
             except ValueError as error:
                 raise ValueError(f"trusted proxy {cidr!r}: {error}; 10.0.0.0/8 would be right") from None
         self._networks = tuple(networks)
+        self.some = bool(networks)
         #: Whether an address, as text, is one of them. False for what is no address.
         self.contains = lru_cache(maxsize=4_096)(self._contains)
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
 
     def _contains(self, address: str) -> bool:
         try:

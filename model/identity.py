@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import NewType
+from typing import Final, NewType
 
 AccountId = NewType("AccountId", str)
 NamespaceName = NewType("NamespaceName", str)
@@ -73,5 +73,15 @@ def parse_tag(text: str) -> str:
 
 
 def new_ray_id() -> RayId:
-    """16 hex digits, as Cloudflare's: unique enough to find one request in a day of logs."""
-    return RayId(secrets.token_hex(8))
+    """16 hex digits, as Cloudflare's: unique enough to find one request in a day of logs. No secret."""
+    try:
+        return _ray_ids.pop()
+    except IndexError:
+        digits = secrets.token_hex(8 * _RAYS_AT_ONCE)
+        _ray_ids.extend(RayId(digits[at : at + 16]) for at in range(0, len(digits), 16))
+        return _ray_ids.pop()
+
+
+#: Asking the kernel for each would cost a microsecond. A process that is forked must not use what is left here.
+_RAYS_AT_ONCE: Final = 64
+_ray_ids: list[RayId] = []

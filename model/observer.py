@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from model.identity import NamespaceName, RayId, ScriptName, TenantId
 from model.outcome import EventOutcome
 
 
-@dataclass(slots=True)
-class EventRecord:
+class EventRecord(msgspec.Struct, gc=False):
     """One event, when all of it is over. Becomes one access line, one set of counters, usage."""
 
     ray_id: RayId

@@ -29,6 +29,31 @@ MAX_LINE_BYTES = select.PIPE_BUF
 Write = Callable[[bytes], None]
 
 
+class AccessLine(msgspec.Struct, gc=False):
+    """An event's line, in the order of its fields. A struct is made and encoded in half a dictionary's time."""
+
+    at_ms: int
+    ray_id: str
+    trigger: str
+    namespace: str | None
+    script: str
+    tenant: str
+    outcome: str
+    status: int
+    method: str
+    hostname: str
+    path: str
+    cpu_us: int
+    wall_us: int
+    memory_bytes: int
+    subrequests: int
+    bytes_in: int
+    bytes_out: int
+    depth: int
+    error: str
+    process: str
+
+
 class AccessLog:
     """`line` is for one thread (the loop's); `write` is called on the log's own thread and may block. `process`
     names whose events these are.
@@ -63,17 +88,39 @@ class AccessLog:
         if self._is_full():
             return
         try:
-            text = self._encode(_fields(record, record.path, record.error, self._process))
+            text = self._encode(self._line(record, record.path, record.error))
         except UnicodeEncodeError:  # half a surrogate pair, from a guest's text
-            text = self._encode(
-                _fields(record, _encodable(record.path), _encodable(record.error), self._process)
-            )
+            text = self._encode(self._line(record, _encodable(record.path), _encodable(record.error)))
         if len(text) >= MAX_LINE_BYTES:
             # A byte may become six (\\u0000), and a name is never longer than 253.
             text = self._encode(
-                _fields(record, _encodable(record.path[:256]), _encodable(record.error[:128]), self._process)
+                self._line(record, _encodable(record.path[:256]), _encodable(record.error[:128]))
             )
         self._add(text)
+
+    def _line(self, record: EventRecord, path: str, error: str) -> AccessLine:
+        return AccessLine(
+            unix_ms(),
+            record.ray_id,
+            record.trigger,
+            record.namespace,
+            record.script,
+            record.tenant,
+            record.outcome,
+            record.status,
+            record.method,
+            record.hostname,
+            path,
+            record.cpu_us,
+            record.wall_us,
+            record.peak_memory_bytes,
+            record.subrequests,
+            record.bytes_in,
+            record.bytes_out,
+            record.depth,
+            error,
+            self._process,
+        )
 
     def entry(self, fields: Mapping[str, object]) -> None:
         """A line of another kind, such as an egress decision; its texts are bounded and whole characters."""
@@ -171,28 +218,3 @@ def _write_some(descriptor: int, data: bytes) -> int:
 
 def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
-
-
-def _fields(record: EventRecord, path: str, error: str, process: str = "") -> dict[str, object]:
-    return {
-        "at_ms": unix_ms(),
-        "ray_id": record.ray_id,
-        "trigger": record.trigger,
-        "namespace": record.namespace,
-        "script": record.script,
-        "tenant": record.tenant,
-        "outcome": record.outcome,
-        "status": record.status,
-        "method": record.method,
-        "hostname": record.hostname,
-        "path": path,
-        "cpu_us": record.cpu_us,
-        "wall_us": record.wall_us,
-        "memory_bytes": record.peak_memory_bytes,
-        "subrequests": record.subrequests,
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "depth": record.depth,
-        "error": error,
-        "process": process,
-    }

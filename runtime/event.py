@@ -212,7 +212,8 @@ class Event:
         sandbox, context, request, responder = self.sandbox, self.context, self.request, self.responder
         if sandbox is None:
             return
-        self.drain_lines()
+        if sandbox.io.lines:
+            self.drain_lines()
         if sandbox.io.dropped:
             self._note(f"{sandbox.io.dropped} log lines were over this event's limits and were dropped", 3)
         if ending.message and ending.outcome is not EventOutcome.CANCELED:

@@ -77,7 +77,7 @@ class Session:
         self._responder = responder
         self._on_response_end = on_response_end
         self._given = HeldBytes()
-        self._streams = EventStreams(self._given)
+        self._opened: EventStreams | None = None
         self._pending: dict[int, asyncio.Task[object]] = {}
         self._ready: list[tuple[int, bytes]] = []
         self._untaken = 0
@@ -86,7 +86,19 @@ class Session:
         #: The response's operations are carried out one after another, in the order in which they were asked.
         self._turn: asyncio.Lock | None = None
         self._last_step: asyncio.Task[object] | None = None
+        #: It is doomed, or over.
         self._closed = False
+        self._ended = False
+
+    @property
+    def _streams(self) -> EventStreams:
+        """Made when they are first asked for: most events have none."""
+        streams = self._opened
+        if streams is None:
+            streams = self._opened = EventStreams(self._given)
+            if self._ended:
+                streams.close()
+        return streams
 
     # -- GuestEvent ----------------------------------------------------------------------------------
 
@@ -362,9 +374,9 @@ class Session:
 
     def close(self) -> None:
         """Cancel what is pending and let go of every stream. What storage was handed already completes."""
-        self._closed = True
+        self._closed = self._ended = True
         self._on_response_end = _nothing  # it holds the event, and the event this
-        left = self._streams.close()
+        left = self._opened.close() if self._opened is not None else ()
         if not (self._pending or left or self._to_close):
             return  # as most events end
         for task in self._pending.values():

@@ -283,3 +283,39 @@ def test_reply_holds_results_and_errors() -> None:
 def test_value_that_messagepack_can_not_carry_is_told(value: object) -> None:
     with pytest.raises(AbiViolation, match="MessagePack"):
         encode(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"status": 201, "headers": [["X-Name", "v"], ["x", "ä"]], "body": b"b"},
+        {"body": "text ä"},
+        {"status": 404, "body": b"", "headers": []},
+    ],
+)
+def test_a_plain_response_is_what_the_closer_look_makes_of_it(value: dict[str, object]) -> None:
+    plain = decode_response(pack(value))
+    assert plain == decode_response(pack(value | {"unknown": None}))  # which is passed over
+    assert plain.body_stream is None
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"status": True}, "status"),
+        ({"body": [1]}, "body"),
+        ({"headers": [["a"]]}, "name, value"),
+        ({"headers": [["a", 1]]}, "str or bin"),
+        ({"body": msgpack.ExtType(3, b"x")}, "extension type 3"),
+    ],
+)
+def test_a_small_wrong_response_is_refused_by_name(value: dict[str, object], why: str) -> None:
+    with pytest.raises(AbiViolation, match=why):
+        decode_response(pack(value))
+
+
+@pytest.mark.parametrize("data", [b"\x81\xa4body" + b"\x91" * 16_000 + b"\xc0", b"\x81\xa4body\xa1\xff", b""])
+def test_a_small_broken_response_is_refused(data: bytes) -> None:
+    with pytest.raises(AbiViolation):
+        decode_response(data)
