@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from runtime.aot_cache import AotCache, ImageUnavailable, ModuleFacts
+from runtime.capi.guest import Guest
 from runtime.instance_pool import InstancePool, LoadedModule
 from runtime.linking import make_linker
 from tests.support.guests import engine, wat
@@ -81,6 +83,35 @@ async def test_least_recently_used_goes_first(folder: Path) -> None:
     assert len(pool.pool) == 3
     await pool.pool.load(pool.digests[4])
     assert [is_open(module) for module in loaded] == [True, False, False]
+
+
+async def test_a_mapped_module_holds_one_descriptor_and_its_instances_none(folder: Path) -> None:
+    """What `cli.descriptors` counts with. Memory is laid out from the image's own file: no memfd beside it."""
+    pool = Pool(folder, count=0)
+    for number in range(10):
+        data = f'(data (i32.const 0) "first {number}") (data (i32.const 150000) "second")'
+        wasm = wat(f'(module (memory (export "memory") 3) {data})')
+        digest = hashlib.sha256(wasm).hexdigest()
+        pool.wasm[digest] = wasm
+        pool.compile(digest)
+    before = len(os.listdir("/proc/self/fd"))
+    loaded = [await pool.pool.load(digest) for digest in pool.wasm]
+    guests = []
+    for module in loaded:
+        for _ in range(3):
+            guest = Guest(engine(), 1 << 20, 1_000_000_000)
+            guest.begin_instantiate(module.pre)
+            while not guest.poll():
+                pass
+            guest.finish()
+            guests.append(guest)
+    assert len(os.listdir("/proc/self/fd")) - before == 10
+    for guest in guests:
+        guest.close()
+    for module in loaded:
+        module.evicted = True
+        module.close_if_unused()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_mapped_bytes_are_bounded_but_one_module_always_fits(folder: Path) -> None:
