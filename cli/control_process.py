@@ -304,13 +304,17 @@ def _answer_workers(
             raise ChannelError(f"{ref} does not run in isolation group {group}")
         return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]))
 
-    async def material_key(payload: object) -> object:
-        """The key of the version that a material has now, and of no other."""
+    async def material_key(group: str, payload: object) -> object:
+        """The key of the version that a material has now, of a namespace whose scripts may run in the group that asks,
+        and of no other.
+        """
         if not isinstance(payload, Mapping):
             raise ChannelError("material_key: a map is expected")
         namespace = NamespaceName(payload["namespace"]) if payload["namespace"] else None
         if store.materials.version(namespace, str(payload["name"])) != payload["version"]:
             raise ChannelError("there is no such material")
+        if not groups.may_run(namespace, group):
+            raise ChannelError(f"no script of that namespace runs in isolation group {group}")
         return sealer.material_key_for(namespace, str(payload["name"]), int(payload["version"]))
 
     async def recompile(payload: object) -> object:
@@ -322,7 +326,7 @@ def _answer_workers(
 
     for name, channel in processes.channels.items():
         channel.on_request("secret_key", partial(secret_key, group_of_process(name)))
-        channel.on_request("material_key", material_key)
+        channel.on_request("material_key", partial(material_key, group_of_process(name)))
         channel.on_request("recompile", recompile)
 
 

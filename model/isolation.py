@@ -66,6 +66,11 @@ class IsolationGroups:
                 return name
         return self._by_namespace.get(version.ref.namespace or PLAIN, DEFAULT_GROUP)
 
+    def may_run(self, namespace: str | None, group: str) -> bool:
+        """Whether any script of `namespace` (None: plain ones) may be in `group`, whatever its tags."""
+        has_tags = any(name == group for _, name in self._by_tag)
+        return has_tags or self._by_namespace.get(namespace or PLAIN, DEFAULT_GROUP) == group
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(group.name for group in self.groups)
