@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from cli.policy_reading import named_materials
 from outbound import policy, policy_actions, policy_check, policy_parse, policy_when
 from outbound.egress_fields import FIELDS
 from outbound.fetch_limits import FetchLimits
@@ -15,7 +16,12 @@ PAGE = read("policy.md")
 
 
 def test_the_example_policy_passes_the_example_cases() -> None:
-    document, cases = [block.text for block in blocks(PAGE) if block.language == "yaml"]
+    document, cases, with_materials = [block.text for block in blocks(PAGE) if block.language == "yaml"]
+    assert named_materials(with_materials) == {
+        ("secret", "payments-key"),
+        ("ca_bundle", "internal-ca"),
+        ("client_certificate", "partner"),
+    }
     results = run_policy_cases(document, cases)
     assert results
     assert [result.problem for result in results if not result.passed] == []
