@@ -11,18 +11,13 @@ from enum import StrEnum
 from typing import Final
 
 from outbound.addresses import NOTHING_OPENED, IPNetwork, Opened
-from outbound.egress_fields import Facts as Facts
-from outbound.fetch_limits import NO_LIMITS, NOTHING_STATED, StatedLimits, lowest
-from outbound.fetch_limits import FetchLimits as FetchLimits
+from outbound.egress_fields import Facts
+from outbound.fetch_limits import NO_LIMITS, NOTHING_STATED, FetchLimits, StatedLimits, lowest
 from outbound.plan import plan_of
 from outbound.policy_conditions import Conditions
-from outbound.policy_document import DocumentError
 from outbound.policy_index import RuleIndex
 from outbound.reasons import Reason
 from outbound.rule_actions import NO_ACTIONS, NO_PLAN, NO_QUOTAS, Plan, RuleActions, TenantQuotas
-
-#: The document is wrong; the message has line, column and field.
-PolicyError = DocumentError
 
 
 class Mode(StrEnum):
@@ -142,9 +137,3 @@ def reason_of(mode: Mode, rule: Rule | None) -> Reason:
     if rule is not None:
         return Reason.POLICY_RULE_DENY
     return Reason.POLICY_OPEN if mode is Mode.OPEN else Reason.POLICY_DEFAULT_DENY
-
-
-def parse_policy(text: str) -> EgressPolicy:
-    from outbound.policy_parse import parse_policy as parse
-
-    return parse(text)

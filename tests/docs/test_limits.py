@@ -13,7 +13,7 @@ from dispatch.admission import AdmissionLimits
 from edge.door import DoorLimits
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
-from outbound import header_hygiene, hops, policy, policy_document, policy_parse, target
+from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
 from storage import binding_rules, control_records, queue_store
 from tests.docs.pages import code, number, read, section, table
@@ -104,8 +104,11 @@ def test_slots_and_their_reserve() -> None:
         ("## KV, queues, outbound", f"delay of a message | {queues.MOST_DELAY_S:,} s"),
         ("## KV, queues, outbound", f"backlog | {queue_store.BACKLOG_BYTES:,} bytes"),
         ("## KV, queues, outbound", f"nobody takes | {queue_store.RETENTION_MS // 86_400_000} days"),
-        ("## KV, queues, outbound", f"silence of the upstream | {policy.FetchLimits().timeout_ms:,} ms"),
-        ("## KV, queues, outbound", f"{policy.FetchLimits().max_response_bytes >> 30} GiB each"),
+        (
+            "## KV, queues, outbound",
+            f"silence of the upstream | {fetch_limits.FetchLimits().timeout_ms:,} ms",
+        ),
+        ("## KV, queues, outbound", f"{fetch_limits.FetchLimits().max_response_bytes >> 30} GiB each"),
         (
             "## KV, queues, outbound",
             f"{target.MAX_URL_LENGTH:,} bytes; {header_hygiene.MAX_HEADERS} headers,"
