@@ -15,7 +15,7 @@ from typing import Final
 from runtime.aot_cache import AotCache, ImageUnavailable, OpenImage
 from runtime.capi.engine_store import Engine, Module
 from runtime.capi.failures import CapiError
-from runtime.capi.guest import InstancePre, Linker
+from runtime.capi.linker import InstancePre, Linker
 
 MAX_MODULES: Final = 4_000
 MAX_IMAGE_BYTES: Final = 1 << 30

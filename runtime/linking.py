@@ -9,7 +9,7 @@ from runtime.abi.core_module.codec import CALL_BYTES
 from runtime.abi.core_module.host_calls import CORE_FUNCTIONS
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
 from runtime.capi.engine_store import Engine
-from runtime.capi.guest import HostFunction, Linker
+from runtime.capi.linker import HostFunction, Linker
 from runtime.signatures import ABI_MODULE, ABI_SIGNATURES, WASI_MODULE, WASI_SIGNATURES, FunctionType
 
 #: Those that the accelerator has too, with the most bytes that each takes at once.

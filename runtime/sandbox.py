@@ -25,8 +25,8 @@ from runtime.capi.guest import (
     INSTANTIATING,
     LARGE_STORE_BYTES,
     AbiViolation,
-    InstancePre,
 )
+from runtime.capi.linker import InstancePre
 from runtime.fiber import Lanes, Stopped, drive
 
 

@@ -12,7 +12,8 @@ from typing import Final
 from runtime.capi.accelerator.loading import load
 from runtime.capi.engine_store import Engine
 from runtime.capi.frame import OFFSET_OF
-from runtime.capi.guest import LARGE_STORE_BYTES, Guest, InstancePre, polling
+from runtime.capi.guest import LARGE_STORE_BYTES, Guest, polling
+from runtime.capi.linker import InstancePre
 
 #: Of a result that is copied at once; a larger one is read as without the accelerator, off the loop where it is large.
 LARGEST_RESULT: Final = 64 * 1024

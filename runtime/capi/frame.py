@@ -54,6 +54,11 @@ class CallState(ctypes.Structure):
 
 
 OFFSET_OF: Final = {name: getattr(CallState, name).offset for name, _ in CallState._fields_}
+FLAG_AT: Final = OFFSET_OF["flag"]
+
+KIND_I32: Final = 0  # wasmtime_valkind_t
+#: An i32 as a wasmtime_val_t; what follows of that is padding.
+I32_RESULT: Final = struct.Struct("<B7xI")
 
 #: The continuation's "are you ready?" is libc's strlen on a two-byte flag: "\\0" is 0, pending; "\\1\\0" is 1,
 #: ready. It saves a Python callback for each poll.

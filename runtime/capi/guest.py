@@ -4,9 +4,8 @@ What C keeps an address of (arguments, results, error and trap slots, the contin
 `CallState` that outlives the fiber; the order of deletion is always future, store, state. One thread at a
 time may touch a guest; it may be another thread each time.
 
-Callbacks run on the guest's fiber stack: they copy bytes, count, and note what is wanted. Decoding, checking
-and logging happen in whoever polls. No exception crosses into C: it is kept on *its own* guest and raised
-after the poll.
+Callbacks run on the guest's fiber stack (runtime.capi.linker has those of imports). No exception crosses into C: it
+is kept on *its own* guest and raised after the poll.
 """
 
 from __future__ import annotations
@@ -14,19 +13,28 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Callable, Sequence
-from ctypes import c_uint8, c_void_p, memmove, string_at
-from dataclasses import dataclass
+from collections.abc import Callable
+from ctypes import c_uint8, memmove, string_at
 from time import thread_time_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-import wasmtime
+from runtime.capi.engine_store import Engine
+from runtime.capi.failures import raise_failure
+from runtime.capi.frame import (
+    CLOSED,
+    FLAG_AT,
+    I32_RESULT,
+    KIND_I32,
+    OFFSET_OF,
+    CallState,
+    Frame,
+    give_back,
+    take_frame,
+)
+from runtime.capi.library import EPOCH_CALLBACK, bind
 
-from runtime.capi.accelerator.loading import load
-from runtime.capi.engine_store import Engine, Module
-from runtime.capi.failures import CapiError, raise_error, raise_failure
-from runtime.capi.frame import CLOSED, OFFSET_OF, CallState, Frame, give_back, take_frame
-from runtime.capi.library import EPOCH_CALLBACK, FUNC_ASYNC_CALLBACK, bind
+if TYPE_CHECKING:
+    from runtime.capi.linker import InstancePre
 
 _store_new = bind("wasmtime_store_new")
 _store_delete = bind("wasmtime_store_delete")
@@ -37,10 +45,6 @@ _store_limiter = bind("wasmtime_store_limiter")
 _epoch_callback = bind("wasmtime_store_epoch_deadline_callback")
 _set_epoch_deadline = bind("wasmtime_context_set_epoch_deadline")
 _pre_instantiate = bind("wasmtime_instance_pre_instantiate_async")
-_pre_delete = bind("wasmtime_instance_pre_delete")
-_linker_new = bind("wasmtime_linker_new")
-_linker_define = bind("wasmtime_linker_define_async_func")
-_linker_instantiate_pre = bind("wasmtime_linker_instantiate_pre")
 _export_get = bind("wasmtime_instance_export_get")
 _call_async = bind("wasmtime_func_call_async")
 _poll = bind("wasmtime_call_future_poll")
@@ -50,25 +54,18 @@ _done_future_delete = bind("wasmtime_call_future_delete", drop_gil=False)
 _memory_data = bind("wasmtime_memory_data")
 _memory_size = bind("wasmtime_memory_data_size")
 _error_new: Callable[[bytes], int] = bind("wasmtime_error_new")
-_trap_new = bind("wasmtime_trap_new")
 
-_KIND_I32, _KIND_I64 = 0, 1
 _EXTERN_FUNC, _EXTERN_MEMORY = 0, 3
 _YIELD, _CONTINUE = 1, 0  # wasmtime_update_deadline_kind_t
 _VAL_SIZE: Final = CallState.VALUE_SIZE
 _OF: Final = CallState.EXTERN_OF
-_I32_RESULT = struct.Struct("<B7xI")
 #: A call's i32 arguments, by their number.
 _I32_ARGS: Final = tuple(struct.Struct("<" + f"B7xI{_VAL_SIZE - 12}x" * count) for count in range(3))
 _I32: Final = struct.Struct("<I")
 _I64: Final = struct.Struct("<Q")
-_POINTER = struct.Struct("<Q")
 
 #: A store with more memory than this is deleted off the loop: madvise of 120 MB takes up to 146 ms.
 LARGE_STORE_BYTES: Final = 8 << 20
-
-#: Synchronous host calls that one slice off the loop may make: each takes the GIL from the loop.
-SYNC_CALLS_IN_POOL: Final = 64
 
 
 class AbiViolation(Exception):
@@ -76,7 +73,6 @@ class AbiViolation(Exception):
 
 
 _ARGS_AT: Final = OFFSET_OF["args"]
-_FLAG_AT: Final = OFFSET_OF["flag"]
 _VALUE_AT: Final = OFFSET_OF["results"] + CallState.VALUE_OF
 
 #: How far the calls of an event have come: an odd number has one under way, an even one has one that ended, and
@@ -93,23 +89,6 @@ _live = 0
 def live_guests() -> int:
     """Guests whose store is not deleted yet: a leak shows here first."""
     return _live
-
-
-@dataclass(frozen=True, slots=True)
-class HostFunction:
-    """One import. `run(guest, *arguments)` gets unsigned 32-bit integers (64-bit ones where `params` says so)
-    and answers the i32 result, or None when it has none, or has called `guest.suspend`. It runs on the fiber
-    stack: no decoding, no logging, no Python deeper than a few frames. AbiViolation becomes a trap.
-    """
-
-    module: str
-    name: str
-    params: str  # one letter each: "i" for i32, "l" for i64
-    has_result: bool
-    run: Callable[..., int | None]
-    #: The accelerator's import that does the same, and calls `run` for what is unusual; and the size it takes.
-    native: str | None = None
-    native_limit: int = 0
 
 
 class Guest:
@@ -218,9 +197,9 @@ class Guest:
         frame = self._open_frame()
         count = len(args)
         if count == 2:
-            _I32_ARGS[2].pack_into(frame.buffer, _ARGS_AT, _KIND_I32, args[0], _KIND_I32, args[1])
+            _I32_ARGS[2].pack_into(frame.buffer, _ARGS_AT, KIND_I32, args[0], KIND_I32, args[1])
         elif count:
-            _I32_ARGS[1].pack_into(frame.buffer, _ARGS_AT, _KIND_I32, args[0])
+            _I32_ARGS[1].pack_into(frame.buffer, _ARGS_AT, KIND_I32, args[0])
         function = frame.alloc if export == "alloc" else frame.handler
         results = 0 if export == "start" else 1
         self._future = _call_async(
@@ -282,13 +261,13 @@ class Guest:
 
     def resume(self, result: int) -> None:
         """Answer the suspended host function; the next poll goes on from there."""
-        memmove(self._results, _I32_RESULT.pack(_KIND_I32, result), _I32_RESULT.size)
+        memmove(self._results, I32_RESULT.pack(KIND_I32, result), I32_RESULT.size)
         self.wanted = None
-        self._frame.buffer[_FLAG_AT] = 1
+        self._frame.buffer[FLAG_AT] = 1
 
     def resume_yielded(self) -> None:
         self.yielded = False
-        self._frame.buffer[_FLAG_AT] = 1
+        self._frame.buffer[FLAG_AT] = 1
 
     # -- exports and memory --------------------------------------------------------------------------
 
@@ -386,106 +365,3 @@ def _on_epoch(
         return 0
     except BaseException:
         return _error_new(b"the host's epoch callback failed")
-
-
-class _Import(ctypes.Structure):
-    """guest.h has the same."""
-
-    _fields_ = (("fallback", FUNC_ASYNC_CALLBACK), ("limit", ctypes.c_uint64))
-
-
-def _trampoline(function: HostFunction) -> Any:
-    """The C callback of one import; the returned object must live as long as any instance."""
-    layout = "<" + "".join("8xI20x" if letter == "i" else "8xQ16x" for letter in function.params)
-    unpack = struct.Struct(layout).unpack
-    size = len(function.params) * _VAL_SIZE
-    run = function.run
-    has_result = function.has_result
-
-    def call(
-        _data: int,
-        _caller: int,
-        args: int,
-        _nargs: int,
-        results: int,
-        _nresults: int,
-        trap: int,
-        continuation: int,
-    ) -> None:
-        guest: Guest = polling.guest
-        try:
-            flag = guest._frame.buffer
-            flag[_FLAG_AT] = 1
-            memmove(continuation, guest._frame.continuation, 24)
-            result = run(guest, *unpack(string_at(args, size)))
-            if guest.wanted is not None:
-                guest._results = results
-                flag[_FLAG_AT] = 0
-                return
-            if has_result:
-                memmove(results, _I32_RESULT.pack(_KIND_I32, result), _I32_RESULT.size)
-            if guest.in_pool:
-                guest.sync_calls += 1
-                if guest.sync_calls > SYNC_CALLS_IN_POOL:
-                    guest.yielded = True
-                    flag[_FLAG_AT] = 0
-        except BaseException as error:
-            guest.violation = error
-            guest.wanted = None
-            memmove(trap, _POINTER.pack(_trap_new(b"host function", 13)), 8)
-
-    return FUNC_ASYNC_CALLBACK(call)
-
-
-class Linker:
-    """Owns a wasmtime_linker_t with our host functions, which live as long as the engine: instances call them
-    when this object is long gone.
-    """
-
-    def __init__(self, engine: Engine, functions: Sequence[HostFunction]) -> None:
-        self._pointer: int = _linker_new(engine.pointer)
-        types = {"i": wasmtime.ValType.i32, "l": wasmtime.ValType.i64}
-        for function in functions:
-            results = [wasmtime.ValType.i32()] if function.has_result else []
-            signature = wasmtime.FuncType([types[letter]() for letter in function.params], results)
-            callback = _trampoline(function)
-            data = None
-            engine.callbacks.append(callback)
-            if engine.accelerated and function.native is not None:
-                fallback = _Import(callback, function.native_limit)
-                engine.callbacks.append(fallback)
-                data = ctypes.addressof(fallback)
-                callback = FUNC_ASYNC_CALLBACK(load().imports()[function.native])
-            module, name = function.module.encode(), function.name.encode()
-            raise_error(
-                _linker_define(
-                    self._pointer, module, len(module), name, len(name), signature.ptr(), callback, data, None
-                )
-            )
-
-    def instantiate_pre(self, module: Module) -> InstancePre:
-        """Resolve the module's imports once. Raises CapiError naming the import that nothing provides."""
-        out = c_void_p()
-        raise_error(_linker_instantiate_pre(self._pointer, module.pointer, ctypes.byref(out)))
-        if out.value is None:
-            raise CapiError("the linker gave no instance")
-        return InstancePre(out.value)
-
-
-class InstancePre:
-    """Owns a wasmtime_instance_pre_t: a module with its imports resolved, ready to be instantiated."""
-
-    def __init__(self, pointer: int) -> None:
-        self._pointer: int | None = pointer
-
-    @property
-    def pointer(self) -> int:
-        """Borrowed until close()."""
-        if self._pointer is None:
-            raise ValueError("instance-pre already closed")
-        return self._pointer
-
-    def close(self) -> None:
-        pointer, self._pointer = self._pointer, None
-        if pointer is not None:
-            _pre_delete(pointer)

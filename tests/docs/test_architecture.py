@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bindings.operations import REFERENCE
 from runtime import fiber, instance_pool
-from runtime.capi import engine_store, guest
+from runtime.capi import engine_store, linker
 from tests.docs.pages import ROOT, code, read, table
 
 PAGE = read("architecture.md")
@@ -64,7 +64,7 @@ def test_figures_of_the_runtime_are_those_of_the_code() -> None:
     assert f"the {engine_store.MAX_WASM_STACK >> 10} KiB that wasm may use" in text
     assert f"and {engine_store.HOST_STACK / (1 << 20):g} MiB for the host" in text
     assert f"slices of {fiber.POOL_SLICE_TICKS * engine_store.EngineSettings().tick_s * 1000:g} ms" in text
-    assert f"more than {guest.SYNC_CALLS_IN_POOL} of them in a slice" in text
+    assert f"more than {linker.SYNC_CALLS_IN_POOL} of them in a slice" in text
     assert (
         f"At most {instance_pool.MAX_MODULES:,} modules and {instance_pool.MAX_IMAGE_BYTES >> 30} GiB" in text
     )

@@ -11,7 +11,8 @@ import pytest
 from runtime.abi.core_module.host_calls import GuestIo
 from runtime.capi.accelerated_guest import AcceleratedGuest
 from runtime.capi.failures import GuestTrap
-from runtime.capi.guest import SYNC_CALLS_IN_POOL, Guest, InstancePre, live_guests
+from runtime.capi.guest import Guest, live_guests
+from runtime.capi.linker import SYNC_CALLS_IN_POOL, InstancePre
 from runtime.fiber import FIRST_SLICES, Lanes, Stopped, drive
 from runtime.linking import make_linker
 from tests.support.children import expect_ok

@@ -23,7 +23,7 @@ from model.scripts import ScriptRef, ScriptVersion
 from runtime.aot_cache import AotCache, ModuleFacts
 from runtime.artifact import read_artifact
 from runtime.capi.engine_store import Engine, EngineSettings
-from runtime.capi.guest import Linker
+from runtime.capi.linker import Linker
 from runtime.engine import start_engine
 from runtime.fiber import Lanes
 from runtime.instance_pool import InstancePool

@@ -13,7 +13,8 @@ from runtime.abi.core_module.host_calls import GuestIo
 from runtime.capi.accelerated_guest import open_guest
 from runtime.capi.engine_store import Module
 from runtime.capi.failures import CapiError, GuestTrap, PoolExhausted, TrapCode
-from runtime.capi.guest import AbiViolation, Guest, HostFunction, InstancePre, Linker, live_guests
+from runtime.capi.guest import AbiViolation, Guest, live_guests
+from runtime.capi.linker import HostFunction, InstancePre, Linker
 from runtime.linking import make_linker
 from tests.support.children import expect_ok, run_child
 from tests.support.guests import engine, wat
