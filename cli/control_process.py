@@ -91,15 +91,16 @@ class WorkerProcesses:
         self._reporting = set(totals.processes)
         self._unready: dict[str, list[str]] = {}
         self._group_of = group_of
+        self._has_groups = bool(groups)
         self._turns = {
             group: itertools.cycle(
                 [channel for name, channel in self.channels.items() if group_of_process(name) == group]
             )
             for group in (DEFAULT_GROUP, *groups.names)
         }
-        for channel in self.channels.values():
-            channel.on_notification("metrics", self._take_metrics)
-            channel.on_notification("lines", self._take_lines)
+        for name, channel in self.channels.items():
+            channel.on_notification("metrics", partial(self._take_metrics, name))
+            channel.on_notification("lines", partial(self._take_lines, group_of_process(name)))
         supervisor = channels["supervisor"]
         supervisor.on_notification("processes", self._take_report)
         # Snapshots leave zeros out; a gauge that is not there would look like a host that is not there.
@@ -164,8 +165,9 @@ class WorkerProcesses:
     def _running_of_group(self, group: str) -> int:
         return sum(1 for p in self.reported if p["group"] == group and p["state"] == "running")
 
-    def _take_metrics(self, payload: object) -> None:
-        if isinstance(payload, Sequence) and len(payload) == 3:
+    def _take_metrics(self, process: str, payload: object) -> None:
+        # A process speaks for itself alone, whoever has it in hand.
+        if isinstance(payload, Sequence) and len(payload) == 3 and str(payload[0]).startswith(f"{process}/"):
             try:
                 self.totals.update(str(payload[0]), payload[1])
                 self._reporting.add(str(payload[0]))
@@ -173,14 +175,30 @@ class WorkerProcesses:
             except InvalidSnapshot as error:
                 _log.error("a worker process sent no snapshot: %s", error)
 
-    def _take_lines(self, payload: object) -> None:
+    def _take_lines(self, group: str, payload: object) -> None:
+        """Lines of scripts that run in `group`; others are not its processes' to write."""
         if not isinstance(payload, Sequence):
             return
+        known: dict[ScriptRef, str] = {}
+        strange = 0
         for value in payload:
             try:
-                self.rings.append(from_wire(value))
+                line = from_wire(value)
             except InvalidLogLine as error:
                 _log.error("a worker process sent no log line: %s", error)
+                continue
+            if self._has_groups:
+                ref = ScriptRef(line.namespace, ScriptName(line.script))
+                if ref not in known:
+                    known[ref] = self._group_of(ref)
+                if known[ref] != group:
+                    strange += 1
+                    continue
+            self.rings.append(line)
+        if strange:
+            _log.warning(
+                "group %s: %d log lines of scripts that do not run there were dropped", group, strange
+            )
 
     def _take_report(self, payload: object) -> None:
         if isinstance(payload, Mapping):

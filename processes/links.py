@@ -24,6 +24,10 @@ _HEADER: Final = struct.Struct("!IBI")
 _HEADER_BYTES: Final = _HEADER.size
 #: Of one payload: a request's headers and its body up to half a MiB fit.
 MAX_PAYLOAD_BYTES: Final = 1 << 20
+#: Frames heard in one turn of the loop, so that a peer that floods leaves time for the rest: a read may hold 28,000.
+FRAMES_A_TURN: Final = 256
+#: Exchanges that the peer has opened and that are not over: more than any process runs.
+MAX_ANSWERING: Final = 8_192
 #: A peer that has left so much unread will not read at all.
 _UNREAD_BYTES: Final = 64 << 20
 
@@ -127,7 +131,12 @@ class Link(asyncio.Protocol):
         if self._rest:
             data = self._rest + data
         at, size = 0, len(data)
+        frames = 0
         while size - at >= _HEADER_BYTES:
+            if frames == FRAMES_A_TURN:
+                self._go_on_later(data[at:])
+                return
+            frames += 1
             length, kind, number = _HEADER.unpack_from(data, at)
             if length > MAX_PAYLOAD_BYTES:
                 self._break(f"a frame of {length} bytes")
@@ -154,7 +163,7 @@ class Link(asyncio.Protocol):
         if kind & FROM_OPENER:
             kind &= ~FROM_OPENER
             if kind == Kind.OPEN:
-                if number in self._answering:
+                if number in self._answering or len(self._answering) >= MAX_ANSWERING:
                     return False
                 exchange = self._answering[number] = Exchange(self, number, False)
                 self._on_open(exchange, payload)
@@ -169,6 +178,18 @@ class Link(asyncio.Protocol):
             known = self._opened.get(number)
         # An exchange that is over here may still be spoken of there.
         return known is None or known.heard(kind, payload)
+
+    def _go_on_later(self, rest: bytes) -> None:
+        self._rest = rest
+        if self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        transport = self._transport
+        if transport is not None and not self.lost and not transport.is_closing():
+            transport.resume_reading()
+            self.data_received(b"")
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []

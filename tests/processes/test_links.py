@@ -15,7 +15,7 @@ import pytest
 from model.errors import ProcessLost, UpstreamError
 from model.messages import StreamClosed
 from processes.exchange import CHUNK_BYTES, FROM_OPENER, WINDOW_BYTES, Exchange, Kind
-from processes.links import MAX_PAYLOAD_BYTES, Link
+from processes.links import FRAMES_A_TURN, MAX_ANSWERING, MAX_PAYLOAD_BYTES, Link
 
 Answer = Callable[[Exchange, bytes], None]
 
@@ -300,6 +300,44 @@ async def test_what_is_late_or_at_the_limit_is_no_offence(sent: bytes) -> None:
             assert await asking.result() == b"done"
         link.close()
     await until(lambda: link.lost)
+
+
+async def test_a_peer_that_floods_leaves_time_for_others() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    asked: list[int] = []
+
+    def refuse(exchange: Exchange, question: bytes) -> None:
+        asked.append(1)
+        exchange.finish(b"no")
+
+    link = Link("flooding", refuse, lambda link: None)
+    await link.connect(ours)
+    with theirs:
+        flood = b"".join(frame(Kind.OPEN | FROM_OPENER, number) for number in range(5_000))
+        sending = asyncio.ensure_future(say(theirs, flood))
+        most = before = 0
+        async with asyncio.timeout(10):
+            while len(asked) < 5_000:
+                await asyncio.sleep(0)
+                most, before = max(most, len(asked) - before), len(asked)
+        await sending
+        assert most <= 2 * FRAMES_A_TURN  # a turn's, and of the read that came with it
+        link.close()
+    await until(lambda: link.lost)
+
+
+async def test_a_peer_that_opens_more_than_any_process_runs_loses_the_link() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    link = Link("greedy", lambda exchange, question: None, lambda link: None)
+    await link.connect(ours)
+    with theirs:
+        await say(theirs, b"".join(frame(Kind.OPEN | FROM_OPENER, n) for n in range(MAX_ANSWERING)))
+        await asyncio.sleep(0.1)
+        assert not link.lost
+        await say(theirs, frame(Kind.OPEN | FROM_OPENER, MAX_ANSWERING))
+        await until(lambda: link.lost)
 
 
 async def test_frames_may_come_in_any_pieces(ends: Ends) -> None:
