@@ -16,7 +16,7 @@ from processes.confinement import InForce, Profile, confine
 _log = logging.getLogger("tenantry.confinement")
 
 #: Of the data folder, what a worker process reads and what it writes. Not here, and so out of its reach:
-#: `root-key`, `admin-token`, `tokens.db`, `objects/`, `serve.lock`.
+#: `root-key`, `admin-token`, `tokens.db`, `audit.db`, `objects/`, `serve.lock`.
 WORKER_READS: Final = ("control.db", "control.db-wal", "aot")
 WORKER_WRITES: Final = (
     "control.db-shm", "changes.seq",

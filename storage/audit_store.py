@@ -8,7 +8,9 @@ filter, however rare what it wants, holds a thread for long.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from heapq import heapify, heappop, heapreplace
+from operator import attrgetter
 from typing import Final
 
 from model.clock import unix_ms
@@ -22,7 +24,6 @@ SCANNED_ROWS: Final = 50_000
 PRUNED_ROWS: Final = 5_000
 #: A record is written when its request is over, and no request takes longer.
 _LONGEST_MS: Final = 3_600_000
-_NO_END: Final = 2**62
 
 
 def audit_migrations() -> Migrations:
@@ -98,6 +99,7 @@ _INSERT: Final = (
     f"INSERT INTO egress_audit (recorded_at_ms, {', '.join(_COLUMNS)})"  # noqa: S608 - names of fields
     f" VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})"
 )
+_values: Final = attrgetter(*_COLUMNS)
 #: Compared for equality, by the name of the query's field.
 _EQUAL: Final = ("namespace", "tenant", "script", "rule", "reason", "result", "host", "ray_id")
 
@@ -117,7 +119,7 @@ class AuditStore:
 
         def work(tx: Transaction) -> None:
             for row in rows:
-                tx.execute(_INSERT, (recorded_at_ms, *astuple(row)))
+                tx.execute(_INSERT, (recorded_at_ms, *_values(row)))
 
         await self._database.write(work)
 
@@ -139,19 +141,33 @@ class AuditStore:
         return AuditPage([_to_row(row) for row in rows], _cursor(wanted, rows, (first, last), (low, high)))
 
     async def prune(self, *, older_than_ms: int, most_bytes: int) -> int:
-        """Forget rows recorded before `older_than_ms` (UNIX), then the oldest until the file's rows have at most
-        `most_bytes`; how many were forgotten. Room in the file is used again, the file does not shrink.
+        """Forget rows recorded before `older_than_ms` (UNIX); then, until the file's rows have at most
+        `most_bytes`, the oldest of the tenant that has the most, so that a flood of one pushes out nobody else's.
+        How many were forgotten. Room in the file is used again, the file does not shrink.
         """
         rows = self._database.read(
             "SELECT max(id) FROM egress_audit WHERE recorded_at_ms = (SELECT max(recorded_at_ms) FROM egress_audit"
             " WHERE recorded_at_ms < ?)",
             (older_than_ms,),
         )
-        forgotten, too_old = 0, rows[0][0] or 0
-        while removed := await self._forget(too_old):
+        forgotten = 0
+        while removed := await self._forget("id <= ?", rows[0][0] or 0):
             forgotten += removed
-        while self.used_bytes() > most_bytes and (removed := await self._forget(_NO_END)):
+        if self.used_bytes() <= most_bytes:
+            return forgotten
+        counts = await self._database.read_in_thread(
+            "SELECT tenant, count(*) FROM egress_audit GROUP BY tenant"
+        )
+        held = [(-count, tenant) for tenant, count in counts]
+        heapify(held)
+        while held and self.used_bytes() > most_bytes:
+            count, tenant = held[0]
+            removed = await self._forget("tenant = ?", tenant)
             forgotten += removed
+            if removed:
+                heapreplace(held, (count + removed, tenant))
+            else:
+                heappop(held)
         return forgotten
 
     def used_bytes(self) -> int:
@@ -206,11 +222,12 @@ class AuditStore:
             return low, high
         return (low, rows[0][0]) if wanted.ascending else (rows[0][0], high)
 
-    async def _forget(self, up_to: int) -> int:
+    async def _forget(self, condition: str, value: SqlValue) -> int:
         def work(tx: Transaction) -> int:
             tx.execute(
-                "DELETE FROM egress_audit WHERE id IN (SELECT id FROM egress_audit WHERE id <= ? ORDER BY id LIMIT ?)",
-                (up_to, PRUNED_ROWS),
+                "DELETE FROM egress_audit WHERE id IN"  # noqa: S608 - one of two conditions
+                f" (SELECT id FROM egress_audit WHERE {condition} ORDER BY id LIMIT ?)",
+                (value, PRUNED_ROWS),
             )
             return tx.changes()
 

@@ -51,7 +51,7 @@ def data(tmp_path: Path) -> Path:
         ControlStore.open(data / "control.db", ChangeSequence(data / "changes.seq")).close()
         Database.open(data / "kv.db", kv_migrations()).close()
         Database.open(data / "queues.db", queue_migrations()).close()
-        for name in ("root-key", "admin-token", "tokens.db", "serve.lock"):
+        for name in ("root-key", "admin-token", "tokens.db", "audit.db", "serve.lock"):
             (data / name).write_text("secret")
         (data / "objects").mkdir()
         (data / "objects" / "module").write_text("secret")
@@ -98,7 +98,7 @@ def test_worker_reaches_its_files_and_no_others(data: Path, tmp_path: Path) -> N
     denied = [
         *(
             f"open({str(data / name)!r})"
-            for name in ("root-key", "admin-token", "tokens.db", "objects/module")
+            for name in ("root-key", "admin-token", "tokens.db", "audit.db", "objects/module")
         ),
         f"open({str(data / 'control.db')!r}, 'r+')",
         f"open({str(data / 'aot/image')!r}, 'r+')",

@@ -131,6 +131,19 @@ async def test_the_oldest_are_forgotten_when_there_are_too_many(store: AuditStor
     assert store._database.path.stat().st_size <= size
 
 
+async def test_a_flood_of_one_tenant_pushes_out_nobody_elses(store: AuditStore) -> None:
+    others = [replace(ROW, tenant=f"t{number}") for number in range(100)]
+    await store.append(others)
+    for _ in range(10):
+        await store.append([replace(ROW, path="/" + "x" * 1_000)] * 2_000)
+    await store.prune(older_than_ms=0, most_bytes=10 << 20)
+    assert store.used_bytes() <= 10 << 20
+    for other in others:
+        assert len((await store.query(AuditQuery(tenant=other.tenant))).rows) == 1
+    newest = await store.query(AuditQuery(tenant="acme", limit=1))
+    assert ids(newest) == [20_100]
+
+
 async def test_a_clock_that_is_set_back_hides_nothing(store: AuditStore, clock: Clock) -> None:
     clock.ms = 5_000
     await store.append([replace(ROW, at_ms=5_000)])
