@@ -27,6 +27,10 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: RFC 9110 §5.5 allows visible characters, space, tab and obs-text; CR, LF and NUL would end the field.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DIGITS: Final = re.compile(rb"[0-9]{1,15}")
+# Header names that were right, and as what they are sent. Workers use the same few hundred for ever; the bound
+# keeps one that invents names from filling it.
+_names: dict[str, bytes] = {}
+_MAX_NAMES: Final = 4_096
 
 
 def parse_request(operation: str, event: GuestEvent, value: object) -> OutgoingRequest:
@@ -93,7 +97,8 @@ def _parse_headers(operation: str, value: object) -> tuple[tuple[Header, ...], i
     for pair in value:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             invalid(f"{operation}: request.headers: each is an array [name, value]")
-        name = _parse_name(operation, pair[0])
+        given = pair[0]
+        name = (_names.get(given) if given.__class__ is str else None) or _parse_name(operation, given)
         text = _parse_value(operation, name, pair[1])
         size += len(name) + len(text)
         if size > HEADER_BYTES:
@@ -117,11 +122,15 @@ def _parse_name(operation: str, value: object) -> bytes:
             f"{operation}: request.headers: {value[:64]} is about one connection, which is the host's:"
             " leave it out"
         )
+    if len(value) <= 64 and len(_names) < _MAX_NAMES:
+        _names[value] = name
     return name
 
 
 def _parse_value(operation: str, name: bytes, value: object) -> bytes:
     if isinstance(value, str):
+        if value.isascii() and value.isprintable():
+            return value.strip(" ").encode()  # as nearly all are
         try:
             text = value.encode()
         except UnicodeEncodeError:

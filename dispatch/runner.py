@@ -156,9 +156,8 @@ class TreeRunner:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         try:
-            return await asyncio.shield(responder.response)
+            return await responder.response
         except asyncio.CancelledError:
-            responder.response.cancel()
             visitor.leave()
             raise
 

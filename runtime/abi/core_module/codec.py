@@ -154,7 +154,10 @@ def _check_depth(value: object, what: str) -> None:
                 items = container.values()
             else:
                 raise AbiViolation(f"{what} has a {type(container).__name__}, which is not part of the ABI")
-            below += [item for item in items if item.__class__ not in _LEAVES]
+            # A comprehension costs a frame: too much for pairs, of which headers are made.
+            for item in items:
+                if item.__class__ not in _LEAVES:
+                    below.append(item)  # noqa: PERF401
         if not below:
             return
         level = below
