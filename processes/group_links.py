@@ -17,8 +17,9 @@ from processes.doors import Door
 from processes.exchange import Exchange, Kind
 from processes.links import Link
 
-#: So long after a group lost its last process its requests wait for the next one: a start takes about a second.
-WAIT_S: Final = 5.0
+#: So long after a group lost its last process its requests wait for the next one: a start takes about a second, on a
+#: machine that is busy several.
+WAIT_S: Final = 10.0
 #: That wait, for each group.
 MAX_WAITING: Final = 256
 #: Between two knocks at one door.
