@@ -15,7 +15,7 @@ from runtime.capi.frame import OFFSET_OF
 from runtime.capi.guest import LARGE_STORE_BYTES, Guest, polling
 from runtime.capi.linker import InstancePre
 
-#: Of a result that is copied at once; a larger one is read as without the accelerator, off the loop where it is large.
+#: Of a result that is copied at once, before anybody asks for it; a larger one is read as without the accelerator.
 LARGEST_RESULT: Final = 64 * 1024
 
 _DONE, _WANTS, _STOPPED, _FAILED, _STATUS_BITS = 1, 2, 4, 8, 4
