@@ -38,7 +38,8 @@ _KINDS: Final = tuple(int if field.type in ("int", int) else str for field in fi
 
 
 def to_wire(record: AuditRecord) -> WireRow:
-    return [
+    """Whatever a guest put into it can be sent."""
+    row: WireRow = [
         record.at_ms,
         record.namespace or "",
         record.tenant,
@@ -64,6 +65,12 @@ def to_wire(record: AuditRecord) -> WireRow:
         record.retry,
         _facts(record.tags, record.params),
     ]
+    return [item if isinstance(item, int) or item.isascii() else encodable(item) for item in row]
+
+
+def encodable(text: str) -> str:
+    """With '?' for each half of a surrogate pair, which UTF-8 has no bytes for."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def from_wire(value: object) -> AuditRow | None:

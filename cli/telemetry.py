@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from cli.audit_keeping import AuditOutbox
+from cli.audit_keeping import AuditOutbox, encodable
 from cli.data_plane import DataPlane
 from edge.door import Door
 from model.observer import LogLine
@@ -28,6 +28,8 @@ _MAX_WAITING: Final = 20_000
 #: Of their text: control may have stopped reading, and a line may have 16 KiB.
 _MAX_WAITING_BYTES: Final = 8 << 20
 _LINES_A_MESSAGE: Final = 200
+#: Of an audit record, what its line on stdout has.
+_LINE: Final = tuple(name for name in AuditRecord.__slots__ if name not in ("tags", "params"))
 
 
 class WorkerTelemetry:
@@ -122,6 +124,8 @@ class WorkerTelemetry:
         reason = record.reason.value
         self._counters.count("tenantry_egress_decisions_total", record.result.value, reason).value += 1
         self._outbox.add(record)
-        fields = {name: getattr(record, name) for name in AuditRecord.__slots__}
+        # What else it was decided by may be long, and is in the audit.
+        fields = {name: getattr(record, name) for name in _LINE}
         fields["path"] = record.path[:512]
+        fields["method"] = encodable(record.method)
         self._access_log.entry({"event": "egress", **fields})

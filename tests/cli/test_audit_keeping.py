@@ -97,6 +97,15 @@ def test_facts_are_bounded_and_say_what_is_left_out(
     assert len(row.facts.encode()) <= FACTS_BYTES
 
 
+def test_half_a_surrogate_pair_of_a_guests_can_be_sent_and_kept() -> None:
+    given = record(method="\ud800", params={"p": "\udfff\u20ac"})
+    row = from_wire(to_wire(given))
+    assert row is not None
+    assert row.method == "?"
+    assert json.loads(row.facts)["params"] == {"p": "?\u20ac"}
+    "".join(str(value) for value in to_wire(given)).encode()  # does not raise
+
+
 @pytest.mark.parametrize("change", range(10))
 def test_what_is_no_row_is_not_taken_for_one(change: int) -> None:
     row: list[Any] = to_wire(record())
