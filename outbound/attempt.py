@@ -13,13 +13,13 @@ from typing import Final, TypeVar
 from model.capabilities import EventContext
 from model.clock import monotonic_s, unix_ms
 from model.errors import UpstreamError
-from model.messages import Header, Headers, OutgoingRequest, Response
+from model.messages import Header, OutgoingRequest, Response
 from outbound.addresses import Denied, Pinned
 from outbound.audit import AuditRecord
 from outbound.connector import PoolKey, UpstreamFailure, UpstreamResponse
 from outbound.dial import Route
 from outbound.door import Door, Trip
-from outbound.egress_fields import Facts
+from outbound.egress_fields import facts_of
 from outbound.fetch_limits import FetchLimits
 from outbound.header_hygiene import RequestRefused, check_method, incoming_headers, outgoing_headers
 from outbound.hops import HOP_HEADER, MAX_HOPS
@@ -87,7 +87,7 @@ class Attempt:
             method=request.method[:32],
             tags=context.tags,
             params=context.outbound_params,
-            redirect=trip.redirects,
+            redirect=trip.way.redirects,
             retry=trip.retries,
         )
 
@@ -315,20 +315,3 @@ class Attempt:
                 return await work
         except TimeoutError as error:
             raise Refused(Reason.UPSTREAM_TIMEOUT, out_of_time(self._trip.total_ms)) from error
-
-
-def facts_of(target: Target, method: str, headers: Headers, context: EventContext) -> Facts:
-    return Facts(
-        target.scheme,
-        target.host,
-        target.port,
-        method,
-        target.match_path,
-        context.tenant,
-        context.tags,
-        context.outbound_params,
-        context.script,
-        context.namespace or "",
-        target.query,
-        headers,
-    )

@@ -15,6 +15,7 @@ from outbound.audit import AuditSink
 from outbound.connector import Connector
 from outbound.egress_proxy import NameResolver
 from outbound.fetch_limits import FetchLimits
+from outbound.following import START, Way
 from outbound.hops import HopSigner
 from outbound.policy_layers import EffectivePolicy
 from outbound.quotas import Usage
@@ -63,12 +64,8 @@ class Trip:
     #: Monotonic; set by the first decision.
     until_s: float | None = None
     total_ms: int = 0
-    redirects: int = 0
     retries: int = 0
-    #: A redirect led to another origin: no secret is injected any more, wherever the way leads then.
-    crossed: bool = False
-    #: (method, where) of redirects followed.
-    seen: set[tuple[str, Target]] = field(default_factory=set)
+    way: Way = START
     redactor: Redactor | None = None
     _secrets: list[str] = field(default_factory=list)
 

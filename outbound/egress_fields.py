@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from expressions.schema import INTEGER, STRING, Array, Map, Schema, Type
-from outbound.target import DEFAULT_PORTS
+from outbound.target import DEFAULT_PORTS, Target
 
 PLAN_TAG: Final = "plan:"
 
@@ -36,6 +36,43 @@ class Facts:
     query: str = ""
     #: As the worker sent them.
     headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class Asker(Protocol):
+    """Whose worker asks: an EventContext, or what stands for one."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def script(self) -> str: ...
+
+    @property
+    def namespace(self) -> str | None: ...
+
+    @property
+    def tags(self) -> Sequence[str]: ...
+
+    @property
+    def outbound_params(self) -> Mapping[str, str]: ...
+
+
+def facts_of(target: Target, method: str, headers: Sequence[tuple[bytes, bytes]], asker: Asker) -> Facts:
+    """`headers` as the worker sent them."""
+    return Facts(
+        target.scheme,
+        target.host,
+        target.port,
+        method,
+        target.match_path,
+        asker.tenant,
+        asker.tags,
+        asker.outbound_params,
+        asker.script,
+        asker.namespace or "",
+        target.query,
+        headers,
+    )
 
 
 def _uri(facts: Facts) -> str:

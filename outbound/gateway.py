@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable
 from model.capabilities import EventContext
 from model.errors import OperationError
 from model.messages import OutgoingRequest, Response
-from outbound import redirects, retries
+from outbound import retries
 from outbound.addresses import AddressRanges
 from outbound.attempt import Attempt
 from outbound.audit import AuditSink
 from outbound.connector import Connector
 from outbound.door import Door, LocalDispatch, Trip
 from outbound.egress_proxy import NameResolver
+from outbound.following import Sent, follow
 from outbound.hops import HopSigner
 from outbound.memory_materials import MemoryMaterials
 from outbound.policy_layers import EffectivePolicy
@@ -27,7 +28,6 @@ from outbound.quotas import Usage
 from outbound.reasons import Reason
 from outbound.refusal import Refused, code_of
 from outbound.rule_actions import Materials
-from outbound.target import InvalidTarget, parse_target
 
 
 class Gateway:
@@ -102,7 +102,6 @@ class Gateway:
                 attempt.finish(Reason.INTERNAL)
                 raise
             if following is not None:
-                trip.redirects += 1
                 request = following
             elif pause_s is not None:
                 trip.retries += 1
@@ -111,39 +110,22 @@ class Gateway:
 
     def _follow(self, attempt: Attempt, response: Response, trip: Trip) -> OutgoingRequest | None:
         """The request that a redirect asks for, or None to hand the response to the worker. Raises Refused."""
-        most, here, request = attempt.plan.follow_redirects, attempt.target, attempt.request
-        if not most or here is None:
+        request, most = attempt.request, attempt.plan.follow_redirects
+        if not most or attempt.target is None:
             return None
+        sent = Sent(attempt.target, attempt.method, request.headers, retries.is_here(request.body))
         try:
-            redirect = redirects.read_redirect(response.status, response.headers, here, attempt.method)
-            if redirect is None or (redirect.keeps_body and not retries.is_here(request.body)):
-                return None
-            there = parse_target(redirect.url)
-        except ValueError as error:
-            self._let_go(response)
-            if isinstance(error, InvalidTarget):
-                raise Refused(error.reason, f"{here.host} redirects, and {error.message}") from error
-            raise Refused(Reason.UPSTREAM_FAILED, str(error)) from error
-        trip.seen.add((attempt.method, here))
-        problem: Refused | None = None
-        if redirects.is_downgrade(here, there):
-            problem = Refused(
-                Reason.REDIRECT_DOWNGRADE, f"{here.host} redirects from https to http, which is not followed"
-            )
-        elif (redirect.method, there) in trip.seen:
-            problem = Refused(Reason.REDIRECT_LIMIT, f"{here.host} redirects in a circle")
-        elif trip.redirects >= most:
-            problem = Refused(
-                Reason.REDIRECT_LIMIT, f"more than {most} redirects, the egress policy's follow_redirects"
-            )
-        if problem is not None:
-            self._let_go(response)
-            raise problem
-        crosses = not redirects.same_origin(here, there)
-        trip.crossed = trip.crossed or crosses
-        headers = redirects.headers_along(request.headers, crosses=crosses, keeps_body=redirect.keeps_body)
-        body = request.body if redirect.keeps_body else None
-        return OutgoingRequest(redirect.method, redirect.url, headers, body)
+            found = follow(most, trip.way, sent, response.status, response.headers)
+        except Refused:
+            if response.body is not None and not isinstance(response.body, bytes):
+                response.body.close()
+            raise
+        if found is None:
+            return None
+        trip.way = found.way
+        return OutgoingRequest(
+            found.method, found.url, found.headers, request.body if found.keeps_body else None
+        )
 
     def _pause(self, attempt: Attempt, response: Response, trip: Trip) -> float | None:
         """Seconds until the request is repeated because of how it was answered, or None."""
@@ -159,8 +141,3 @@ class Gateway:
         if not retries.may_pass(reason) or not retries.is_repeatable(attempt.method, attempt.request.body):
             return None
         return retries.pause_s(attempt.plan.retries, trip.retries, trip.left_s, self._jitter())
-
-    @staticmethod
-    def _let_go(response: Response) -> None:
-        if response.body is not None and not isinstance(response.body, bytes):
-            response.body.close()

@@ -8,11 +8,11 @@ from model.identity import NamespaceName
 from model.messages import Header
 from outbound.door import Door, Trip
 from outbound.egress_proxy import ProxyFailed, ProxyHop, ready_proxy
-from outbound.header_hygiene import changed_headers
+from outbound.header_plan import inject, plan_headers
 from outbound.reasons import Reason
 from outbound.refusal import Refused
-from outbound.rule_actions import MaterialMissing, Plan, SecretInjection
-from outbound.secret_injection import SecretUnusable, header_of, leaves_in_the_clear
+from outbound.rule_actions import MaterialMissing, Plan
+from outbound.secret_injection import SecretUnusable
 from outbound.target import Target
 from outbound.tls_contexts import TlsContext, TlsUnusable
 
@@ -28,10 +28,14 @@ async def prepare(
     door: Door, trip: Trip, plan: Plan, target: Target, headers: list[Header], namespace: NamespaceName | None
 ) -> Prepared:
     """Raises Refused. What it injects, `trip` keeps from the worker from then on."""
-    if plan.remove_headers or plan.set_headers:
-        headers = changed_headers(headers, plan.remove_headers, plan.set_headers)
-    if plan.secrets and not trip.crossed:
-        headers = await _injected(door, trip, plan.secrets, target, headers, namespace)
+    headers, secrets = plan_headers(plan, target, headers, crossed=trip.way.crossed)
+    for injection in secrets:
+        try:
+            value = await door.materials.secret(namespace, injection.secret)
+            headers = inject(headers, injection, value)
+        except (MaterialMissing, SecretUnusable) as error:
+            raise Refused(Reason.SECRET_MISSING, str(error)) from error
+        trip.keep_from_worker(value)
     try:
         tls = await door.connector.tls.get(plan.tls, door.materials, namespace)
     except (MaterialMissing, TlsUnusable) as error:
@@ -45,30 +49,3 @@ async def prepare(
         except ProxyFailed as error:
             raise Refused(Reason.PROXY_FAILED, str(error)) from error
     return Prepared(headers, tls, proxy)
-
-
-async def _injected(
-    door: Door,
-    trip: Trip,
-    secrets: tuple[SecretInjection, ...],
-    target: Target,
-    headers: list[Header],
-    namespace: NamespaceName | None,
-) -> list[Header]:
-    open_one = leaves_in_the_clear(secrets, target)
-    if open_one is not None:
-        raise Refused(
-            Reason.SECRET_PLAINTEXT,
-            f"the egress secret {open_one.secret!r} leaves over TLS only; ask for https, "
-            "or let the policy say allow_plaintext",
-        )
-    for injection in secrets:
-        try:
-            value = await door.materials.secret(namespace, injection.secret)
-            name, header_value = header_of(injection, value)
-        except (MaterialMissing, SecretUnusable) as error:
-            raise Refused(Reason.SECRET_MISSING, str(error)) from error
-        trip.keep_from_worker(value)
-        headers = [header for header in headers if header[0] != name]
-        headers.append((name, header_value))
-    return headers
