@@ -31,6 +31,8 @@ _log = logging.getLogger("tenantry.data_plane")
 
 #: Joined policies that a process keeps.
 _JOINED: Final = 20_000
+#: Of them, those that differ and are not forgotten before a tenant asks for the first time.
+_DISTINCT: Final = 2_000
 #: Of texts whose parsed policies are kept; parsed they take some ten times that.
 _TEXT_BYTES: Final = 16 << 20
 #: How often a policy is read again because it was changed while it was read.
@@ -61,6 +63,7 @@ class EgressPolicies(Generic[P]):
         self._join = join
         self._most_bytes = text_bytes
         self._joined: GenerationCache[_Key, P] = GenerationCache(_JOINED)
+        self._by_layers: GenerationCache[tuple[PolicyLayer, ...], P] = GenerationCache(_DISTINCT)
         #: By digest, with the size of its text; the one that was used longest ago comes first.
         self._parsed: OrderedDict[str, tuple[EgressPolicy, int]] = OrderedDict()
         self._bytes = 0
@@ -101,7 +104,12 @@ class EgressPolicies(Generic[P]):
         whole = [(layer, policy) for layer, policy in parsed if policy is not None]
         if len(whole) < len(parsed):
             return None, [layer for layer, policy in parsed if policy is None]
-        joined = self._join(whole)
+        # Most tenants have no layer of their own: those of a namespace share what is joined.
+        alike = tuple(layers)
+        joined = self._by_layers.get(alike)
+        if joined is None:
+            joined = self._join(whole)
+            self._by_layers.put(alike, joined)
         # Nothing was awaited since `refresh`: a later change evicts it.
         self._joined.put(key, joined)
         return joined, []
@@ -170,6 +178,7 @@ class EgressPolicies(Generic[P]):
                 self._bytes -= self._parsed.popitem(last=False)[1][1]
             # What is joined would hold on to what was dropped.
             self._joined.clear()
+            self._by_layers.clear()
 
 
 def _concerns(joined: _Key, namespace: str, layer: str, name: str) -> bool:

@@ -158,6 +158,19 @@ async def test_equal_texts_are_parsed_once_and_never_on_the_loop(
     assert len(parsed) == 1
 
 
+async def test_tenants_without_a_layer_of_their_own_share_what_is_joined(bench: Bench) -> None:
+    await bench.put("ns")
+    first = await bench.holds("t1")
+    assert await bench.holds("t2", "untagged") is first
+    await bench.put("newer")
+    second = await bench.holds("t1")
+    assert second == (("namespace", "", False, "newer"),)
+    assert await bench.holds("t2") is second
+    # The same text again is another version, and the same decision.
+    await bench.put("newer")
+    assert await bench.holds("t1") == second
+
+
 async def test_who_leaves_while_it_is_parsed_fails_nobody_else(bench: Bench) -> None:
     await bench.put("ns")
     first, second = asyncio.ensure_future(bench.holds()), asyncio.ensure_future(bench.holds())
