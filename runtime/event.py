@@ -162,13 +162,15 @@ class Event:
                 raise  # somebody else cancelled it too
             ending = metering.ending_of_stop(why, limits, sandbox.guest.cpu_ns)
         finally:
-            host.running.remove(self.running)
+            running = self.running
+            host.running.remove(running)
             self.running = None  # it refers to this event: without the ring no collector is needed
             if visitor is not None:
                 visitor.on_leave = None
             if sandbox.guest.longest_ns > LONG_POLL_NS:
                 worker.off_loop_until_s = time.monotonic() + OFF_LOOP_S
             await sandbox.close()
+            host.running.gone(running)
         responder = self.responder
         unfinished = responder is not None and responder.started and not sandbox.session.response_ended
         if responder is not None and unfinished:

@@ -31,13 +31,15 @@ class Doomable(Protocol):
 class Running:
     """One event under way. `deadline_s` is monotonic."""
 
-    __slots__ = ("deadline_s", "event", "sandbox", "why")
+    __slots__ = ("deadline_s", "ends", "event", "sandbox", "why")
 
     def __init__(self, sandbox: Sandbox, event: Doomable, deadline_s: float) -> None:
         self.sandbox = sandbox
         self.event = event
         self.deadline_s = deadline_s
         self.why = WALL
+        #: It was told to, for its memory.
+        self.ends = False
 
     def give_until(self, deadline_s: float, why: str) -> None:
         """A new deadline, and the word for it: after the response has ended, the wall limit counts no more."""
@@ -63,6 +65,9 @@ class RunningEvents:
         self._on_shed = on_shed
         self._on_unexplained = on_unexplained
         self._shed: frozenset[str] = frozenset()
+        #: Bytes of events that have ended and are being deleted, kept while memory is short.
+        self._leaving: dict[Running, int] = {}
+        self._is_short = False
 
     def __len__(self) -> int:
         return len(self._running)
@@ -73,7 +78,14 @@ class RunningEvents:
         return running
 
     def remove(self, running: Running) -> None:
+        """It has ended. Its sandbox is not deleted yet: `gone` comes when it is."""
         self._running.discard(running)
+        if self._is_short:
+            self._leaving[running] = running.sandbox.memory_estimate()
+
+    def gone(self, running: Running) -> None:
+        if self._leaving:
+            self._leaving.pop(running, None)
 
     def start(self) -> None:
         """Begin to sweep, on the running loop."""
@@ -98,25 +110,45 @@ class RunningEvents:
     def _keep_to_budget(self, share_bytes: int) -> None:
         resident = resident_bytes()
         pressure = NONE
-        if resident > SHED_ABOVE * share_bytes:
+        self._is_short = resident > SHED_ABOVE * share_bytes
+        sizes: dict[Running, int] = {}
+        if self._is_short:
             held: Counter[str] = Counter()
+            leaving = sum(self._leaving.values())
             for running in self._running:
-                held[running.sandbox.tenant] += running.sandbox.memory_estimate()
-            pressure = decide(resident, share_bytes, held)
+                size = running.sandbox.memory_estimate()
+                if running.ends:
+                    leaving += size
+                else:
+                    sizes[running] = size
+                    held[running.sandbox.tenant] += size
+            pressure = decide(resident, share_bytes, held, leaving)
         if pressure.shed != self._shed:
             self._shed = pressure.shed
             self._on_shed(pressure.shed)
         if pressure.unexplained:
             self._on_unexplained(resident)
-        if pressure.end_largest:
-            largest = max(self._running, key=lambda running: running.sandbox.memory_estimate())
-            _log.warning(
-                "%d MiB resident of a share of %d: ended the largest event, of tenant %s",
-                resident >> 20,
-                share_bytes >> 20,
-                largest.sandbox.tenant,
-            )
-            largest.event.doom(MEMORY)
+        if pressure.excess:
+            self._end_largest(sizes, pressure.excess, resident, share_bytes)
+
+    def _end_largest(self, sizes: dict[Running, int], excess: int, resident: int, share_bytes: int) -> None:
+        """One a look would not do: hundreds of events that began at once fill gigabytes in the meantime."""
+        ended: Counter[str] = Counter()
+        for running in sorted(sizes, key=lambda running: sizes[running], reverse=True):
+            if excess <= 0:
+                break
+            excess -= sizes[running]
+            running.ends = True
+            running.event.doom(MEMORY)
+            ended[running.sandbox.tenant] += 1
+        _log.warning(
+            "%d MiB resident of a share of %d: ended the %d largest events, of %d tenants (%s most)",
+            resident >> 20,
+            share_bytes >> 20,
+            ended.total(),
+            len(ended),
+            ended.most_common(1)[0][0] if ended else "none",
+        )
 
     def doom_all(self) -> None:
         """The drain is over: what still runs is ended."""

@@ -17,22 +17,28 @@ GIB = 1 << 30
 
 
 @pytest.mark.parametrize(
-    ("resident", "held", "expected"),
+    ("resident", "held", "leaving", "expected"),
     [
-        (799, {"a": 700}, NONE),
-        (800, {"a": 700}, NONE),  # the edge belongs to the quiet side
-        (801, {"a": 700, "b": 10}, Pressure(frozenset({"a"}), False)),
-        (950, {"a": 700, "b": 10}, Pressure(frozenset({"a"}), False)),
-        (951, {"a": 700, "b": 10}, Pressure(frozenset({"a"}), True)),
-        (951, {"a": 400, "b": 400}, Pressure(frozenset({"a", "b"}), True)),  # equal: both
-        (900, {"a": 100}, Pressure(frozenset({"a"}), False)),  # just what is above the quiet side
-        (900, {"a": 99}, NONE),  # ending it would not help
-        (951, {"a": 99}, Pressure(unexplained=True)),
-        (951, {}, Pressure(unexplained=True)),  # nobody's guests hold it: there is nobody to end
+        (799, {"a": 700}, 0, NONE),
+        (800, {"a": 700}, 0, NONE),  # the edge belongs to the quiet side
+        (801, {"a": 700, "b": 10}, 0, Pressure(frozenset({"a"}))),
+        (950, {"a": 700, "b": 10}, 0, Pressure(frozenset({"a"}))),
+        (951, {"a": 700, "b": 10}, 0, Pressure(frozenset({"a"}), 151)),
+        (951, {"a": 700, "b": 36}, 0, Pressure(frozenset({"a"}), 151)),  # below a tenth of the average, 36.8
+        (951, {"a": 700, "b": 37}, 0, Pressure(frozenset({"a", "b"}), 151)),
+        (951, {"a": 400, "b": 400}, 0, Pressure(frozenset({"a", "b"}), 151)),  # equal: both
+        (900, {"a": 100}, 0, Pressure(frozenset({"a"}))),  # just what is above the quiet side
+        (900, {"a": 99}, 0, NONE),  # ending it would not help
+        (951, {"a": 99}, 0, Pressure(unexplained=True)),
+        (951, {}, 0, Pressure(unexplained=True)),  # nobody's guests hold it: there is nobody to end
+        (951, {"a": 99}, 52, Pressure(frozenset({"a"}))),  # what is being deleted explains it, and is enough
+        (1951, {"a": 700}, 1000, Pressure(frozenset({"a"}), 151)),
+        (1950, {"a": 700}, 1000, Pressure(frozenset({"a"}))),
+        (951, {}, 400, NONE),  # nobody runs; it is going
     ],
 )
-def test_who_pays(resident: int, held: dict[str, int], expected: Pressure) -> None:
-    assert decide(resident, 1000, held) == expected
+def test_who_pays(resident: int, held: dict[str, int], leaving: int, expected: Pressure) -> None:
+    assert decide(resident, 1000, held, leaving) == expected
 
 
 def test_a_share_is_of_the_lowest_limit_and_never_too_small_to_work() -> None:
