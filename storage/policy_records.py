@@ -26,8 +26,9 @@ from storage.egress_records import (
 from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
 
-#: Of one document; older ones are forgotten.
+#: Of one document, and of the bytes of their texts; older ones are forgotten.
 VERSIONS_KEPT: Final = 1_000
+VERSION_BYTES_KEPT: Final = 64 << 20
 
 #: `expected` of a change: nothing may be in force.
 NONE_IN_FORCE: Final = 0
@@ -55,7 +56,7 @@ class PolicyRecords:
             raise ChangeRefused(
                 Rule.POLICY_VERSION_MISSING,
                 f"the egress policy of {key} has no version {version}, or it is no longer kept (the last"
-                f" {VERSIONS_KEPT} are)",
+                f" {VERSIONS_KEPT} are, with at most {VERSION_BYTES_KEPT >> 20} MiB)",
             )
         return to_policy_version(rows[0])
 
@@ -156,7 +157,7 @@ class PolicyRecords:
         author = made.author
         values = (made.version, made.text, made.digest, int(made.widen), author.token_id, author.name)
         tx.execute(self._sql["insert_version"], (*key.columns, *values, made.message, made.at_ms))
-        tx.execute(self._sql["prune_versions"], (*key.columns, VERSIONS_KEPT))
+        tx.execute(self._sql["prune_versions"], (*key.columns, VERSIONS_KEPT, VERSION_BYTES_KEPT))
 
 
 def policy_missing(key: PolicyKey) -> ChangeRefused:

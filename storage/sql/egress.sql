@@ -48,9 +48,13 @@ SELECT count(*) FROM policy_versions WHERE namespace = ?1 AND layer = ?2 AND nam
 INSERT INTO policy_versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 
 -- :name prune_versions
+-- All from the newest on that is one too many, or whose text is too much with those after it.
 DELETE FROM policy_versions WHERE namespace = ?1 AND layer = ?2 AND name = ?3 AND version <= (
-    SELECT version FROM policy_versions WHERE namespace = ?1 AND layer = ?2 AND name = ?3
-    ORDER BY version DESC LIMIT 1 OFFSET ?4)
+    SELECT max(version) FROM (
+        SELECT version, row_number() OVER newer AS nth, sum(octet_length(text)) OVER newer AS held
+        FROM policy_versions WHERE namespace = ?1 AND layer = ?2 AND name = ?3
+        WINDOW newer AS (ORDER BY version DESC))
+    WHERE nth > ?4 OR held > ?5)
 
 -- :name put_layer
 INSERT INTO policy_layers VALUES (?1, ?2, ?3, ?4, ?5, ?6)

@@ -126,6 +126,15 @@ async def test_the_last_thousand_versions_are_kept_and_the_one_in_force_always(
     assert ok(await host.api.get(f"{NS}/tenants/acme"))["version"] == other["version"]
 
 
+async def test_large_versions_are_kept_up_to_a_size(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    await host.namespace()
+    size = len(text("0").encode())
+    monkeypatch.setattr("storage.policy_records.VERSION_BYTES_KEPT", 3 * size)
+    made = [(await put(host, NS, str(number)))["version"] for number in range(5)]
+    ok(await host.api.delete(NS))
+    assert [each["version"] for each in ok(await host.api.get(f"{NS}/versions"))][1:] == made[:1:-1]
+
+
 async def test_a_change_on_top_of_somebody_elses_is_refused(host: Host) -> None:
     await host.namespace()
     first = await put(host, NS, "first")
