@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 from demo.host import ROOT
 from tests.acceptance.platform import Platform, peak_bytes, read_head, read_response, reset_peak, wait_until
@@ -117,6 +119,41 @@ def test_worker_process_killed_under_load_is_replaced_and_others_fail_nothing(ow
     wait_until(lambda: own_platform.metrics().get('tenantry_process_restarts_total{kind="worker"}') == 1)
     for sock in connections:
         sock.close()
+
+
+async def test_twice_the_cap_of_dispatcher_worker_and_service_trees_all_end(own_platform: Platform) -> None:
+    """Each of three sandboxes: twice the running events of both processes, at once. None is without an end."""
+    own_platform.deploy("hostile", "end", "--tenant", "acme", namespace="trees")
+    own_platform.deploy(
+        "service_caller", "middle", "--tenant", "acme", "--service", "BACKEND=end", namespace="trees"
+    )
+    own_platform.deploy("dispatcher", "begin", "--dispatch", "TENANTS=trees", namespace=None)
+    question = (
+        b"GET /wait?ms=300 HTTP/1.1\r\nHost: begin.localhost\r\nX-Tenant: middle\r\nConnection: close\r\n\r\n"
+    )
+
+    async def visit() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", own_platform.http_port)
+        try:
+            writer.write(question)
+            return await reader.read()
+        finally:
+            writer.close()
+
+    async with asyncio.timeout(60):
+        answers = await asyncio.gather(*(visit() for _ in range(2 * 2 * 256)))
+    statuses = Counter(answer[9:12] for answer in answers)
+    assert set(statuses) <= {b"200", b"503"}, statuses
+    assert statuses[b"200"] >= 512
+    shed = [answer for answer in answers if answer[9:12] == b"503"]
+    assert all(b"retry-after" in answer.lower() and b"1106" in answer for answer in shed)
+
+    def nothing_runs() -> bool:
+        figures = own_platform.metrics()
+        return figures["tenantry_running_events"] == figures["tenantry_suspended_events"] == 0
+
+    wait_until(nothing_runs)
+    assert own_platform.request("end.localhost").status == 200
 
 
 def test_no_counter_goes_back_when_control_dies(own_platform: Platform) -> None:

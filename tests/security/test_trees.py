@@ -12,6 +12,7 @@ from dispatch.admission import Admission, AdmissionLimits
 from dispatch.runner import TreeRunner
 from dispatch.workers import Workers
 from model.capabilities import CallOptions, EventContext, GuestEvent, Operation
+from model.errors import LoadShed
 from model.identity import DEFAULT_ACCOUNT, RayId, ScriptName, TenantId, VersionId
 from model.messages import OutgoingRequest
 from model.outcome import EventOutcome
@@ -25,9 +26,9 @@ from tests.support.guests import Guests, Remembered, request
 class Tree:
     """Workers by name, whose operation `run` calls another one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: AdmissionLimits | None = None) -> None:
         self.runner = TreeRunner()
-        self.admission = Admission()
+        self.admission = Admission(limits)
         self.guests = Guests({"run": Operation("run", None, False, self._run)})
         self.workers: dict[str, Worker] = {}
         self.runner.use(cast(Workers, self))
@@ -48,8 +49,10 @@ class Tree:
 
     async def visit(self, name: str) -> EventOutcome:
         """One request as DispatchApp makes it."""
-        permit = self.admission.try_admit("tenant")
-        assert permit is not None
+        try:
+            permit = self.admission.try_admit("tenant") or await self.admission.wait_admit("tenant")
+        except LoadShed:
+            return EventOutcome.LOAD_SHED
         context = EventContext(
             DEFAULT_ACCOUNT,
             None,
@@ -107,6 +110,44 @@ async def test_tree_17_deep_is_refused_and_gives_everything_back(tree: Tree) -> 
     outcomes = [record.outcome for record in tree.guests.observer.records]
     assert outcomes == [EventOutcome.OK] * 17
     assert (tree.admission.running, tree.admission.slots) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        AdmissionLimits(running=8, suspended=8, slots=64, reserve=8, waiting=100, wait_s=5),
+        # So few slots that nested sandboxes find none.
+        AdmissionLimits(running=8, suspended=8, slots=12, reserve=2, waiting=100, wait_s=5),
+        # So little room to wait that trees are shed at the door.
+        AdmissionLimits(running=8, suspended=8, slots=64, reserve=8, waiting=4, wait_s=0.2),
+    ],
+    ids=["room for all", "few slots", "little room to wait"],
+)
+async def test_twice_the_cap_of_dispatcher_worker_and_service_all_end(limits: AdmissionLimits) -> None:
+    """With their answer or with loadShed, each sandbox of a tree waiting for the one it called: none deadlocks."""
+    tree = Tree(limits)
+    try:
+        tree.deploy("dispatcher", caller(call([1, "run", None, "worker"]), call([2, "sleep", None, 5])))
+        tree.deploy("worker", caller(call([1, "sleep", None, 20]), call([2, "run", None, "service"])))
+        tree.deploy("service", caller(call([1, "sleep", None, 50])))
+        async with asyncio.timeout(30):
+            outcomes = await asyncio.gather(*(tree.visit("dispatcher") for _ in range(2 * 8 * 2)))
+        assert set(outcomes) <= {EventOutcome.OK, EventOutcome.LOAD_SHED}
+        assert outcomes.count(EventOutcome.OK) >= 8
+        answered = [record for record in tree.guests.observer.records if record.outcome is EventOutcome.OK]
+        served = sum(record.script == "service" for record in answered)
+        if limits.slots > 3 * 16 and limits.waiting == 100:
+            assert (outcomes.count(EventOutcome.OK), served) == (32, 32)
+        elif limits.waiting == 4:
+            assert EventOutcome.LOAD_SHED in outcomes
+        else:
+            assert served < 32  # the others' callers were told that there was no room, and ended
+        assert (tree.admission.running, tree.admission.suspended, tree.admission.slots) == (0, 0, 0)
+        assert tree.admission.waiting == 0
+        assert not tree.runner._tasks
+    finally:
+        tree.guests.close()
+    assert live_guests() == 0
 
 
 async def test_64_calls_at_once_of_a_tree_that_is_left_give_everything_back(tree: Tree) -> None:
