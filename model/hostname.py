@@ -85,6 +85,15 @@ def parse_pattern(text: str) -> str:
     return _to_ascii(pattern).name
 
 
+def host_matches(pattern: str, host: str) -> bool:
+    """Whether a pattern other than `*` holds a name, or all names of another pattern. A wildcard holds every name
+    below its base, never the base itself.
+    """
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:])
+    return host == pattern
+
+
 def wildcard_candidates(name: str) -> list[str]:
     """Every pattern that `name` can match, the most exact first: itself, `*.` parents, `*`."""
     patterns = [name]

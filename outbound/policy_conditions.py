@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from model.hostname import host_matches
 from outbound.egress_fields import ExpressionFacts, Facts
 from outbound.path_glob import Glob
 
@@ -99,10 +100,3 @@ class Conditions:
 
     def _params_hold(self, params: Mapping[str, str]) -> bool:
         return all(params.get(key) in values for key, values in self.params or ())
-
-
-def host_matches(pattern: str, host: str) -> bool:
-    """A wildcard holds every name below its base, never the base itself."""
-    if pattern.startswith("*."):
-        return host.endswith(pattern[1:])
-    return host == pattern

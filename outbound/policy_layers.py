@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from model.call_egress import EgressHosts
 from outbound.addresses import NOTHING_OPENED, Opened
 from outbound.egress_fields import Facts
 from outbound.fetch_limits import FetchLimits, lowest
@@ -74,6 +75,8 @@ class EffectivePolicy:
     #: Of one tenant: the lower of each.
     quotas: TenantQuotas
     _joined: dict[tuple[int, ...], _Joined] = field(default_factory=dict, repr=False, compare=False)
+    #: By the hosts that a call was narrowed to; outbound.call_layer fills and bounds it.
+    narrowed: dict[EgressHosts, EffectivePolicy] = field(default_factory=dict, repr=False, compare=False)
 
 
 def effective_policy(layers: Iterable[Layer]) -> EffectivePolicy:

@@ -30,13 +30,13 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from model.hostname import InvalidHostname, is_ip_literal, parse_pattern
+from model.hostname import InvalidHostname, host_matches, is_ip_literal, parse_pattern
 from outbound.addresses import IPNetwork
 from outbound.fetch_limits import LIMIT_NAMES, NOTHING_STATED, StatedLimits, lowest
 from outbound.path_glob import Glob
 from outbound.policy import Action, EgressPolicy, Mode, Rule
 from outbound.policy_actions import ACTION_FIELDS, read_actions
-from outbound.policy_conditions import Conditions, When, host_matches
+from outbound.policy_conditions import Conditions, When
 from outbound.policy_document import DocumentError, Fields, Scalar, read_document
 from outbound.policy_when import read_when
 from outbound.rule_actions import NO_ACTIONS, NO_QUOTAS, TenantQuotas
