@@ -277,13 +277,13 @@ async def test_failure_of_the_answer_ends_the_guest(track: Track) -> None:
         await drive(guest, track.lanes, "tenant", answer)
 
 
-def test_thousands_of_cancels_while_threads_poll_leave_nothing(driver: str) -> None:
+def test_10_000_cancels_while_threads_poll_leave_nothing(driver: str) -> None:
     """In a child: a future that is deleted under a thread's hands would end the process. Twelve guests at a
     time on three threads, each cancelled within its slice there or while it waits for one.
     """
     text = expect_ok(
         """
-        import asyncio, os, time
+        import asyncio, os
         from wasmtime import wat2wasm
         from runtime.capi.engine_store import EngineSettings
         from runtime.capi.accelerated_guest import open_guest
@@ -312,9 +312,8 @@ def test_thousands_of_cancels_while_threads_poll_leave_nothing(driver: str) -> N
         def measure():
             return int(open("/proc/self/statm").read().split()[1]) * 4096, len(os.listdir("/proc/self/fd"))
         async def main():
-            end = time.monotonic() + 8
             cancelled, before = 0, None
-            while cancelled < 10_000 and time.monotonic() < end:
+            while cancelled < 10_000:
                 tasks = [asyncio.create_task(one()) for _ in range(12)]
                 await asyncio.sleep(0)
                 for number, task in enumerate(tasks):
@@ -324,7 +323,7 @@ def test_thousands_of_cancels_while_threads_poll_leave_nothing(driver: str) -> N
                 results = await asyncio.gather(*tasks, return_exceptions=True)
                 assert all(isinstance(r, asyncio.CancelledError) for r in results), results
                 cancelled += len(tasks)
-                if before is None and (cancelled > 5000 or time.monotonic() > end - 4):
+                if before is None and cancelled > 5_000:
                     before = measure()
             after = measure()
             assert live_guests() == 0
@@ -332,6 +331,7 @@ def test_thousands_of_cancels_while_threads_poll_leave_nothing(driver: str) -> N
             print("cancelled", cancelled)
         asyncio.run(main())
         lanes.close()
-        """.replace("{mode}", "on" if driver == "accelerator" else "off")
+        """.replace("{mode}", "on" if driver == "accelerator" else "off"),
+        timeout_s=240,
     )
-    assert int(text.split()[-1]) > 500
+    assert int(text.split()[-1]) >= 10_000
