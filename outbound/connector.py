@@ -2,9 +2,6 @@
 
 Rules of this file: a connection comes from `dial` alone; nothing is read from the environment (no proxy, no
 netrc); no cookies, no redirects, no decompression; a connection is never shared between two pool keys.
-
-The HTTP library is used below its session, whose cookies, redirects, middlewares and merged headers would have
-to be switched off one by one for each request: a third of the time of a small one.
 """
 
 from __future__ import annotations
@@ -13,19 +10,16 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
 from multidict import CIMultiDict
-from yarl import URL
 
 from model.clock import monotonic_s
 from model.messages import Header, Headers
-from outbound.dial import DialFailed, Route, dial
-from outbound.header_hygiene import MAX_HEADER_BYTES, MAX_HEADERS
+from outbound.dial import DialFailed, Route
+from outbound.header_hygiene import MAX_HEADERS, answer_problem
+from outbound.http_pool import Pool, Request, build_url, timeouts, url_of
 from outbound.reasons import Reason
 from outbound.retries import IDEMPOTENT
 from outbound.target import Target
@@ -74,55 +68,6 @@ class UpstreamResponse:
     body: bytes | UpstreamBody
 
 
-class _Connection(ResponseHandler):
-    """Knows whether a request went over it before."""
-
-    used = False
-
-
-class _Request(ClientRequest):
-    """One whose headers are those that it was given: the library adds framing, and nothing else."""
-
-    _skip_auto_headers = CIMultiDict({"Content-Type": None})
-
-    def update_headers(self, headers: Any) -> None:
-        self.headers = headers
-
-    def update_auto_headers(self, skip_auto_headers: Any) -> None:
-        """Neither Accept, Accept-Encoding nor User-Agent."""
-
-    def update_host(self, url: URL) -> None:
-        """The target was parsed, and has no userinfo that would become a header."""
-
-    def update_cookies(self, cookies: Any) -> None:
-        """None but the worker's own."""
-
-    def update_auth(self, auth: Any, trust_env: bool = False) -> None:
-        """None but the worker's own, or the rule's."""
-
-    def update_content_encoding(self, data: Any) -> None:
-        """Nothing is compressed on its way."""
-
-
-class _Pool(aiohttp.BaseConnector):
-    """The connections of one key."""
-
-    def __init__(self, route: Route, limit: int, idle_s: float) -> None:
-        super().__init__(limit=limit, keepalive_timeout=idle_s)
-        self._route = route
-        self.in_use = 0
-        # In the library's own URL form: the request line of plain HTTP through a proxy has the whole URL.
-        proxied = route.proxy is not None and route.tls is None
-        self.proxy_url = URL.build(scheme="http", host="proxy.invalid") if proxied else None
-
-    async def _create_connection(self, req: ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:
-        loop = asyncio.get_running_loop()
-        return await dial(self._route, lambda: _Connection(loop), timeout.sock_connect)
-
-    def _update_proxy_auth_header_and_build_proxy_req(self, req: ClientRequest) -> ClientRequest:
-        return req  # what the proxy is to know stands in the request's headers already
-
-
 class Connector:
     """One a process. Make it inside a running loop; `close` it at the end.
 
@@ -143,7 +88,7 @@ class Connector:
         self._max_pools = max_pools
         self._per_pool = per_pool
         self._idle_s = idle_s
-        self._pools: OrderedDict[PoolKey, _Pool] = OrderedDict()
+        self._pools: OrderedDict[PoolKey, Pool] = OrderedDict()
         self._closing: set[asyncio.Future[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -184,11 +129,6 @@ class Connector:
         try:
             response = await self._send(pool, route, target, method, headers, upload, bounds)
             raw = response.raw_headers
-            size = sum([len(name) + len(value) for name, value in raw])
-            if response.status == 101 or size > MAX_HEADER_BYTES:
-                response.close()
-                what = "switched protocols" if response.status == 101 else f"sent {size} bytes of headers"
-                raise UpstreamFailure(Reason.UPSTREAM_FAILED, f"{target.host} {what}")
             if response.status == 407 and pool.proxy_url is not None:
                 response.close()
                 raise UpstreamFailure(Reason.PROXY_FAILED, "the egress proxy wants other credentials (407)")
@@ -220,7 +160,7 @@ class Connector:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _pool(self, key: PoolKey, route: Route) -> _Pool:
+    def _pool(self, key: PoolKey, route: Route) -> Pool:
         pool = self._pools.get(key)
         if pool is not None:
             self._pools.move_to_end(key)
@@ -229,15 +169,15 @@ class Connector:
             # All in use: one more is kept; requests in flight are bounded elsewhere.
             idle = next((name for name, old in self._pools.items() if old.in_use == 0), None)
             if idle is not None:
-                closing = asyncio.ensure_future(_closed(self._pools.pop(idle)))
+                closing = asyncio.ensure_future(self._pools.pop(idle).shut())
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
-        pool = self._pools[key] = _Pool(route, self._per_pool, self._idle_s)
+        pool = self._pools[key] = Pool(route, self._per_pool, self._idle_s)
         return pool
 
     async def _send(
         self,
-        pool: _Pool,
+        pool: Pool,
         route: Route,
         target: Target,
         method: str,
@@ -258,10 +198,10 @@ class Connector:
             fields.add("content-length", str(upload.length))
         if pool.proxy_url is not None and route.proxy is not None and route.proxy.authorization:
             fields.add("proxy-authorization", route.proxy.authorization)
-        url = _url(target) if pool.proxy_url is None else _build(target, route.pinned.address)
+        url = url_of(target) if pool.proxy_url is None else build_url(target, route.pinned.address)
         try:
             while True:
-                request = _Request(
+                request = Request(
                     method,
                     url,
                     headers=fields,
@@ -269,8 +209,8 @@ class Connector:
                     loop=self._loop,
                     proxy=pool.proxy_url,
                 )
-                connection = await pool.connect(request, [], _timeouts(wait_s, connect_s))
-                protocol: Any = connection.protocol  # a _Connection: `_Pool` makes no other
+                connection = await pool.connect(request, [], timeouts(wait_s, connect_s))
+                protocol: Any = connection.protocol  # a Connection: `Pool` makes no other
                 was_used, protocol.used = protocol.used, True
                 # The silence before the headers is ours to watch, that between pieces of the body the library's.
                 clock = upload.clock = SilenceClock(self._loop, protocol, silence_s)
@@ -291,6 +231,12 @@ class Connector:
                     except BaseException:
                         response.close()
                         raise
+                    version = response.version or (0, 0)
+                    problem = answer_problem(response.status, version, response.raw_headers)
+                    if problem:
+                        response.close()
+                        protocol.close()  # a whole one has gone back to the pool already
+                        raise UpstreamFailure(Reason.UPSTREAM_FAILED, f"{target.host} {problem}")
                     if not response.content.is_eof():
                         protocol.read_timeout = bounds.silence_s
                         protocol.start_timeout()
@@ -314,39 +260,6 @@ class Connector:
             if monotonic_s() >= bounds.until_s:
                 raise UpstreamFailure(Reason.UPSTREAM_TIMEOUT, out_of_time(bounds.total_ms)) from error
             raise _translated(error, target.host, silence_s) from error
-
-
-async def _closed(pool: _Pool) -> None:
-    await pool.close()
-
-
-@lru_cache(maxsize=256)
-def _timeouts(wait_s: float, connect_s: float) -> aiohttp.ClientTimeout:
-    """`wait_s` is for one of a pool's connections to become free, and to be made."""
-    return aiohttp.ClientTimeout(connect=wait_s, sock_connect=connect_s)
-
-
-def _url(target: Target) -> URL:
-    if len(target.path) + len(target.query) <= 512:
-        return _remembered(target)
-    return _build(target, target.host)
-
-
-def _build(target: Target, host: str) -> URL:
-    """For the HTTP library, which must change nothing of it."""
-    return URL.build(
-        scheme=target.scheme,
-        host=host,
-        port=target.port,
-        path=target.path,
-        query_string=target.query,
-        encoded=True,
-    )
-
-
-@lru_cache(maxsize=4_096)
-def _remembered(target: Target) -> URL:
-    return _build(target, target.host)
 
 
 def _translated(error: BaseException, host: str, timeout_s: float) -> UpstreamFailure:

@@ -27,6 +27,10 @@ _FORBIDDEN_METHODS: Final = frozenset({"CONNECT", "TRACE", "TRACK"})
 # `expect` would hold the body back for an answer that nobody here waits for.
 OURS: Final = HOP_BY_HOP | {b"expect", b"host", b"content-length", HOP_HEADER}
 
+_VERSIONS: Final = ((1, 0), (1, 1))
+# Names that have been looked at; bounded, since upstreams may invent names.
+_usual_names: set[bytes] = set()
+_MAX_USUAL_NAMES: Final = 4_096
 _STAYS_HERE: Final = HOP_BY_HOP | {HOP_HEADER}
 
 
@@ -118,6 +122,33 @@ def changed_headers(
     new = [(name.encode("ascii"), value.encode("utf-8")) for name, value in added]
     gone = {name.encode("ascii") for name in removed} | {name for name, _ in new}
     return [header for header in headers if header[0] not in gone] + new
+
+
+def answer_problem(status: int, version: tuple[int, int], raw: Iterable[Header]) -> str:
+    """Why an upstream's answer is not to be believed; "" when nothing speaks against it.
+
+    The HTTP library's parser is lenient where clients usually are. Here two readers of one answer would
+    differ: about where its body ends, or about which header is which.
+    """
+    if status == 101:
+        return "switched protocols"
+    if status < 200 or version not in _VERSIONS:
+        return "sent a response that is not HTTP/1.1"
+    size = 0
+    for name, value in raw:
+        size += len(name) + len(value)
+        if name not in _usual_names:
+            if not _NAME.fullmatch(name):
+                return "sent a header whose name is none"
+            lower = name.lower()
+            if lower == b"transfer-encoding":
+                if value.strip().lower() != b"chunked" or version == (1, 0):
+                    return "sent a body in a transfer coding that nobody asked for"
+            elif len(name) <= 64 and len(_usual_names) < _MAX_USUAL_NAMES:
+                _usual_names.add(name)
+    if size > MAX_HEADER_BYTES:
+        return f"sent {size} bytes of headers"
+    return ""
 
 
 def incoming_headers(raw: Iterable[Header]) -> list[Header]:

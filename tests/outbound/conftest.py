@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
 import pytest
 import trustme
+import uvloop
 
 from model.capabilities import EventContext
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
@@ -34,6 +36,19 @@ rules:
   - {name: local, action: allow, open_cidrs: [127.0.0.0/8, "::1/128"], timeout_ms: 2000}
 """)
 CLOSED = parse_policy("version: 1\nrules: [{name: any, action: allow, timeout_ms: 2000}]")
+
+
+#: TLS over transports is each loop's own, and `tenantry serve` runs on uvloop.
+_BOTH_LOOPS = ("test_egress_proxy.py", "test_tls_contexts.py", "test_upstream_answers.py")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.path.name in _BOTH_LOOPS:
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
 
 
 class NoPermit:

@@ -27,7 +27,7 @@ rules:
   - name: out
     action: allow
     open_cidrs: [{opened}]
-    timeout_ms: 2000
+    timeout_ms: 5000
     proxy: {{url: "{proxy_url}"{credentials}}}
 """
 
@@ -138,7 +138,7 @@ async def test_a_proxy_that_does_not_open_the_tunnel_is_a_failure_of_its_own(
     way_out.dns.set("api.test", "127.0.0.1")
     async with Upstream(tls=server_tls("api.test")) as upstream, ConnectProxy(answer=answer) as proxy:
         way_out.policy = parse_policy(
-            policy(f"http://127.0.0.1:{proxy.port}").replace("timeout_ms: 2000", "timeout_ms: 300")
+            policy(f"http://127.0.0.1:{proxy.port}").replace("timeout_ms: 5000", "timeout_ms: 1000")
         )
         with pytest.raises(OperationError, match=r"the egress proxy.*\(proxy\.failed\)") as caught:
             await way_out.fetch(f"https://api.test:{upstream.port}/")

@@ -186,7 +186,7 @@ async def test_the_total_timeout_holds_for_a_worker_that_does_not_answer(at_home
         def close(self) -> None:
             self.closed = True
 
-    at_home.policy = parse_policy("version: 1\nrules: [{name: any, action: allow, total_ms: 100}]")
+    at_home.policy = parse_policy("version: 1\nrules: [{name: any, action: allow, total_ms: 500}]")
     stuck = Stuck()
     with pytest.raises(OperationError, match="total_ms"):
         await at_home.fetch("https://shop.test/", "POST", body=stuck)

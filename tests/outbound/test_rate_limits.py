@@ -89,7 +89,7 @@ def test_a_full_table_lets_rested_keys_go_and_never_one_that_waits() -> None:
 def limited(limit: str, quotas: str = "") -> str:
     return (
         f"version: 1\n{quotas}\nrules:\n"
-        f"  - {{name: local, action: allow, open_cidrs: [127.0.0.0/8], timeout_ms: 2000{limit}}}"
+        f"  - {{name: local, action: allow, open_cidrs: [127.0.0.0/8], timeout_ms: 5000{limit}}}"
     )
 
 

@@ -99,8 +99,8 @@ FOLLOWING = parse_policy("""
 version: 1
 rules:
   - {name: no, action: deny, path: /denied}
-  - {name: by hand, action: allow, open_cidrs: [127.0.0.1/32], timeout_ms: 2000, path: /by-hand}
-  - {name: local, action: allow, open_cidrs: [127.0.0.1/32], timeout_ms: 2000, follow_redirects: 3}
+  - {name: by hand, action: allow, open_cidrs: [127.0.0.1/32], timeout_ms: 5000, path: /by-hand}
+  - {name: local, action: allow, open_cidrs: [127.0.0.1/32], timeout_ms: 5000, follow_redirects: 3}
 """)
 
 
@@ -296,7 +296,7 @@ async def test_the_total_timeout_ends_a_body_that_drips_and_one_that_nobody_read
 
     way_out.policy = parse_policy("""
 version: 1
-rules: [{name: local, action: allow, open_cidrs: [127.0.0.1/32], timeout_ms: 300, total_ms: 400}]
+rules: [{name: local, action: allow, open_cidrs: [127.0.0.1/32], timeout_ms: 1000, total_ms: 1500}]
 """)
     async with Upstream(drip) as upstream:
         url = f"http://127.0.0.1:{upstream.port}/"

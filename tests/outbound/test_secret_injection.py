@@ -33,10 +33,10 @@ rules:
     scheme: {scheme}
     host: pay.test
     open_cidrs: [127.0.0.0/8]
-    timeout_ms: 2000
+    timeout_ms: 5000
     secrets: [{secrets}]
     {more}
-  - {{name: rest, action: allow, open_cidrs: [127.0.0.0/8], timeout_ms: 2000}}
+  - {{name: rest, action: allow, open_cidrs: [127.0.0.0/8], timeout_ms: 5000}}
 """
 
 
