@@ -113,6 +113,34 @@ async def test_close_breaks_off_what_is_left(start_server: StartServer) -> None:
     assert await visit.closed()
 
 
+async def test_of_thousands_of_connections_each_is_swept_and_a_few_hundred_at_once(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them idle: each is closed in its time, whichever turn it is in."""
+    turns: list[int] = []
+    count = 0
+    sweep = DoorProtocol.sweep
+
+    def counted(self: DoorProtocol, now: float) -> None:
+        nonlocal count
+        if not count:
+            asyncio.get_running_loop().call_soon(end_of_turn)
+        count += 1
+        sweep(self, now)
+
+    def end_of_turn() -> None:
+        nonlocal count
+        turns.append(count)
+        count = 0
+
+    monkeypatch.setattr(DoorProtocol, "sweep", counted)
+    served = await start_server(hello, DoorLimits(header_timeout_s=1.0))
+    visits = [await served.visit() for _ in range(700)]
+    assert all(await asyncio.gather(*(visit.closed() for visit in visits)))
+    assert max(turns) <= 256
+    assert sum(turns) >= 700
+
+
 async def test_signals_stay_the_process_s(start_server: StartServer) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     served = await start_server(hello)

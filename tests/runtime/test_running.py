@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -12,7 +13,8 @@ from runtime.metering import BACKGROUND, SHUTDOWN, WALL
 from runtime.running import RunningEvents
 from runtime.sandbox import Sandbox
 
-NO_SANDBOX = cast(Sandbox, None)
+#: All that the sweep looks at: that there are lines to pass on.
+WITH_LINES = cast(Sandbox, SimpleNamespace(io=SimpleNamespace(lines=[(1, b"a line")])))
 
 
 class Event:
@@ -40,8 +42,8 @@ async def test_event_past_its_deadline_is_doomed_and_others_are_not() -> None:
     events = RunningEvents()
     events.start()
     late, early = Event(), Event()
-    events.add(NO_SANDBOX, late, time.monotonic() - 1)
-    events.add(NO_SANDBOX, early, time.monotonic() + 60)
+    events.add(WITH_LINES, late, time.monotonic() - 1)
+    events.add(WITH_LINES, early, time.monotonic() + 60)
     await within(late.was_doomed)
     await within(early.was_drained)
     assert late.doomed[0] == WALL
@@ -53,7 +55,7 @@ async def test_new_deadline_comes_with_its_own_word() -> None:
     events = RunningEvents()
     events.start()
     event = Event()
-    running = events.add(NO_SANDBOX, event, time.monotonic() + 60)
+    running = events.add(WITH_LINES, event, time.monotonic() + 60)
     running.give_until(time.monotonic() - 1, BACKGROUND)
     await within(event.was_doomed)
     assert event.doomed[0] == BACKGROUND
@@ -66,10 +68,10 @@ async def test_observer_that_fails_does_not_end_the_keeping_of_limits(
     events = RunningEvents()
     events.start()
     broken = Event(broken=True)
-    events.add(NO_SANDBOX, broken, time.monotonic() + 60)
+    events.add(WITH_LINES, broken, time.monotonic() + 60)
     await within(broken.was_drained)
     late = Event()
-    events.add(NO_SANDBOX, late, time.monotonic() - 1)
+    events.add(WITH_LINES, late, time.monotonic() - 1)
     await within(late.was_doomed)
     assert "a bug in an observer" in caplog.text
     events.stop()
@@ -79,7 +81,7 @@ async def test_drain_waits_for_the_last_and_says_when_it_took_too_long() -> None
     events = RunningEvents()
     event = Event()
     assert await events.drained(0)
-    running = events.add(NO_SANDBOX, event, time.monotonic() + 60)
+    running = events.add(WITH_LINES, event, time.monotonic() + 60)
     assert len(events) == 1
     assert not await events.drained(0)
     events.doom_all()
