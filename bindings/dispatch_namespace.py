@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 from bindings.arguments import check_count, invalid, parse_int, parse_options, parse_str, type_name
@@ -11,7 +12,7 @@ from bindings.service import Lookup, worker_not_found
 from model.capabilities import CallOptions, Dispatcher, EventContext, GuestEvent, WorkerRunner
 from model.identity import AccountId, InvalidName, NamespaceName, parse_script_name
 from model.messages import OutgoingRequest, Response
-from model.scripts import ScriptRef
+from model.scripts import OutboundWorker, ScriptRef
 
 #: Of params, and of outbound: entries, and bytes of names and values together.
 PARAM_COUNT: Final = 64
@@ -26,15 +27,22 @@ _NO_OPTIONS: Final = CallOptions()
 class StoredDispatcher:
     """A Dispatcher over the scripts of one dispatch namespace."""
 
-    __slots__ = ("_account", "_lookup", "_namespace", "_runner")
+    __slots__ = ("_account", "_lookup", "_namespace", "_outbound", "_runner")
 
     def __init__(
-        self, runner: WorkerRunner, lookup: Lookup, account: AccountId, namespace: NamespaceName
+        self,
+        runner: WorkerRunner,
+        lookup: Lookup,
+        account: AccountId,
+        namespace: NamespaceName,
+        outbound: OutboundWorker | None = None,
     ) -> None:
+        """`outbound`: the binding's own outbound worker."""
         self._runner = runner
         self._lookup = lookup
         self._account = account
         self._namespace = namespace
+        self._outbound = outbound
 
     async def fetch(
         self, script: str, request: OutgoingRequest, caller: EventContext, options: CallOptions
@@ -47,6 +55,8 @@ class StoredDispatcher:
         # Another account's script of that name does not exist here.
         if found is None or found.account != self._account:
             raise worker_not_found(script)
+        if self._outbound is not None:
+            options = replace(options, outbound_worker=self._outbound)
         return await self._runner.run(ref, request, caller, options)
 
 

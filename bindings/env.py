@@ -21,10 +21,10 @@ def build_env(
     queues: QueueStore,
     secrets: SealedSecrets,
     runner: WorkerRunner,
-    gateway: Fetcher | None,
+    fetcher: Fetcher | None,
     lookup: Lookup,
 ) -> WorkerEnv:
-    """Reads nothing: what a binding names is looked up when it is used. `gateway` None: no way out.
+    """Reads nothing: what a binding names is looked up when it is used. `fetcher` None: no way out.
 
     Text bindings (plain_text, and json as its text) are `vars`; the others are bindings by their name.
     Who may bind what was decided at upload.
@@ -48,6 +48,8 @@ def build_env(
                     runner, lookup, version.account, version.ref.namespace, ScriptName(spec.target)
                 )
             case BindingKind.DISPATCH_NAMESPACE:
-                value = StoredDispatcher(runner, lookup, version.account, NamespaceName(spec.target))
+                value = StoredDispatcher(
+                    runner, lookup, version.account, NamespaceName(spec.target), spec.outbound
+                )
         bindings[spec.name] = Binding(spec.kind, value)
-    return WorkerEnv(vars=variables, bindings=bindings, fetcher=gateway)
+    return WorkerEnv(vars=variables, bindings=bindings, fetcher=fetcher)

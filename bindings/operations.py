@@ -122,6 +122,9 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
                 (Code.UPSTREAM_FAILED, "the origin or its name could not be reached, or broke HTTP"),
                 (Code.TIMEOUT, "the origin took too long"),
                 (Code.CLOSED_STREAM, "the request's stream was closed"),
+                (Code.WORKER_FAILED, "the platform's outbound worker failed: nothing was sent past it"),
+                (Code.UNAVAILABLE, "the platform's outbound worker is not there: nothing was sent past it"),
+                (Code.LOAD_SHED, "no sandbox is free for the platform's outbound worker"),
             ),
             _REQUEST_LIMITS,
             subrequest=True,
@@ -282,8 +285,12 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
                     "{params?: {str: str}, limits?: {cpu_ms?: int, subrequests?: int}, outbound?: {str: str}}",
                 ),
             ),
-            f"{_RESPONSE}. `params` reach the worker, `outbound` the egress policy alone; `limits` only lower",
-            _WORKER_CALL,
+            f"{_RESPONSE}. `params` reach the worker, `outbound` the egress policy and the outbound worker; `limits` "
+            "only lower",
+            (
+                *_WORKER_CALL,
+                (Code.INVALID_ARGUMENT, "`outbound` has a param that the outbound worker does not declare"),
+            ),
             (
                 *_REQUEST_LIMITS,
                 f"params and outbound {PARAM_COUNT} entries and {PARAM_BYTES // _KIB} KiB each",

@@ -1,4 +1,6 @@
-"""`fetch`: a request to the internet, through whatever Fetcher the worker was lent: the outbound gateway."""
+"""`fetch`: a request to the internet, through whatever Fetcher the worker was lent: the outbound gateway, and an
+outbound worker before it where there is one.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from cli.worker_materials import MaterialKeyFor, WorkerMaterials
 from dispatch.admission import Admission, AdmissionLimits
 from dispatch.app import DispatchApp
 from dispatch.hook import Hook
+from dispatch.outbound_worker import OutboundWorkers
 from dispatch.remote_worker import RemoteWorker
 from dispatch.route_index import ALL, RouteIndex
 from dispatch.runner import TreeRunner
@@ -43,6 +44,7 @@ from outbound.gateway import Gateway
 from outbound.hops import HopSigner
 from outbound.host_addresses import host_addresses
 from outbound.resolver import Resolver
+from outbound.target import canonical_url
 from runtime.aot_cache import AotCache
 from runtime.capi.engine_store import Engine
 from runtime.fiber import Lanes
@@ -142,6 +144,13 @@ class DataPlane:
         )
         self._secrets = SealedSecrets(self.store.secret_ciphertext, link.secret_key)
         self._runner = TreeRunner()
+        self._way_out = OutboundWorkers(
+            self._gateway,
+            self._runner,
+            canonical_url,
+            {name: hook for name, (hook, _) in settings.hooks.items()},
+            None if isolation is None else isolation.remote_hook,
+        )
         cache = AotCache(data / "aot", settings.aot_key)
         self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile, settings.max_modules)
         self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
@@ -152,7 +161,14 @@ class DataPlane:
         self._runner.use(self.workers)
         self._isolation = isolation
         if isolation is not None:
-            isolation.join(self.index, self.workers, self._runner, self.admission)
+            isolation.join(
+                self.index,
+                self.workers,
+                self._runner,
+                self.admission,
+                self._way_out.ask,
+                self.store.outbound_workers,
+            )
         self.app = DispatchApp(
             self.index,
             self.workers,
@@ -258,7 +274,7 @@ class DataPlane:
             queues=self._queues,
             secrets=self._secrets,
             runner=self._runner,
-            gateway=self._gateway,
+            fetcher=self._way_out,
             lookup=self.index.script,
         )
         return Worker(self._host, version, env)
@@ -309,6 +325,7 @@ class DataPlane:
                 new_ray_id(),
                 0,
                 permit,
+                outbound_worker=version.outbound_worker,
             )
             return await worker.background(handler, event, context)
         finally:

@@ -9,13 +9,16 @@ from typing import Final
 
 from dispatch.admission import Admission
 from dispatch.group_calls import GroupCalls
+from dispatch.group_outbound import Ask, Standing
 from dispatch.remote_worker import RemoteWorker
 from dispatch.route_index import RouteIndex
 from dispatch.runner import TreeRunner
 from dispatch.workers import Workers
+from model.errors import OperationError, OperationErrorCode
+from model.identity import DEFAULT_ACCOUNT, ScriptName, TenantId, VersionId
 from model.isolation import DEFAULT_GROUP, IsolationGroups
 from model.observer import Observer
-from model.scripts import ScriptVersion
+from model.scripts import ScriptRef, ScriptVersion
 from processes.doors import Door
 from processes.exchange import Exchange
 from processes.group_links import LinksToDoor, LinksToGroups
@@ -42,8 +45,16 @@ class Isolation:
             else LinksToDoor(group, doors[""], self._handed_over)
         )
 
-    def join(self, index: RouteIndex, workers: Workers, runner: TreeRunner, admission: Admission) -> None:
-        self._calls = GroupCalls(self._groups, self._group, index, workers, runner, admission)
+    def join(
+        self,
+        index: RouteIndex,
+        workers: Workers,
+        runner: TreeRunner,
+        admission: Admission,
+        ask: Ask,
+        standing: Standing,
+    ) -> None:
+        self._calls = GroupCalls(self._groups, self._group, index, workers, runner, admission, ask, standing)
 
     def start(self) -> None:
         self._links.start()
@@ -57,6 +68,23 @@ class Isolation:
         if isinstance(links, LinksToGroups):
             return RemoteWorker(version, partial(links.open, self._groups.group_of(version)), self._observer)
         return RemoteWorker(version, links.open, self._observer)
+
+    def remote_hook(self, name: str) -> RemoteWorker:
+        """The stand-in of an outbound hook, which runs at the door."""
+        version = ScriptVersion(
+            DEFAULT_ACCOUNT,
+            ScriptRef(None, ScriptName(name)),
+            TenantId("platform"),
+            VersionId("hook"),
+            "",
+            frozenset({"fetch"}),
+        )
+        return RemoteWorker(version, self._to_door, self._observer, is_hook=True)
+
+    async def _to_door(self, question: bytes) -> Exchange:
+        if isinstance(self._links, LinksToGroups):
+            raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, "--hooks has no such hook")
+        return await self._links.open(question)
 
     def begin_drain(self) -> None:
         self._links.begin_drain()

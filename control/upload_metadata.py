@@ -13,6 +13,7 @@ import msgspec
 
 from control.call import decode_json, named, parse_script_field
 from control.envelope import ApiError, Code
+from control.outbound_setting import parse_bound_outbound
 from model.identity import (
     AccountId,
     TenantId,
@@ -22,7 +23,7 @@ from model.identity import (
     parse_tenant_id,
 )
 from model.limits import MIB
-from model.scripts import BindingKind, ScriptRef
+from model.scripts import BindingKind, OutboundWorker, ScriptRef
 from storage.binding_rules import MOST_BINDINGS, BindingRequest, RequestedBinding
 from storage.script_records import Deployment
 
@@ -205,6 +206,7 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
             f"{field}.shared: {_shown(shared)}; true or false is right",
             f"{field}.shared",
         )
+    outbound: OutboundWorker | None = None
     match kind:
         case BindingKind.SECRET_TEXT:
             target = ""
@@ -221,19 +223,13 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
         case BindingKind.SERVICE:
             target = parse_script_field(_required_text(binding, "service", field), f"{field}.service")
         case BindingKind.DISPATCH_NAMESPACE:
-            if binding.get("outbound"):
-                raise ApiError(
-                    400,
-                    Code.VALIDATION,
-                    f"{field}.outbound: an outbound worker can't be bound; the namespace's egress policy decides"
-                    " what may leave",
-                    f"{field}.outbound",
-                )
+            if binding.get("outbound") is not None:
+                outbound = parse_bound_outbound(binding["outbound"], f"{field}.outbound")
             text = _required_text(binding, "namespace", field)
             target = named(parse_namespace_name, text, f"{field}.namespace")
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
-    return RequestedBinding(kind, name, target, shared, field)
+    return RequestedBinding(kind, name, target, shared, field, outbound)
 
 
 def _required_text(binding: Mapping[str, Any], key: str, field: str) -> str:

@@ -134,6 +134,7 @@ class DispatchApp:
                 _NO_PARAMS,
                 request.client.ip,
                 0 if request.hop is None else self._hops_of(request.hop),
+                outbound_worker=version.outbound_worker,
             )
             ending = await worker.fetch(request, responder, context, _NO_PARAMS, None, visitor)
             if not responder.started:

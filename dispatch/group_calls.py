@@ -13,6 +13,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 from dispatch.admission import Admission, Permit
+from dispatch.group_outbound import Ask, Standing, answer_asker, asker_of, is_known, stands
 from dispatch.handover import (
     AnswerHead,
     Answering,
@@ -22,19 +23,33 @@ from dispatch.handover import (
     parse_question,
     result_of_ending,
     result_of_error,
+    result_of_operation,
 )
 from dispatch.responses import AsgiResponder
 from dispatch.route_index import RouteIndex
 from dispatch.runner import TreeRunner
 from dispatch.workers import Workers
 from model.capabilities import EventContext
-from model.errors import LoadShed, PlatformError, PlatformFault, VisitorError
-from model.identity import RayId
+from model.errors import (
+    LoadShed,
+    OperationError,
+    PlatformError,
+    PlatformFault,
+    UpstreamError,
+    VisitorError,
+)
+from model.identity import RayId, TenantId
 from model.isolation import DEFAULT_GROUP, IsolationGroups
+from model.messages import StreamClosed
+from model.outcome import EventOutcome
 from model.scripts import BindingKind, ScriptRef, ScriptVersion
+from model.tasks import in_task
+from runtime.metering import Ending
 
 _log = logging.getLogger("tenantry.dispatch")
 
+#: Whose share of the room an outbound hook takes.
+_HOOKS: Final = TenantId("platform")
 _ELSEWHERE: Final = "this worker has just moved to other processes; try again"
 
 
@@ -49,13 +64,18 @@ class GroupCalls:
         workers: Workers,
         runner: TreeRunner,
         admission: Admission,
+        ask: Ask,
+        standing: Standing,
     ) -> None:
+        """`ask` asks an outbound worker here; `standing` says which there are."""
         self._groups = groups
         self._group = group
         self._index = index
         self._workers = workers
         self._runner = runner
         self._admission = admission
+        self._ask = ask
+        self._standing = standing
         self._tasks: set[asyncio.Task[None]] = set()
 
     def answer(self, exchange: Answering, payload: bytes, *, from_group: str | None) -> None:
@@ -73,7 +93,10 @@ class GroupCalls:
             question = parse_question(payload)
             if from_group is not None:
                 self._check_call(question, from_group)
-            result = await self._run(exchange, question)
+            if question.asks:
+                result = await self._run_asked(exchange, question)
+            else:
+                result = await self._run(exchange, question, trusted=from_group is None)
         except NoMessage as error:
             _log.error("another process handed over what is no event: %s", error)
             result = result_of_error(PlatformFault("the platform's processes did not understand each other"))
@@ -87,14 +110,9 @@ class GroupCalls:
             result = result_of_error(PlatformFault("the platform failed to run this worker"))
         exchange.finish(result)
 
-    async def _run(self, exchange: Answering, question: Question) -> bytes:
+    async def _run(self, exchange: Answering, question: Question, *, trusted: bool) -> bytes:
         ref = question.ref
-        version = self._index.script(ref)
-        if version is None or "fetch" not in version.handlers:
-            raise VisitorError("there is no worker here", detail=f"{ref} is not there, or has no `fetch`")
-        if self._group != DEFAULT_GROUP and self._groups.group_of(version) != self._group:
-            # Between two looks at the store its tags changed, or the other process makes this up.
-            raise LoadShed(_ELSEWHERE)
+        version = self._version(question)
         worker = self._workers.get(ref)
         if worker is None:
             raise VisitorError("there is no worker here", detail=f"{ref} went away just now")
@@ -107,8 +125,10 @@ class GroupCalls:
             visitor,
             worker.fetch_limits.response_header_bytes,
         )
-        permit = await self._admit(version, question.depth)
+        permit = await self._admit(version.tenant, question.depth)
         try:
+            asker = asker_of(question, self._index, permit)
+            holds = stands(question, version, asker, trusted)
             context = EventContext(
                 version.account,
                 ref.namespace,
@@ -122,6 +142,9 @@ class GroupCalls:
                 question.outbound_params,
                 question.client_ip,
                 question.hops,
+                None,
+                holds.worker,
+                holds.asker,
             )
             ending = await worker.fetch(
                 question.request(body), responder, context, question.params, question.limits, visitor
@@ -134,31 +157,76 @@ class GroupCalls:
             finally:  # also when it is cancelled while it waits
                 permit.release()
 
-    async def _admit(self, version: ScriptVersion, depth: int) -> Permit:
-        permit = self._admission.try_admit(version.tenant)
+    async def _run_asked(self, exchange: Answering, question: Question) -> bytes:
+        """An outbound worker, for one whose worker runs in the process that asks."""
+        tenant = _HOOKS if question.hook else self._version(question).tenant
+        body = exchange if question.body_follows else question.body
+        visitor = _Far(exchange)
+        responder = AsgiResponder(_send_over(exchange), question.method, question.ray_id, visitor)
+        permit = await self._admit(tenant, question.depth)
+        task = await in_task()
+
+        def leave() -> None:
+            task.cancel()
+
+        visitor.on_leave = leave
+        try:
+            asker = asker_of(question, self._index, permit)
+            if asker is None:
+                raise NoMessage("an outbound worker is asked, and for nobody")
+            await answer_asker(question, body, asker, self._ask, responder)
+            return result_of_ending(Ending(EventOutcome.OK))
+        except OperationError as error:
+            return result_of_operation(error)
+        except (StreamClosed, UpstreamError) as error:
+            return result_of_ending(Ending(EventOutcome.RESPONSE_STREAM_DISCONNECTED, str(error)))
+        except asyncio.CancelledError:
+            if not exchange.cancelled or task.uncancel() > 0:
+                raise
+            return result_of_ending(Ending(EventOutcome.CANCELED))
+        finally:
+            visitor.on_leave = None
+            try:
+                if self._runner.has_tree(permit):
+                    await self._runner.wait_for_tree(permit)
+            finally:
+                permit.release()
+
+    def _version(self, question: Question) -> ScriptVersion:
+        ref = question.ref
+        version = self._index.script(ref)
+        if version is None or "fetch" not in version.handlers:
+            raise VisitorError("there is no worker here", detail=f"{ref} is not there, or has no `fetch`")
+        if self._group != DEFAULT_GROUP and self._groups.group_of(version) != self._group:
+            # Between two looks at the store its tags changed, or the other process makes this up.
+            raise LoadShed(_ELSEWHERE)
+        return version
+
+    async def _admit(self, tenant: TenantId, depth: int) -> Permit:
+        permit = self._admission.try_admit(tenant)
         if permit is not None:
             return permit
         if depth:
             # A tree holds sandboxes in the process that asks: if it waited here, and another the other way
             # round, both would wait for ever.
             raise LoadShed("no room for another sandbox in the processes of that worker")
-        return await self._admission.wait_admit(version.tenant)
+        return await self._admission.wait_admit(tenant)
 
     def _check_call(self, question: Question, from_group: str) -> None:
-        """That a worker of that group may call what it says it calls. Raises VisitorError."""
+        """That a worker of that group may call what it says it calls, or ask it. Raises VisitorError."""
         ref, caller_ref = question.ref, question.caller
         caller = None if caller_ref is None else self._index.script(caller_ref)
         target = self._index.script(ref)
         if (
             caller is None
-            or target is None
             or self._groups.group_of(caller) != from_group
-            or not is_bound(caller, target)
             or question.depth < 1
+            or not is_known(question, self._standing)
+            or not (question.asks or (target is not None and is_bound(caller, target)))
         ):
             raise VisitorError(
                 "there is no worker here",
-                detail=f"a process of group {from_group} called {ref} as {caller_ref}, which has no binding to it",
+                detail=f"a process of group {from_group} called {ref} as {caller_ref}, which nothing of it leads to",
             )
 
 

@@ -13,11 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from model.capabilities import EventContext
-from model.errors import LoadShed, PlatformError, PlatformFault
+from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformError, PlatformFault
 from model.identity import NamespaceName, ScriptName
 from model.messages import Body, ByteSource, Client, Header, IncomingRequest
 from model.outcome import EventOutcome
-from model.scripts import ScriptRef
+from model.scripts import OutboundWorker, ScriptRef
 from runtime.metering import Ending
 
 #: A body up to this goes with the request; a longer one is asked for when the worker reads it.
@@ -26,13 +26,46 @@ INLINE_BYTES: Final = 512 * 1024
 _T = TypeVar("_T")
 _Name = Annotated[str, Meta(max_length=63)]
 _Text = Annotated[str, Meta(max_length=2_000)]
-_Params = Annotated[dict[Annotated[str, Meta(max_length=256)], str], Meta(max_length=64)]
+_ParamName = Annotated[str, Meta(max_length=256)]
+#: An outbound worker is told who asks, besides what its asker was given.
+_Params = Annotated[dict[_ParamName, str], Meta(max_length=128)]
+_ParamNames = Annotated[list[_ParamName], Meta(max_length=64)]
 _Headers = Annotated[list[tuple[bytes, bytes]], Meta(max_length=1_024)]
 _Count = Annotated[int, Meta(ge=0, le=1 << 50)]
 
 
+class Outbound(msgspec.Struct, array_like=True):
+    """A model.scripts.OutboundWorker."""
+
+    namespace: _Name | None
+    script: _Name | None
+    hook: _Name | None
+    params: _ParamNames | None
+
+    @staticmethod
+    def of(worker: OutboundWorker) -> Outbound:
+        script = worker.script
+        return Outbound(
+            None if script is None else script.namespace,
+            None if script is None else script.script,
+            worker.hook,
+            None if worker.params is None else list(worker.params),
+        )
+
+    @property
+    def worker(self) -> OutboundWorker:
+        params = None if self.params is None else tuple(self.params)
+        if self.script is None:
+            return OutboundWorker(None, self.hook, params)
+        return OutboundWorker(_ref(self.namespace, self.script), None, params)
+
+
 class Question(msgspec.Struct, array_like=True):
-    """A request for `script`, as routing or a calling worker made it. `caller_…`: of a worker's call, who."""
+    """A request for `script`, as routing or a calling worker made it. `caller_…`: of a worker's call, who.
+
+    `outbound` and `asker_…` are as in EventContext. `asks`: the caller is the asker, and `script` (or with `hook`,
+    the hook of that name) its outbound worker: it is asked, as `outbound`, and what it lets go on leaves there.
+    """
 
     namespace: _Name | None
     script: _Name
@@ -54,17 +87,23 @@ class Question(msgspec.Struct, array_like=True):
     limits: dict[_Name, _Count] | None
     caller_namespace: _Name | None
     caller_script: _Name | None
+    outbound: Outbound | None = None
+    asker_namespace: _Name | None = None
+    asker_script: _Name | None = None
+    asks: bool = False
+    hook: bool = False
 
     @property
     def ref(self) -> ScriptRef:
-        return ScriptRef(NamespaceName(self.namespace) if self.namespace else None, ScriptName(self.script))
+        return _ref(self.namespace, self.script)
 
     @property
     def caller(self) -> ScriptRef | None:
-        if self.caller_script is None:
-            return None
-        namespace = self.caller_namespace
-        return ScriptRef(NamespaceName(namespace) if namespace else None, ScriptName(self.caller_script))
+        return None if self.caller_script is None else _ref(self.caller_namespace, self.caller_script)
+
+    @property
+    def asker(self) -> ScriptRef | None:
+        return None if self.asker_script is None else _ref(self.asker_namespace, self.asker_script)
 
     def request(self, body: Body) -> IncomingRequest:
         return IncomingRequest(
@@ -79,13 +118,19 @@ class Question(msgspec.Struct, array_like=True):
         )
 
 
+def _ref(namespace: str | None, script: str) -> ScriptRef:
+    return ScriptRef(NamespaceName(namespace) if namespace else None, ScriptName(script))
+
+
 class AnswerHead(msgspec.Struct, array_like=True):
     status: Annotated[int, Meta(ge=200, le=599)]
     headers: _Headers
 
 
 class Result(msgspec.Struct, array_like=True):
-    """How it ended. `refused`: it never ran; what follows is the PlatformError that says why."""
+    """How it ended. `refused`: it never ran; what follows is the PlatformError that says why. `operation`: it is
+    the asker's `fetch` that failed, with this code and message.
+    """
 
     outcome: EventOutcome
     message: _Text
@@ -93,6 +138,7 @@ class Result(msgspec.Struct, array_like=True):
     status: Annotated[int, Meta(ge=400, le=599)] = 500
     code: Annotated[int, Meta(ge=0, le=9_999)] = 0
     retry_after_s: Annotated[int, Meta(ge=0, le=3_600)] | None = None
+    operation: OperationErrorCode | None = None
 
     def ending(self) -> Ending:
         return Ending(self.outcome, self.message)
@@ -119,10 +165,12 @@ def question_of(
     context: EventContext,
     params: Mapping[str, str],
     limits: Mapping[str, int] | None,
+    *,
+    hook: bool = False,
 ) -> bytes:
     body = request.body
     follows = body is not None and body_follows(body)
-    caller = context.caller
+    caller, asker, outbound = context.caller, context.asker, context.outbound_worker
     return encode(
         Question(
             ref.namespace,
@@ -145,6 +193,11 @@ def question_of(
             dict(limits) if limits else None,
             None if caller is None else caller.namespace,
             None if caller is None else caller.script,
+            None if outbound is None else Outbound.of(outbound),
+            None if asker is None else asker.namespace,
+            None if asker is None else asker.script,
+            asker is not None and asker is caller,
+            hook,
         )
     )
 
@@ -173,6 +226,10 @@ def parse_result(payload: bytes) -> Result:
 def result_of_error(error: PlatformError) -> bytes:
     status = error.status if 400 <= error.status <= 599 else 500
     return encode(Result(error.outcome, error.message[:2_000], True, status, error.code, error.retry_after_s))
+
+
+def result_of_operation(error: OperationError) -> bytes:
+    return encode(Result(EventOutcome.EXCEPTION, error.message[:2_000], operation=error.code))
 
 
 def result_of_ending(ending: Ending) -> bytes:

@@ -13,7 +13,7 @@ import logging
 import types
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from model.capabilities import CallOptions, EventContext, WorkerRunner
 from model.clock import monotonic_s
@@ -25,6 +25,8 @@ from model.scripts import ScriptRef
 from model.tasks import in_task
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 #: One step of a hook that keeps the loop longer than this delays everybody, and is warned of.
 HELD_LOOP_S: Final = 0.050
@@ -97,7 +99,7 @@ class Hook:
         await in_task()
         try:
             async with asyncio.timeout(self.deadline_s):
-                response = await _watched(self.function(request, env), self.name)
+                response = await watched(self.function(request, env), self.name)
         except PlatformError:
             raise
         except OperationError as error:
@@ -156,7 +158,7 @@ def load_hook(name: str, spec: str, deadline_s: float = 30.0) -> Hook:
 
 
 @types.coroutine
-def _watched(running: Coroutine[Any, Any, Response], name: str) -> Generator[Any, Any, Response]:
+def watched(running: Coroutine[Any, Any, _T], name: str) -> Generator[Any, Any, _T]:
     """Run a coroutine, warning of each step that holds the loop. It can't be stopped in mid-step."""
     send: Callable[[Any], Any] = running.send
     value: Any = None
@@ -165,12 +167,12 @@ def _watched(running: Coroutine[Any, Any, Response], name: str) -> Generator[Any
         try:
             awaited = send(value)
         except StopIteration as stop:
-            response: Response = stop.value
-            return response
+            result: _T = stop.value
+            return result
         finally:
             held_s = monotonic_s() - began
             if held_s > HELD_LOOP_S:
-                _log.warning("dispatch hook %s held the event loop for %.0f ms", name, held_s * 1000)
+                _log.warning("hook %s held the event loop for %.0f ms", name, held_s * 1000)
         try:
             value, send = (yield awaited), running.send
         except BaseException as error:  # cancellation and GeneratorExit too belong to the coroutine

@@ -36,8 +36,12 @@ class RemoteWorker:
     tell of, since it died.
     """
 
-    def __init__(self, version: ScriptVersion, open: Open, observer: Observer) -> None:
+    def __init__(
+        self, version: ScriptVersion, open: Open, observer: Observer, *, is_hook: bool = False
+    ) -> None:
+        """`is_hook`: `version` stands for an outbound hook, which runs there by the script's name."""
         self.version = version
+        self._is_hook = is_hook
         given = {name: value for name, value in version.limits.items() if name in Limits.__slots__}
         self.fetch_limits = replace(FETCH_LIMITS, **given)
         self._open = open
@@ -54,12 +58,15 @@ class RemoteWorker:
         limits: Mapping[str, int] | None = None,
         visitor: Visitor | None = None,
     ) -> Ending:
-        """As Worker.fetch. Raises PlatformError when it was refused before it ran, for a visitor's request."""
+        """As Worker.fetch. Raises PlatformError when it was refused before it ran, for a visitor's request;
+        OperationError for an asker's `fetch` that failed there.
+        """
         started = time.monotonic()
         context.permit.park()
         try:
             await in_task()  # whoever opens it may wait with a deadline
-            exchange = await self._open(question_of(self.version.ref, request, context, params, limits))
+            question = question_of(self.version.ref, request, context, params, limits, hook=self._is_hook)
+            exchange = await self._open(question)
             return await self._follow(exchange, request, responder, visitor)
         except ProcessLost as lost:
             self._record(lost, request, responder, context, started)
@@ -103,6 +110,8 @@ class RemoteWorker:
                 sending.cancel()
         if result.refused:
             raise result.error()
+        if result.operation is not None and not responder.started:
+            raise OperationError(result.operation, result.message)
         return problem or result.ending()
 
     async def _pass_on(self, exchange: Asking, responder: Responder) -> Ending | None:

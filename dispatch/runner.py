@@ -1,4 +1,4 @@
-"""Run a worker for another worker: service bindings and dispatch, inside the caller's tree.
+"""Run a worker for another worker: service bindings, dispatch, outbound workers, inside the caller's tree.
 
 A nested sandbox takes a slot of the tree's permit at once or fails with load_shed; it never waits, so trees
 cannot deadlock. Its response streams to the caller through a pipe; when the caller lets go of it, the nested
@@ -8,19 +8,29 @@ event is ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from dispatch.outbound_in_force import InForce, check_declared, in_force
+from dispatch.remote_worker import RemoteWorker
 from dispatch.responses import check_headers
 from dispatch.workers import AnyWorker, Workers
 from model.capabilities import CallOptions, EventContext, TreePermit
 from model.errors import LoadShed, OperationError, OperationErrorCode
 from model.hostname import InvalidHostname, parse_host
 from model.identity import RayId
-from model.messages import Client, Headers, IncomingRequest, OutgoingRequest, Response, StreamClosed
+from model.messages import (
+    Client,
+    Headers,
+    IncomingRequest,
+    OutgoingRequest,
+    RequestChanges,
+    Response,
+    StreamClosed,
+)
 from model.outcome import EventOutcome
-from model.scripts import ScriptRef
+from model.scripts import OutboundWorker, ScriptRef, ScriptVersion
 from runtime.streams import Pipe
 
 MAX_DEPTH: Final = 16
@@ -34,7 +44,7 @@ class PipeResponder:
         self.started = False
         self.status = 0
         self.bytes_out = 0
-        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.response: asyncio.Future[Response | RequestChanges] = asyncio.get_running_loop().create_future()
         self._headless = headless
         self._max_header_bytes = max_header_bytes
         self._pipe = Pipe()
@@ -70,7 +80,7 @@ class PipeResponder:
     def abort(self) -> None:
         self._pipe.fail(StreamClosed("the worker failed in the middle of its response"))
 
-    def _give(self, response: Response) -> None:
+    def _give(self, response: Response | RequestChanges) -> None:
         if self.response.cancelled():
             raise StreamClosed("the caller does not wait for the response any more")
         self.response.set_result(response)
@@ -78,6 +88,15 @@ class PipeResponder:
     @property
     def ended(self) -> bool:
         return self._pipe.ended
+
+
+class _OutboundPipe(PipeResponder):
+    """An OutboundResponder: the worker answers for another's request, or lets it go on."""
+
+    def go_on(self, changes: RequestChanges) -> None:
+        self.started = True
+        self._pipe.end()
+        self._give(changes)
 
 
 class _NestedBody:
@@ -133,31 +152,70 @@ class TreeRunner:
         self, ref: ScriptRef, request: OutgoingRequest, caller: EventContext, options: CallOptions
     ) -> Response:
         """See model.capabilities.WorkerRunner."""
+        worker = self.find(ref)
+        stands = in_force(worker.version, caller, options.outbound_worker)
+        if options.outbound_params:
+            check_declared(stands.worker, options.outbound_params)
+        responder = PipeResponder(request.method == "HEAD", worker.fetch_limits.response_header_bytes)
+        answer = await self._start(worker, request, responder, caller, options, stands)
+        if isinstance(answer, RequestChanges):
+            raise AssertionError("only an _OutboundPipe is told changes")
+        return answer
+
+    async def run_outbound(
+        self,
+        worker: AnyWorker,
+        outbound: OutboundWorker,
+        request: OutgoingRequest,
+        asker: EventContext,
+        params: Mapping[str, str],
+    ) -> Response | RequestChanges:
+        """What an outbound worker answers for a request of `asker`, or how it changes it. Raises as `run`."""
+        responder = _OutboundPipe(request.method == "HEAD", worker.fetch_limits.response_header_bytes)
+        # Another process must know who it is that is asked; here, it has nobody before its own way out.
+        named = outbound if isinstance(worker, RemoteWorker) else None
+        options = CallOptions(params=params)
+        return await self._start(worker, request, responder, asker, options, InForce(named, asker))
+
+    def find(self, ref: ScriptRef) -> AnyWorker:
+        """Raises OperationError(worker_not_found)."""
         worker = self._workers.get(ref) if self._workers is not None else None
         if worker is None or "fetch" not in worker.version.handlers:
             why = "" if worker is None else ": it has no `fetch` handler"
             raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"{_NOT_FOUND}: {ref.script}{why}")
+        return worker
+
+    async def _start(
+        self,
+        worker: AnyWorker,
+        request: OutgoingRequest,
+        responder: PipeResponder,
+        caller: EventContext,
+        options: CallOptions,
+        stands: InForce,
+    ) -> Response | RequestChanges:
         if caller.depth + 1 > MAX_DEPTH:
             raise OperationError(
                 OperationErrorCode.LIMIT_EXCEEDED, f"workers called each other more than {MAX_DEPTH} deep"
             )
         incoming = _incoming(request, caller)
+        context = _context(worker.version, caller, options, stands)
         try:
             caller.permit.nested()
         except LoadShed as shed:
             raise OperationError(OperationErrorCode.LOAD_SHED, shed.message) from shed
         visitor = _Caller()
-        responder = PipeResponder(request.method == "HEAD", worker.fetch_limits.response_header_bytes)
         responder.leave = visitor.leave
         task = asyncio.get_running_loop().create_task(
-            self._execute(worker, incoming, responder, caller, options, visitor)
+            self._execute(worker, incoming, responder, context, options, visitor)
         )
         tasks = self._tasks.setdefault(caller.permit, set())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         try:
-            return await responder.response
+            return await asyncio.shield(responder.response)
         except asyncio.CancelledError:
+            responder.response.cancel()
             visitor.leave()
             raise
 
@@ -166,26 +224,10 @@ class TreeRunner:
         worker: AnyWorker,
         request: IncomingRequest,
         responder: PipeResponder,
-        caller: EventContext,
+        context: EventContext,
         options: CallOptions,
         visitor: _Caller,
     ) -> None:
-        version = worker.version
-        context = EventContext(
-            version.account,
-            version.ref.namespace,
-            version.ref.script,
-            version.version,
-            version.tenant,
-            version.tags,
-            caller.ray_id,
-            caller.depth + 1,
-            caller.permit,
-            {**caller.outbound_params, **options.outbound_params},
-            caller.client_ip,
-            caller.hops,
-            caller,
-        )
         try:
             ending = await worker.fetch(request, responder, context, options.params, options.limits, visitor)
             if not responder.started and not responder.response.done():
@@ -195,7 +237,7 @@ class TreeRunner:
                     else OperationErrorCode.WORKER_FAILED
                 )
                 responder.response.set_exception(
-                    OperationError(code, f"{version.ref.script}: {ending.outcome}: {ending.message}")
+                    OperationError(code, f"{context.script}: {ending.outcome}: {ending.message}")
                 )
         except Exception as error:
             # Whatever it was, the caller must not wait for ever; the session logs it as the host's fault.
@@ -204,7 +246,7 @@ class TreeRunner:
             else:
                 responder.abort()
         finally:
-            caller.permit.release_nested()
+            context.permit.release_nested()
 
     async def wait_for_tree(self, permit: TreePermit) -> None:
         """Until every nested sandbox of the tree has ended: then its permit may be released."""
@@ -217,6 +259,28 @@ class TreeRunner:
 
     def has_tree(self, permit: TreePermit) -> bool:
         return permit in self._tasks
+
+
+def _context(
+    version: ScriptVersion, caller: EventContext, options: CallOptions, stands: InForce
+) -> EventContext:
+    return EventContext(
+        version.account,
+        version.ref.namespace,
+        version.ref.script,
+        version.version,
+        version.tenant,
+        version.tags,
+        caller.ray_id,
+        caller.depth + 1,
+        caller.permit,
+        {**caller.outbound_params, **options.outbound_params},
+        caller.client_ip,
+        caller.hops,
+        caller,
+        stands.worker,
+        stands.asker,
+    )
 
 
 def _incoming(request: OutgoingRequest, caller: EventContext) -> IncomingRequest:

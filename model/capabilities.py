@@ -10,7 +10,7 @@ from typing import Protocol
 
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
-from model.scripts import HostnameRoutes, ScriptRef, ScriptVersion
+from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersion
 
 
 class TreePermit(Protocol):
@@ -48,6 +48,11 @@ class EventContext:
     hops: int = 0
     #: Of the worker that called this one; None: a visitor did, or a hook.
     caller: EventContext | None = None
+    #: Who is asked before a request of this event leaves; None: nobody, the egress policy decides alone.
+    outbound_worker: OutboundWorker | None = None
+    #: Of an outbound worker's event, and of those that it calls as its own parts: whose request it handles. What
+    #: it fetches is fetched for that one, under that one's egress policy.
+    asker: EventContext | None = None
 
 
 class Fetcher(Protocol):
@@ -80,12 +85,14 @@ class WorkerEnv:
 class CallOptions:
     """What a dispatcher gives one call. `limits` are names of model.limits.Limits fields and can only lower
     the plan's; `params` reach the worker as `params` of its Request; `outbound_params` reach the egress
-    policy and the outbound worker, and the worker itself never sees them.
+    policy and the outbound worker, and the worker itself never sees them. `outbound_worker` is the one that the
+    dispatcher's binding names.
     """
 
     limits: Mapping[str, int] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     outbound_params: Mapping[str, str] = field(default_factory=dict)
+    outbound_worker: OutboundWorker | None = None
 
 
 class WorkerRunner(Protocol):
@@ -97,7 +104,8 @@ class WorkerRunner(Protocol):
         """Returns when the worker has started its response; the body streams.
 
         Raises OperationError: worker_not_found (message starts with "Worker not found"), worker_failed
-        (its outcome and why), load_shed, limit_exceeded (depth).
+        (its outcome and why), load_shed, limit_exceeded (depth), invalid_argument (outbound params that the
+        outbound worker in force does not declare).
         """
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
@@ -123,6 +123,36 @@ class Responder(Protocol):
 
     def abort(self) -> None:
         """The response cannot be completed: break it off, so that nobody takes what came for the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestChanges:
+    """What an outbound worker changes of a request that it lets go on; None: it stays as it is.
+
+    In `headers`, lower-case names → new values, in order and with repeats: they replace all of their name. None
+    for a value removes the name.
+    """
+
+    method: str | None = None
+    url: str | None = None
+    headers: Sequence[tuple[bytes, bytes | None]] = ()
+
+    def of(self, request: OutgoingRequest) -> OutgoingRequest:
+        """`request` with these changes, and with its body."""
+        headers = request.headers
+        if self.headers:
+            changed = {name for name, _ in self.headers}
+            new = [(name, value) for name, value in self.headers if value is not None]
+            headers = [*(header for header in headers if header[0] not in changed), *new]
+        return OutgoingRequest(self.method or request.method, self.url or request.url, headers, request.body)
+
+
+@runtime_checkable
+class OutboundResponder(Responder, Protocol):
+    """Where an outbound worker's answer goes: instead of a response it may be what to do with the request."""
+
+    def go_on(self, changes: RequestChanges) -> None:
+        """In the place of `start`: let the request go on. The body that came with it goes along unread."""
 
 
 class Visitor(Protocol):

@@ -21,6 +21,28 @@ class BindingKind(StrEnum):
     DISPATCH_NAMESPACE = "dispatch_namespace"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ScriptRef:
+    """Which script: in a dispatch namespace, or plain (`namespace` None)."""
+
+    namespace: NamespaceName | None
+    script: ScriptName
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.script}" if self.namespace else self.script
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundWorker:
+    """Who is asked before a request of a user worker leaves: exactly one of a script and a hook (its name).
+    `params` are the names that a dispatcher may pass to it; None: any.
+    """
+
+    script: ScriptRef | None = None
+    hook: str | None = None
+    params: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BindingSpec:
     """One binding of a script version. `target` by kind: plain_text and json: the text; secret_text: "";
@@ -31,17 +53,8 @@ class BindingSpec:
     kind: BindingKind
     name: str
     target: str
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class ScriptRef:
-    """Which script: in a dispatch namespace, or plain (`namespace` None)."""
-
-    namespace: NamespaceName | None
-    script: ScriptName
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.script}" if self.namespace else self.script
+    #: Of a dispatch_namespace: who stands before the way out of the workers that are called through it.
+    outbound: OutboundWorker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,8 @@ class ScriptVersion:
     trusted: bool = False
     created_at_s: float = 0.0
     modified_at_s: float = 0.0
+    #: As its dispatch namespace says now; like `trusted`, not of the version itself.
+    outbound_worker: OutboundWorker | None = None
 
 
 @dataclass(frozen=True, slots=True)

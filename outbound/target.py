@@ -65,6 +65,16 @@ class Target:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+def canonical_url(url: str) -> str | None:
+    """`url` in the spelling that leaves; None for one that `parse_target` refuses."""
+    try:
+        target = parse_target(url)
+    except InvalidTarget:
+        return None
+    query = f"?{target.query}" if target.query else ""
+    return f"{target.scheme}://{target.authority}{target.path}{query}"
+
+
 def parse_target(url: str) -> Target:
     """Read an absolute http or https URL. Raises InvalidTarget. The fragment is dropped.
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from model.capabilities import EventContext
 from model.errors import OperationError, PlatformError, PlatformFault
 from model.limits import Limits
-from model.messages import IncomingRequest, Responder, StreamClosed, Visitor
+from model.messages import (
+    IncomingRequest,
+    OutboundResponder,
+    RequestChanges,
+    Responder,
+    StreamClosed,
+    Visitor,
+)
 from model.observer import EventRecord, LogLine
 from model.outcome import PAGES, EventOutcome
 from model.tasks import in_task
@@ -253,7 +260,7 @@ class Event:
 class FetchEvent(Event):
     """A visitor's request, or another worker's."""
 
-    __slots__ = ("_given", "_params", "_to")
+    __slots__ = ("_body_stream", "_given", "_params", "_to")
 
     def __init__(
         self,
@@ -269,11 +276,12 @@ class FetchEvent(Event):
         self._given = request
         self._params = params
         self._to = responder
+        self._body_stream: int | None = None
 
     def encode(self, sandbox: Sandbox) -> bytes:
         body, body_stream = self._given.body, None
         if body is not None and not isinstance(body, bytes):
-            body_stream = sandbox.session.lend_stream(body)
+            body_stream = self._body_stream = sandbox.session.lend_stream(body)
         return codec.encode_request(self._given, self.worker.env.vars, self._params, body_stream)
 
     def finish(self, sandbox: Sandbox, result: int) -> Awaitable[None] | None:
@@ -284,12 +292,28 @@ class FetchEvent(Event):
         responder = self._to
         if responder.started:
             raise AbiViolation("`fetch` returned a Response after it had started to stream one")
+        if response.changes is not None:
+            self._go_on(sandbox, response.changes)
+            return None
         if response.body_stream is not None:
             return self._pass_on(sandbox, response, response.body_stream)
         if not responder.put_whole(response.status, response.headers, response.body):
             return self._send(sandbox, response)
         sandbox.session.response_ended = True
         return None
+
+    def _go_on(self, sandbox: Sandbox, changes: RequestChanges) -> None:
+        """An outbound worker lets the request go on, with the body that came with it."""
+        responder, session = self._to, sandbox.session
+        if not isinstance(responder, OutboundResponder):
+            raise AbiViolation("`continue`: only an outbound worker may return it; a Response is right here")
+        if self._body_stream is not None:
+            try:
+                session.borrow_stream(self._body_stream)  # so that it outlives this event
+            except OperationError as error:
+                raise AbiViolation(f"`continue`: the request's body: {error.message}") from error
+        responder.go_on(changes)
+        session.response_ended = True
 
     async def _send(self, sandbox: Sandbox, response: GuestResponse) -> None:
         await self._begin_to_wait(sandbox)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from model.identity import TenantId
-from model.scripts import BindingKind, BindingSpec, ScriptRef, ScriptVersion
+from model.identity import NamespaceName, TenantId
+from model.scripts import BindingKind, BindingSpec, OutboundWorker, ScriptRef, ScriptVersion
 from storage.control_failures import ChangeRefused, Rule
 from storage.control_records import Owner, Read, describe, to_kv_namespace, to_queue
 from storage.migrations import load_queries
+from storage.outbound_workers import check_outbound_worker
 from storage.script_removal import script_exists, service_users
 
 #: Cloudflare's bound on variables and secrets, taken for bindings of all kinds together.
@@ -31,6 +32,7 @@ class RequestedBinding:
     target: str
     shared: bool
     field: str
+    outbound: OutboundWorker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def resolve_bindings(
         target = wanted.target
         if wanted.kind is BindingKind.QUEUE:
             target = _queue_id(read, wanted)
-        spec = BindingSpec(wanted.kind, wanted.name, target)
+        spec = BindingSpec(wanted.kind, wanted.name, target, wanted.outbound)
         _check(read, ref, tenant, spec, wanted.shared, wanted.field)
         resolved[wanted.name] = ResolvedBinding(spec, wanted.shared)
     for name, where in request.inherited.items():
@@ -133,6 +135,9 @@ def _check(read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shar
                 )
             if not read(sql["namespace_exists"], (spec.target,)):
                 raise _invalid(where, "namespace", f"there is no dispatch namespace {spec.target[:80]!r}")
+            if spec.outbound is not None:
+                field = f"{where}.outbound"
+                check_outbound_worker(read, spec.outbound, NamespaceName(spec.target), field)
         case BindingKind.PLAIN_TEXT | BindingKind.JSON | BindingKind.SECRET_TEXT:
             pass
 

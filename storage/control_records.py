@@ -12,7 +12,7 @@ import msgspec
 
 from model.identity import NamespaceName, ScriptName, TenantId
 from model.queues import ConsumerRecord, ConsumerSettings
-from model.scripts import HostnameRoutes, Route, ScriptRef, ScriptVersion, Target
+from model.scripts import HostnameRoutes, OutboundWorker, Route, ScriptRef, ScriptVersion, Target
 from storage.transaction import Row, SqlValue
 
 #: `Database.read` or `Transaction.execute`: rules are checked by the same code outside a change, to answer
@@ -54,6 +54,7 @@ class NamespaceRecord:
     created_at_ms: int
     modified_at_ms: int
     script_count: int
+    outbound_worker: OutboundWorker | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,22 +13,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from model.clock import unix_ms
+from model.identity import NamespaceName
 from model.queues import ConsumerRecord
-from model.scripts import HostnameRoutes, ScriptRef, ScriptVersion
+from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersion
 from storage.changes import ChangeSequence, changes_since, store_sequence
 from storage.control_records import decode_hostname, decode_script, to_consumer
 from storage.database import Database, Transaction
 from storage.material_records import MaterialRecords
 from storage.migrations import Migrations, load_queries
 from storage.namespace_records import NamespaceRecords
+from storage.outbound_workers import NONE, from_columns, outbound_workers
 from storage.policy_records import PolicyRecords
 from storage.resource_records import KvNamespaceRecords, PendingDeletions, QueueRecords
 from storage.route_records import RouteRecords
 from storage.script_records import ScriptRecords
 from storage.secret_records import SecretRecords
+
+_NO_OUTBOUND: Final = list(NONE)
 
 
 def control_migrations() -> Migrations:
@@ -74,12 +78,19 @@ class ControlStore:
         return decode_hostname(cast("bytes", rows[0][0])) if rows else None
 
     def script(self, ref: ScriptRef) -> ScriptVersion | None:
-        """With `trusted` as its namespace says now."""
+        """With `trusted` and `outbound_worker` as its namespace says now."""
         rows = self.database.read(self._script_sql, (ref.namespace or "", ref.script))
         if not rows:
             return None
-        version = decode_script(cast("bytes", rows[0][0]))
-        return replace(version, trusted=True) if rows[0][1] else version
+        record, trusted, *outbound = rows[0]
+        version = decode_script(cast("bytes", record))
+        if trusted or outbound != _NO_OUTBOUND:
+            version = replace(version, trusted=bool(trusted), outbound_worker=from_columns(*outbound))
+        return version
+
+    def outbound_workers(self, namespace: NamespaceName | None) -> frozenset[OutboundWorker]:
+        """Who stands before `namespace`, as storage.outbound_workers has it."""
+        return outbound_workers(self.database.read, namespace)
 
     def sequence(self) -> int:
         return self._sequence.load()

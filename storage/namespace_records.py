@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 from model.identity import NamespaceName
+from model.scripts import OutboundWorker
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule, listed
 from storage.control_records import NamespaceRecord, Read, to_ref
 from storage.database import Database, Transaction
 from storage.egress_removal import remove_egress
 from storage.migrations import load_queries
+from storage.outbound_workers import check_outbound_worker, from_columns, to_columns
 from storage.resource_removal import remove_resource
 from storage.script_removal import remove_script
 
@@ -34,8 +37,10 @@ class NamespaceRecords:
         total = self._database.read(self._sql["count_namespaces"])[0][0]
         return [_to_namespace(row) for row in rows], total
 
-    async def create(self, name: NamespaceName, *, trusted: bool) -> NamespaceRecord:
-        """Raises ChangeRefused: namespace_exists."""
+    async def create(
+        self, name: NamespaceName, *, trusted: bool, outbound: OutboundWorker | None = None
+    ) -> NamespaceRecord:
+        """Raises ChangeRefused: namespace_exists, binding_invalid (outbound)."""
         now, namespace_id = self._now_ms(), str(uuid.uuid4())
 
         def work(tx: Transaction) -> NamespaceRecord:
@@ -43,19 +48,33 @@ class NamespaceRecords:
                 raise ChangeRefused(
                     Rule.NAMESPACE_EXISTS, f"a dispatch namespace {name!r} exists already", "name"
                 )
-            tx.execute(self._sql["insert_namespace"], (namespace_id, name, int(trusted), now))
+            if outbound is not None:
+                check_outbound_worker(tx.execute, outbound, name, "outbound")
+            row = (namespace_id, name, int(trusted), now, *to_columns(outbound))
+            tx.execute(self._sql["insert_namespace"], row)
             record_change(tx, "namespace", name)
             return self._get(tx.execute, name)
 
         return await self._database.write(work)
 
-    async def set_trusted(self, name: NamespaceName, trusted: bool) -> NamespaceRecord:
-        """Holds for its scripts at once. Raises ChangeRefused: namespace_missing."""
+    async def change(
+        self,
+        name: NamespaceName,
+        trusted: bool | None,
+        outbound: Callable[[OutboundWorker | None], OutboundWorker | None],
+    ) -> NamespaceRecord:
+        """Holds for its scripts at once. None: `trusted` stays as it is; `outbound` makes the next of the one
+        before. Raises ChangeRefused: namespace_missing, binding_invalid (outbound).
+        """
         now = self._now_ms()
 
         def work(tx: Transaction) -> NamespaceRecord:
-            require_namespace(tx.execute, name)
-            tx.execute(self._sql["update_namespace"], (name, int(trusted), now))
+            before = self._get(tx.execute, name)
+            worker = outbound(before.outbound_worker)
+            if worker is not None and worker != before.outbound_worker:
+                check_outbound_worker(tx.execute, worker, name, "outbound")
+            flag = before.trusted if trusted is None else trusted
+            tx.execute(self._sql["update_namespace"], (name, int(flag), now, *to_columns(worker)))
             record_change(tx, "namespace", name)
             return self._get(tx.execute, name)
 
@@ -111,7 +130,7 @@ def _missing(name: NamespaceName, field: str = "") -> ChangeRefused:
 
 
 def _to_namespace(row: tuple[object, ...]) -> NamespaceRecord:
-    namespace_id, name, trusted, created, modified, count = row
+    namespace_id, name, trusted, created, modified, count, *outbound = row
     return NamespaceRecord(
         str(namespace_id),
         NamespaceName(str(name)),
@@ -119,4 +138,5 @@ def _to_namespace(row: tuple[object, ...]) -> NamespaceRecord:
         int(str(created)),
         int(str(modified)),
         int(str(count)),
+        from_columns(*cast("list[str | None]", outbound)),
     )

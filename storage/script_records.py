@@ -26,6 +26,7 @@ from storage.control_records import (
 from storage.database import Database, SqlValue, Transaction
 from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
+from storage.outbound_workers import to_columns
 from storage.script_removal import remove_script, script_missing
 
 #: (secret's name, its version, its text) → what is stored. Pure, since a work may run twice.
@@ -202,7 +203,9 @@ class ScriptRecords:
             spec = binding.spec
             # A text is no target to look anything up by, and may be a password.
             target = "" if spec.kind in (BindingKind.PLAIN_TEXT, BindingKind.JSON) else spec.target
-            tx.execute(self._sql["insert_binding"], (*key, spec.name, spec.kind, target, int(binding.shared)))
+            worker = to_columns(spec.outbound)[:3]
+            row = (*key, spec.name, spec.kind, target, int(binding.shared), *worker)
+            tx.execute(self._sql["insert_binding"], row)
 
     def _replace_secrets(
         self, tx: Transaction, version: ScriptVersion, texts: Mapping[str, str], seal: Seal, now: int

@@ -46,7 +46,8 @@ def service_users(read: Read, ref: ScriptRef) -> list[tuple[ScriptRef, str, str,
 
 
 def remove_script(tx: Transaction, ref: ScriptRef, *, force: bool) -> None:
-    """`force` removes its routes and queue consumers with it; service bindings to it then lead nowhere.
+    """`force` removes its routes and queue consumers with it; service bindings to it then lead nowhere, and
+    nothing leaves where it is the outbound worker.
 
     Raises ChangeRefused: script_missing, namespaced_script_missing, script_in_use (names them).
     """
@@ -61,6 +62,7 @@ def remove_script(tx: Transaction, ref: ScriptRef, *, force: bool) -> None:
         f"service binding {binding} of {describe(who)}"
         for who, binding, _, _ in service_users(tx.execute, ref)
     ]
+    users += [f"{row[0]}, whose outbound worker it is" for row in tx.execute(sql["outbound_users"], key)]
     if users and not force:
         raise ChangeRefused(
             Rule.SCRIPT_IN_USE,

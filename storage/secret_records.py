@@ -64,7 +64,7 @@ class SecretRecords:
                 tx.execute(self._sql["put_secret"], (*key, name, secret_version, sealed, now))
                 tx.execute(
                     self._sql["insert_binding"] + " ON CONFLICT DO NOTHING",
-                    (*key, name, BindingKind.SECRET_TEXT, "", 0),
+                    (*key, name, BindingKind.SECRET_TEXT, "", 0, None, None, None),
                 )
 
         await self._database.write(work)

@@ -4,7 +4,8 @@
 SELECT record FROM hostname_records WHERE pattern = ?1
 
 -- :name script
-SELECT s.record, n.trusted FROM scripts s LEFT JOIN namespaces n ON n.name = s.namespace
+SELECT s.record, n.trusted, n.outbound_namespace, n.outbound_script, n.outbound_hook, n.outbound_params
+FROM scripts s LEFT JOIN namespaces n ON n.name = s.namespace
 WHERE s.namespace = ?1 AND s.name = ?2
 
 -- :name secret
@@ -20,7 +21,8 @@ ORDER BY q.name
 
 -- :name namespaces
 SELECT n.id, n.name, n.trusted, n.created_at_ms, n.modified_at_ms,
-    (SELECT count(*) FROM scripts s WHERE s.namespace = n.name)
+    (SELECT count(*) FROM scripts s WHERE s.namespace = n.name),
+    n.outbound_namespace, n.outbound_script, n.outbound_hook, n.outbound_params
 FROM namespaces n WHERE ?1 IS NULL OR n.name = ?1 ORDER BY n.name LIMIT ?2 OFFSET ?3
 
 -- :name namespace_exists
@@ -30,10 +32,25 @@ SELECT 1 FROM namespaces WHERE name = ?1
 SELECT count(*) FROM namespaces
 
 -- :name insert_namespace
-INSERT INTO namespaces VALUES (?1, ?2, ?3, ?4, ?4)
+INSERT INTO namespaces VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8)
 
 -- :name update_namespace
-UPDATE namespaces SET trusted = ?2, modified_at_ms = ?3 WHERE name = ?1
+UPDATE namespaces SET trusted = ?2, modified_at_ms = ?3, outbound_namespace = ?4, outbound_script = ?5,
+    outbound_hook = ?6, outbound_params = ?7
+WHERE name = ?1
+
+-- :name outbound_workers
+-- Those that stand before a namespace, or before any (null).
+SELECT outbound_namespace, outbound_script, outbound_hook, NULL FROM namespaces
+WHERE coalesce(outbound_script, outbound_hook) IS NOT NULL AND (?1 IS NULL OR name = ?1)
+UNION SELECT outbound_namespace, outbound_script, outbound_hook, NULL FROM script_bindings
+WHERE coalesce(outbound_script, outbound_hook) IS NOT NULL AND (?1 IS NULL OR target = ?1)
+
+-- :name outbound_users
+-- What a script is the outbound worker of, as words.
+SELECT 'namespace ' || name FROM namespaces WHERE outbound_namespace = ?1 AND outbound_script = ?2
+UNION ALL SELECT 'dispatch binding ' || name || ' of script ' || script FROM script_bindings
+WHERE outbound_namespace = ?1 AND outbound_script = ?2 ORDER BY 1 LIMIT 10
 
 -- :name delete_namespace
 DELETE FROM namespaces WHERE name = ?1
@@ -75,7 +92,7 @@ INSERT INTO script_tags VALUES (?1, ?2, ?3)
 DELETE FROM script_bindings WHERE namespace = ?1 AND script = ?2
 
 -- :name insert_binding
-INSERT INTO script_bindings VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+INSERT INTO script_bindings VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 
 -- :name shared_bindings
 SELECT name FROM script_bindings WHERE namespace = ?1 AND script = ?2 AND shared

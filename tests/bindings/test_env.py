@@ -61,7 +61,7 @@ async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore
         queues=queues,
         secrets=SealedSecrets(lambda ref, name: None, no_key),
         runner=MemoryRunner(),
-        gateway=gateway,
+        fetcher=gateway,
         lookup=lambda ref: None,
     )
     assert env.vars == {"GREETING": "hello", "CONFIG": '{"a":1}'}

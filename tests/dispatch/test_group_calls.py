@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,10 +14,12 @@ import pytest
 
 from dispatch.admission import Admission
 from dispatch.group_calls import GroupCalls, is_bound
+from dispatch.group_outbound import stands
 from dispatch.handover import (
     INLINE_BYTES,
     AnswerHead,
     NoMessage,
+    Outbound,
     Question,
     Result,
     body_follows,
@@ -27,6 +30,7 @@ from dispatch.handover import (
     question_of,
     result_of_error,
 )
+from dispatch.outbound_in_force import InForce
 from dispatch.route_index import RouteIndex
 from dispatch.runner import TreeRunner
 from dispatch.workers import Workers
@@ -34,9 +38,16 @@ from model.capabilities import EventContext
 from model.errors import LoadShed, VisitorError
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.isolation import DEFAULT_GROUP, parse_groups
-from model.messages import BytesSource, Client, IncomingRequest
+from model.messages import BytesSource, Client, IncomingRequest, OutgoingRequest, Response
 from model.outcome import EventOutcome
-from model.scripts import BindingKind, BindingSpec, HostnameRoutes, ScriptRef, ScriptVersion
+from model.scripts import (
+    BindingKind,
+    BindingSpec,
+    HostnameRoutes,
+    OutboundWorker,
+    ScriptRef,
+    ScriptVersion,
+)
 
 GROUPS = parse_groups("free:namespace=trial,vip:namespace=acme")
 
@@ -140,7 +151,23 @@ def calls_of(group: str, *versions: ScriptVersion) -> tuple[GroupCalls, list[Scr
         raise LoadShed("far enough")
 
     workers = Workers(index, make)
-    return GroupCalls(GROUPS, group, index, workers, TreeRunner(), Admission()), made
+    calls = GroupCalls(
+        GROUPS, group, index, workers, TreeRunner(), Admission(), asked_nobody, standing_before
+    )
+    return calls, made
+
+
+GUARD, WATCH = OutboundWorker(ref("guard")), OutboundWorker(None, "watch")
+
+
+async def asked_nobody(worker: OutboundWorker, request: OutgoingRequest, asker: EventContext) -> Response:
+    raise LoadShed(f"{worker.script or worker.hook} was asked by {asker.namespace}/{asker.script}")
+
+
+def standing_before(namespace: NamespaceName | None) -> frozenset[OutboundWorker]:
+    """Of `trial` two, of `acme` one."""
+    before = {"trial": {GUARD, WATCH}, "acme": {OutboundWorker(ref("acmes"))}}
+    return frozenset(each for name, all_of in before.items() if namespace in (None, name) for each in all_of)
 
 
 def question(target: str, caller: str | None = None, **changed: Any) -> bytes:
@@ -190,6 +217,20 @@ async def test_the_door_runs_what_a_group_s_worker_is_bound_to(target: str) -> N
         (lambda: question("b"), "or a visitor"),
         (lambda: question("b", "trial/a", depth=0), "a call is never a tree's first"),
         (lambda: question("nowhere", "trial/a"), "what is not there looks the same"),
+        (lambda: asking("vault"), "it does not stand before its namespace"),
+        (lambda: asking("acmes"), "it stands before another's"),
+        (lambda: asking("other", hook=True), "nor that hook"),
+        (lambda: asking("guard", asker=None), "it asks for nobody"),
+        (lambda: asking("guard", asker="acme/x"), "it asks for somebody else"),
+        (lambda: asking("guard", asks=False), "it is no binding, to be called"),
+        (
+            lambda: question("b", "trial/a", asker_namespace="acme", asker_script="x"),
+            "for whom nobody asked it",
+        ),
+        (
+            lambda: question("b", "trial/a", outbound=Outbound.of(OutboundWorker(ref("vault")))),
+            "it is nobody's",
+        ),
     ],
 )
 async def test_a_group_s_process_in_strange_hands_can_call_nothing_else(
@@ -199,6 +240,33 @@ async def test_a_group_s_process_in_strange_hands_can_call_nothing_else(
     result = await answered(calls, payload(), "free")
     assert (result.refused, result.outcome) == (True, EventOutcome.SCRIPT_NOT_FOUND), why
     assert made == []
+
+
+def asking(worker: str, asker: str | None = "trial/a", **changed: Any) -> bytes:
+    """`trial/a` asks its outbound worker."""
+    of = None if asker is None else ref(asker)
+    said = {
+        "asks": True,
+        "asker_namespace": None if of is None else of.namespace,
+        "asker_script": None if of is None else of.script,
+    }
+    return question(worker, "trial/a", **{**said, **changed})
+
+
+@pytest.mark.parametrize(("worker", "hook"), [("guard", False), ("watch", True)])
+async def test_a_group_s_worker_may_ask_what_stands_before_its_namespace(worker: str, hook: bool) -> None:
+    calls, made = calls_of(DEFAULT_GROUP, CALLER, version("guard"), *OTHERS)
+    payload = asking(worker, hook=hook, outbound=Outbound.of(WATCH if hook else GUARD))
+    result = await answered(calls, payload, "free")
+    assert result.message == f"{worker} was asked by trial/a"
+    assert made == []
+
+
+async def test_what_a_group_s_worker_calls_has_its_namespace_s_outbound_worker_whatever_is_said() -> None:
+    guarded = replace(version("trial/b"), outbound_worker=GUARD)
+    silent = parse_question(question("trial/b", "trial/a"))
+    assert stands(silent, guarded, None, trusted=False) == InForce(GUARD, None)
+    assert stands(silent, guarded, None, trusted=True) == InForce(None, None)  # the door says all of it
 
 
 async def test_a_group_s_process_runs_no_worker_of_another() -> None:
@@ -241,7 +309,7 @@ async def test_what_is_no_question_starts_nothing(payload: bytes) -> None:
         {"headers": [(b"a", b"b")] * 1_025},
         {"content_length": -1},
         {"limits": {"cpu_ms": -1}},
-        {"params": {str(number): "" for number in range(65)}},
+        {"params": {str(number): "" for number in range(129)}},
     ],
 )
 def test_a_question_s_fields_are_bounded(changed: dict[str, Any]) -> None:

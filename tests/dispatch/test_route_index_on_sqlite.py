@@ -75,7 +75,7 @@ async def test_routes_and_scripts_are_seen_at_once_and_gone_at_once(
 async def test_trust_of_a_namespace_reaches_its_scripts(control: ControlStore, index: RouteIndex) -> None:
     acme = await deploy(control, "acme")
     before = index.script(acme)
-    await control.namespaces.set_trusted(NAMESPACE, True)
+    await control.namespaces.change(NAMESPACE, True, lambda before: before)
     after = index.script(acme)
     assert before is not None
     assert after is not None

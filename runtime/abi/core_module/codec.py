@@ -14,7 +14,7 @@ import msgpack
 import msgspec
 
 from model.errors import OperationError
-from model.messages import Header, IncomingRequest
+from model.messages import Header, IncomingRequest, RequestChanges
 from runtime.capi.guest import AbiViolation
 
 #: One `call`: its bytes, its operations, the depth of its values.
@@ -263,12 +263,16 @@ _STRINGS: Final = frozenset((0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB))
 
 @dataclass(slots=True)
 class GuestResponse:
-    """What a `fetch` handler returned. At most one of `body` and `body_stream` is set."""
+    """What a `fetch` handler returned. At most one of `body` and `body_stream` is set.
+
+    `changes`: it is no response, the request is to go on.
+    """
 
     status: int
     headers: list[Header]
     body: bytes
     body_stream: int | None
+    changes: RequestChanges | None = None
 
 
 class _PlainResponse(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -302,7 +306,7 @@ class GuestException(Exception):
 
 
 def decode_response(data: bytes) -> GuestResponse:
-    """Raises GuestException, or AbiViolation for anything that is no Response."""
+    """Raises GuestException, or AbiViolation for what is neither a Response nor `{continue: …}`."""
     if len(data) <= _FEW_VALUES_BYTES:
         plain = _decode_plain_response(data)
         if plain is not None:
@@ -318,6 +322,8 @@ def decode_response(data: bytes) -> GuestResponse:
             _check_depth(value, "the returned Response")
     if "error" in value:
         raise GuestException(_error_text(value["error"]))
+    if "continue" in value:
+        return GuestResponse(0, [], b"", None, _decode_changes(value))
     status = value.get("status", 200)
     body = value.get("body")
     body_stream = value.get("body_stream")
@@ -330,6 +336,29 @@ def decode_response(data: bytes) -> GuestResponse:
     elif body is not None and not isinstance(body, bytes):
         raise AbiViolation("Response: `body` is bin or str")
     return GuestResponse(status, decode_headers(value.get("headers", [])), body or b"", body_stream)
+
+
+def _decode_changes(value: Mapping[str, object]) -> RequestChanges:
+    """Their content is checked where the request leaves."""
+    changes = value["continue"]
+    if len(value) > 1 or not isinstance(changes, dict) or not changes.keys() <= _CHANGES:
+        raise AbiViolation("`continue` stands alone, and is a map of `url`, `method` and `set_headers`")
+    for name in ("url", "method"):
+        if not isinstance(changes.get(name), str | None):
+            raise AbiViolation(f"continue: `{name}` is a str")
+    headers: list[tuple[bytes, bytes | None]] = []
+    given = changes.get("set_headers") or []
+    if not isinstance(given, list):
+        raise AbiViolation("continue: `set_headers` is a list of [name, value | nil]")
+    for pair in given:
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and pair[1] is None:
+            headers.append((pair[0].lower().encode(), None))
+        else:
+            headers += decode_headers([pair])
+    return RequestChanges(changes.get("method"), changes.get("url"), tuple(headers))
+
+
+_CHANGES: Final = frozenset({"url", "method", "set_headers"})
 
 
 def decode_headers(value: object) -> list[Header]:
