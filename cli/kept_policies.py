@@ -23,11 +23,9 @@ from cli.params import (
     client_command,
     confirm,
     json_option,
-    read_file,
     yes_option,
 )
-
-POLICY_BYTES: Final = 1 << 20
+from cli.policy_files import check_policy_text, read_policy_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,23 +55,6 @@ def egress_path(client: ApiClient, namespace: str, *pieces: str) -> str:
     if namespace == "-":
         return client.path("workers", *pieces)
     return client.path("workers", "dispatch", "namespaces", namespace, *pieces)
-
-
-def read_policy_text(file: Path, what: str = "policy") -> str:
-    try:
-        return read_file(file, at_most=POLICY_BYTES, what=what).decode()
-    except UnicodeDecodeError as error:
-        raise BadUsage(f"{file} is no UTF-8 text: {error.reason} at byte {error.start}") from None
-
-
-def check_policy(file: Path, text: str) -> None:
-    """Refuse what the host would, in its words and with the file's name."""
-    from outbound.policy_parse import PolicyError, parse_policy
-
-    try:
-        parse_policy(text)
-    except PolicyError as error:
-        raise BadUsage(f"{file}: {error}") from None
 
 
 def _of_document(function: F) -> F:
@@ -148,7 +129,7 @@ def set_(
     """
     document = _document(namespace, tag, tenant)
     text = read_policy_text(file)
-    check_policy(file, text)
+    check_policy_text(file, text)
     query = {
         "message": message,
         "widen": "true" if widen else None,

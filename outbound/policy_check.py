@@ -39,6 +39,9 @@ class Problem(StrEnum):
     OPEN_CIDRS_WIDE = "open_cidrs.wide"
     MODE_OPEN = "mode.open"
     MODE_REPORT = "mode.report"
+    #: Of a layer beside the namespace's that does not widen.
+    OPENS_NOTHING = "layer.opens_nothing"
+    LAYER_ALLOWS_NOTHING = "layer.allows_nothing"
     NOT_ALL_COMPARED = "check.incomplete"
 
 
@@ -184,12 +187,12 @@ class _Cover:
             if self.comparisons > MAX_COMPARISONS:
                 return None
             rule = self._rules[lowest.bit_length() - 1]
-            if _takes(rule.conditions, asked):
+            if takes_paths_and_params(rule.conditions, asked):
                 return rule
         return None
 
 
-def _takes(broad: Conditions, narrow: Conditions) -> bool:
+def takes_paths_and_params(broad: Conditions, narrow: Conditions) -> bool:
     """What of `broad` the sets don't say: its paths and params."""
     if broad.paths is not None and not all(_held(glob, broad.paths) for glob in narrow.paths or (_ANY_PATH,)):
         return False

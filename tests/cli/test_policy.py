@@ -44,7 +44,11 @@ def files(tmp_path: Path) -> tuple[str, str]:
 def test_all_cases_pass_is_exit_0(run: Run, files: tuple[str, str]) -> None:
     ended = run("policy", "test", *files)
     assert ended.code == 0, ended.err
-    assert ended.out == "pass  payments may be posted to\npass  nothing else may\n2 of 2 passed\n"
+    assert ended.out == (
+        "pass  payments may be posted to: allow by rule 'payments', policy.rule_allow\n"
+        "pass  nothing else may: deny by no rule, policy.default_deny\n"
+        "2 of 2 passed\n"
+    )
 
 
 def test_failed_case_says_where_and_why_and_is_exit_1(
@@ -53,7 +57,8 @@ def test_failed_case_says_where_and_why_and_is_exit_1(
     (tmp_path / "cases.yaml").write_text(CASES.replace("93.184.216.34", "10.0.0.1"))
     ended = run("policy", "test", *files, "--junit", str(tmp_path / "out" / "report.xml"))
     assert ended.code == 1
-    assert "FAIL  payments may be posted to\n      line 2: POST https://api.example.com/v1/pay\n" in ended.out
+    place = f"{files[1]}:2: POST https://api.example.com/v1/pay"
+    assert f"FAIL  payments may be posted to\n      {place}\n" in ended.out
     assert "expected allow, got deny by rule 'payments', address." in ended.out
     assert ended.out.endswith("1 of 2 passed\n")
     report = ElementTree.parse(tmp_path / "out" / "report.xml").getroot()  # noqa: S314 - our own file

@@ -8,7 +8,10 @@ from cli.policy_reading import named_materials
 from outbound import policy, policy_actions, policy_check, policy_parse, policy_when
 from outbound.egress_fields import FIELDS
 from outbound.fetch_limits import FetchLimits
-from outbound.policy_tests import _CASE_FIELDS, run_policy_cases
+from outbound.policy_cases import parse_cases
+from outbound.policy_parse import parse_policy
+from outbound.policy_set import PolicySet
+from outbound.policy_tests import run_cases
 from outbound.reasons import Reason
 from tests.docs.pages import blocks, code, read, section, table
 
@@ -22,7 +25,7 @@ def test_the_example_policy_passes_the_example_cases() -> None:
         ("ca_bundle", "internal-ca"),
         ("client_certificate", "partner"),
     }
-    results = run_policy_cases(document, cases)
+    results = run_cases(PolicySet.of(parse_policy(document)), parse_cases(cases).cases)
     assert results
     assert [result.problem for result in results if not result.passed] == []
 
@@ -35,7 +38,6 @@ def test_every_field_is_in_the_reference() -> None:
         *inside,
         *policy_parse.TOP_FIELDS,
         *policy_parse.RULE_FIELDS,
-        *_CASE_FIELDS,
         *policy.Mode,
         *policy.Action,
     }
