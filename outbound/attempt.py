@@ -16,6 +16,7 @@ from model.errors import UpstreamError
 from model.messages import Header, OutgoingRequest, Response
 from outbound.addresses import Denied, Pinned
 from outbound.audit import AuditRecord
+from outbound.call_layer import narrowed_by_call
 from outbound.connector import PoolKey, UpstreamFailure, UpstreamResponse
 from outbound.dial import Route
 from outbound.door import Door, Trip
@@ -45,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class Attempt:
-    """`run` raises Refused; whoever runs it calls `finish`, also for a response whose body is bytes."""
+    """`run` raises Refused; whoever runs it calls `hand_over`, or `finish`."""
 
     __slots__ = (
         "_admitted",
@@ -94,7 +95,10 @@ class Attempt:
     async def run(self) -> Response:
         door, context, trip = self._door, self._context, self._trip
         target, headers, declared = self._read()
-        verdict, policy = await self._decide(target)
+        found = door.policy_for(context)
+        policy = found if isinstance(found, EffectivePolicy) else await found
+        policy = narrowed_by_call(policy, context.egress_hosts)
+        verdict = self._decide(policy, target)
         limits, plan = verdict.limits, verdict.actions
         self.plan = plan
         if trip.until_s is None:
@@ -105,7 +109,7 @@ class Attempt:
         else:
             prepared = await self._within(prepare(door, trip, plan, target, headers, context.namespace))
         prepared.headers.append(self._hop())
-        candidates = await self._resolve(target)
+        candidates = (target.host,) if target.is_ip else await self._resolve(target)
         chosen = door.choose(candidates, target.port, verdict.opened)
         if isinstance(chosen, Denied):
             here = leads_here(candidates, target.port, door.ranges, verdict.opened) and not target.is_ip
@@ -137,6 +141,11 @@ class Attempt:
             self._admitted.release()
         self._door.audit.record(record)
 
+    def hand_over(self, response: Response) -> None:
+        """The worker gets it: one that has ended is on record now, one that streams when it ends."""
+        if response.body is None or isinstance(response.body, bytes):
+            self.finish(None)
+
     def _read(self) -> tuple[Target, list[Header], int | None]:
         try:
             target = self.target = parse_target(self.request.url)
@@ -149,9 +158,7 @@ class Attempt:
             raise Refused(error.reason, error.message) from error
         return target, headers, declared
 
-    async def _decide(self, target: Target) -> tuple[Verdict, EffectivePolicy]:
-        found = self._door.policy_for(self._context)
-        policy = await found if isinstance(found, Awaitable) else found
+    def _decide(self, policy: EffectivePolicy, target: Target) -> Verdict:
         verdict = decide_layers(policy, facts_of(target, self.method, self.request.headers, self._context))
         record = self._record
         record.method = self.method
@@ -161,7 +168,7 @@ class Attempt:
         if verdict.result is Result.DENY:
             raise Refused(verdict.reason, policy_refusal(self.method, target, verdict))
         record.result = Result.ALLOW
-        return verdict, policy
+        return verdict
 
     def _admit(
         self, target: Target, limits: FetchLimits, plan: Plan, policy: EffectivePolicy, declared: int | None
@@ -186,8 +193,6 @@ class Attempt:
         return HOP_HEADER, self._door.signer.sign(depth, self._context.ray_id)
 
     async def _resolve(self, target: Target) -> tuple[str, ...]:
-        if target.is_ip:
-            return (target.host,)
         looking = self._door.resolver.resolve(target.host)
         try:
             if self._trip.left_s < _LOOK_UP_S:

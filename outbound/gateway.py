@@ -27,7 +27,7 @@ from outbound.policy_layers import EffectivePolicy
 from outbound.quotas import Usage
 from outbound.reasons import Reason
 from outbound.refusal import Refused, code_of
-from outbound.rule_actions import Materials
+from outbound.rule_actions import NO_PLAN, Materials
 
 
 class Gateway:
@@ -78,11 +78,13 @@ class Gateway:
             pause_s: float | None
             try:
                 response = await attempt.run()
+                if attempt.plan is NO_PLAN:
+                    attempt.hand_over(response)
+                    return response
                 following = self._follow(attempt, response, trip)
                 pause_s = None if following else self._pause(attempt, response, trip)
                 if following is None and pause_s is None:
-                    if response.body is None or isinstance(response.body, bytes):
-                        attempt.finish(None)
+                    attempt.hand_over(response)
                     return response
                 attempt.finish(None)
                 if response.body is not None and not isinstance(response.body, bytes):

@@ -8,22 +8,120 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
-from multidict import CIMultiDict
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from outbound.dial import Route, dial
 from outbound.target import Target
 
+_NOWHERE = URL("http://upstream.invalid/")
+_NO_INFO = aiohttp.RequestInfo(_NOWHERE, "GET", CIMultiDictProxy(CIMultiDict()), _NOWHERE)
+
+
+#: Before a response's own headers: blank lines, informational responses, and the headers themselves.
+MAX_HEAD_BYTES: Final = 128 * 1024
+MAX_INFORMATIONAL: Final = 16
+#: What may come beside a body's bytes, chunk sizes and trailers: so much, and so many times the body.
+_FRAMING_BYTES: Final = 1 << 20
+_FRAMING_RATIO: Final = 8
+# A response of 20 bytes costs the parser 50 microseconds, and nobody can stop it inside what it was given.
+_HEAD_SLICE: Final = 2 * 1024
+_BODY_SLICE: Final = 64 * 1024
+
 
 class Connection(ResponseHandler):
-    """Knows whether a request went over it before."""
+    """Holds the other side to one answer a request, and to bytes that are worth something.
 
+    The library's parser takes blank lines, white space, informational responses and chunk extensions without
+    end, and keeps what comes while nobody asked, as the answer to whatever is asked next.
+    """
+
+    #: A request went over it before.
     used = False
+    _asked = False
+    _answered = False
+    _received = 0
+    _informational = 0
+
+    def begin(self) -> None:
+        """A request is about to go over it."""
+        self.used = self._asked = True
+        self._answered = False
+        self._received = self._informational = 0
+
+    def rest(self) -> None:
+        """It was answered; until `begin` nothing may come."""
+        self._asked = False
+
+    def data_received(self, data: bytes) -> None:
+        if not data:  # the library goes on with what it has
+            super().data_received(data)
+            return
+        start = 0
+        while start < len(data):
+            if not self._asked or self._is_over:
+                self._hang_up()
+                return
+            end = start + (_BODY_SLICE if self._answered else _HEAD_SLICE)
+            piece = data if not start and end >= len(data) else data[start:end]
+            self._received += len(piece)
+            super().data_received(piece)
+            if self._exception is not None:
+                self._fail_body(self._exception)  # the library forgets it when a trailer was wrong
+                return
+            if self._is_too_much:
+                self._break_off()
+                return
+            start = end
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        code = data[0].code
+        if self._answered:
+            self._hang_up()
+            return
+        if 100 <= code < 200 and code != 101:
+            self._informational += 1
+        else:
+            self._answered = True
+        super().feed_data(data, size)
+
+    @property
+    def _is_over(self) -> bool:
+        """The answer came whole, and the request may still be on its way."""
+        return self._answered and self._payload is not None and self._payload.is_eof()
+
+    @property
+    def _is_too_much(self) -> bool:
+        if not self._answered:
+            return self._received > MAX_HEAD_BYTES or self._informational > MAX_INFORMATIONAL
+        body = 0 if self._payload is None else self._payload.total_bytes
+        return self._received > _FRAMING_BYTES + _FRAMING_RATIO * body
+
+    def _hang_up(self) -> None:
+        """What was asked for is there; it is not used again."""
+        self.force_close()
+        if self.transport is not None:
+            self.transport.close()
+
+    def _break_off(self) -> None:
+        problem = HttpProcessingError(message="framing without end")
+        self.set_exception(problem)
+        self._fail_body(problem)
+        if self.transport is not None:
+            self.transport.close()
+
+    def _fail_body(self, problem: type[BaseException] | BaseException) -> None:
+        payload = self._payload
+        if self._answered and payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(problem)
 
 
 class Request(ClientRequest):
@@ -49,6 +147,14 @@ class Request(ClientRequest):
     def update_content_encoding(self, data: Any) -> None:
         """Nothing is compressed on its way."""
 
+    def update_expect_continue(self, expect: bool = False) -> None:
+        """Nothing waits for a 100: header_hygiene takes `expect` out."""
+
+    @property
+    def request_info(self) -> aiohttp.RequestInfo:
+        """For the library's errors, which are to hold no header, and so no secret."""
+        return _NO_INFO
+
 
 class Pool(aiohttp.BaseConnector):
     """The connections of one key."""
@@ -63,6 +169,10 @@ class Pool(aiohttp.BaseConnector):
 
     async def shut(self) -> None:
         await self.close()
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        protocol.rest()
 
     async def _create_connection(self, req: ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:
         loop = asyncio.get_running_loop()
