@@ -9,7 +9,9 @@ from typing import Final, cast
 from bindings.arguments import check_count, invalid, parse_int, parse_options, parse_str, type_name
 from bindings.http_values import parse_request, response_value
 from bindings.service import Lookup, worker_not_found
+from model.call_egress import MAX_EGRESS_HOSTS, EgressHosts, parse_egress_hosts
 from model.capabilities import CallOptions, Dispatcher, EventContext, GuestEvent, WorkerRunner
+from model.hostname import InvalidHostname
 from model.identity import AccountId, InvalidName, NamespaceName, parse_script_name
 from model.messages import OutgoingRequest, Response
 from model.scripts import OutboundWorker, ScriptRef
@@ -20,7 +22,7 @@ PARAM_BYTES: Final = 16 * 1024
 #: What a caller may lower, and the most that says anything.
 LIMITS: Final[Mapping[str, int]] = {"cpu_ms": 300_000, "subrequests": 10_000}
 
-_OPTIONS: Final = frozenset({"params", "limits", "outbound"})
+_OPTIONS: Final = frozenset({"params", "limits", "outbound", "egress"})
 _NO_OPTIONS: Final = CallOptions()
 
 
@@ -70,7 +72,9 @@ async def dispatch_fetch(event: GuestEvent, lent: object, args: Sequence[object]
 
 
 def parse_call_options(value: object) -> CallOptions:
-    """`{params?, limits?: {cpu_ms?, subrequests?}, outbound?}`. Raises OperationError(invalid_argument)."""
+    """`{params?, limits?: {cpu_ms?, subrequests?}, outbound?, egress?: {allow}}`. Raises
+    OperationError(invalid_argument).
+    """
     if value is None:
         return _NO_OPTIONS
     options = parse_options("dispatch.fetch", value, _OPTIONS)
@@ -82,7 +86,24 @@ def parse_call_options(value: object) -> CallOptions:
         },
         params=_parse_params("params", options.get("params")),
         outbound_params=_parse_params("outbound", options.get("outbound")),
+        egress_hosts=_parse_egress(options.get("egress")),
     )
+
+
+def _parse_egress(value: object) -> EgressHosts | None:
+    if value is None:
+        return None
+    allow = parse_options("dispatch.fetch: egress", value, frozenset({"allow"})).get("allow")
+    if not isinstance(allow, list | tuple):
+        invalid(
+            f"egress.allow: {type_name(allow)}; a list of hosts is right, such as api.example.com or *.example.com"
+        )
+    if len(allow) > MAX_EGRESS_HOSTS:
+        invalid(f"egress.allow: {len(allow)} hosts; at most {MAX_EGRESS_HOSTS} are right")
+    try:
+        return parse_egress_hosts(tuple(parse_str("egress.allow: a host", host, 256) for host in allow))
+    except InvalidHostname as error:
+        invalid(f"egress.allow: {error}")
 
 
 def _parse_params(name: str, value: object) -> dict[str, str]:

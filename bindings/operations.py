@@ -39,6 +39,7 @@ from bindings.queues import (
 )
 from bindings.secret_store import secret_get
 from bindings.service import service_fetch
+from model.call_egress import MAX_EGRESS_HOSTS
 from model.capabilities import GuestEvent, Operation, OperationResult, OperationTable
 from model.errors import OperationErrorCode as Code
 from model.scripts import BindingKind
@@ -282,11 +283,13 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
                 ("request", _REQUEST),
                 (
                     "options?",
-                    "{params?: {str: str}, limits?: {cpu_ms?: int, subrequests?: int}, outbound?: {str: str}}",
+                    "{params?: {str: str}, limits?: {cpu_ms?: int, subrequests?: int}, outbound?: {str: str}, "
+                    "egress?: {allow: [str]}}",
                 ),
             ),
             f"{_RESPONSE}. `params` reach the worker, `outbound` the egress policy and the outbound worker; `limits` "
-            "only lower",
+            "only lower; `egress` takes away: of what the egress policy allows, only what goes to a host of `allow` (a "
+            "name, or `*.` and a name; [] for none) leaves the worker, and what it calls in turn",
             (
                 *_WORKER_CALL,
                 (Code.INVALID_ARGUMENT, "`outbound` has a param that the outbound worker does not declare"),
@@ -294,6 +297,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (
                 *_REQUEST_LIMITS,
                 f"params and outbound {PARAM_COUNT} entries and {PARAM_BYTES // _KIB} KiB each",
+                f"egress.allow {MAX_EGRESS_HOSTS} hosts",
                 "16 workers deep",
             ),
             BindingKind.DISPATCH_NAMESPACE,

@@ -145,6 +145,7 @@ class GroupCalls:
                 None,
                 holds.worker,
                 holds.asker,
+                question.egress_hosts,
             )
             ending = await worker.fetch(
                 question.request(body), responder, context, question.params, question.limits, visitor

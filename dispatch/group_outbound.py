@@ -68,6 +68,7 @@ def asker_of(question: Question, index: RouteIndex, permit: TreePermit) -> Event
         question.outbound_params,
         question.client_ip,
         question.hops,
+        egress_hosts=question.egress_hosts,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Protocol, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
+from model.call_egress import EgressHosts
 from model.capabilities import EventContext
 from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformError, PlatformFault
 from model.identity import NamespaceName, ScriptName
@@ -92,6 +93,11 @@ class Question(msgspec.Struct, array_like=True):
     asker_script: _Name | None = None
     asks: bool = False
     hook: bool = False
+    egress: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=2_048)] | None = None
+
+    @property
+    def egress_hosts(self) -> EgressHosts | None:
+        return None if self.egress is None else tuple(self.egress)
 
     @property
     def ref(self) -> ScriptRef:
@@ -198,6 +204,7 @@ def question_of(
             None if asker is None else asker.script,
             asker is not None and asker is caller,
             hook,
+            None if context.egress_hosts is None else list(context.egress_hosts),
         )
     )
 

@@ -11,10 +11,11 @@ import importlib
 import inspect
 import logging
 import types
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from model.call_egress import parse_egress_hosts
 from model.capabilities import CallOptions, EventContext, WorkerRunner
 from model.clock import monotonic_s
 from model.errors import OperationError, OperationErrorCode, PlatformError, PlatformFault, VisitorError
@@ -50,9 +51,14 @@ class Dispatcher:
         params: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
         outbound: Mapping[str, str] | None = None,
+        egress: Sequence[str] | None = None,
     ) -> DispatchedWorker:
-        """A worker, with what this call gives it; whether it exists shows when it is fetched from."""
-        return DispatchedWorker(self, name, CallOptions(limits or {}, params or {}, outbound or {}))
+        """A worker, with what this call gives it; whether it exists shows when it is fetched from. `egress`: the
+        hosts (or `*.` and a name) to which it is narrowed what the worker may send. Raises InvalidHostname.
+        """
+        hosts = None if egress is None else parse_egress_hosts(tuple(egress))
+        options = CallOptions(limits or {}, params or {}, outbound or {}, egress_hosts=hosts)
+        return DispatchedWorker(self, name, options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dispatch.outbound_in_force import InForce, check_declared, in_force
 from dispatch.remote_worker import RemoteWorker
 from dispatch.responses import check_headers
 from dispatch.workers import AnyWorker, Workers
+from model.call_egress import narrowed
 from model.capabilities import CallOptions, EventContext, TreePermit
 from model.errors import LoadShed, OperationError, OperationErrorCode
 from model.hostname import InvalidHostname, parse_host
@@ -280,6 +281,7 @@ def _context(
         caller,
         stands.worker,
         stands.asker,
+        narrowed(caller.egress_hosts, options.egress_hosts),
     )
 
 

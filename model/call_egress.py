@@ -6,6 +6,7 @@ Only what an egress policy allows leaves in any case; this can take from it, nev
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from model.hostname import InvalidHostname, parse_pattern, wildcard_candidates
@@ -17,8 +18,11 @@ MAX_EGRESS_HOSTS: Final = 64
 EgressHosts = tuple[str, ...]
 
 
-def parse_egress_hosts(patterns: Iterable[str]) -> EgressHosts:
-    """Exact names, IP literals, or `*.` and a name. Raises InvalidHostname."""
+@lru_cache(maxsize=256)
+def parse_egress_hosts(patterns: tuple[str, ...]) -> EgressHosts:
+    """Exact names, IP literals, or `*.` and a name. Raises InvalidHostname. Remembered: dispatchers say the same
+    of call after call.
+    """
     found = [parse_pattern(pattern) for pattern in patterns]
     if "*" in found:
         raise InvalidHostname("'*' holds every host, which narrows nothing; leave `egress` out")

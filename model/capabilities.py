@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from model.call_egress import EgressHosts
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
 from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersion
@@ -53,6 +54,8 @@ class EventContext:
     #: Of an outbound worker's event, and of those that it calls as its own parts: whose request it handles. What
     #: it fetches is fetched for that one, under that one's egress policy.
     asker: EventContext | None = None
+    #: To which hosts its dispatchers narrowed what it may send; None: they said nothing.
+    egress_hosts: EgressHosts | None = None
 
 
 class Fetcher(Protocol):
@@ -86,13 +89,14 @@ class CallOptions:
     """What a dispatcher gives one call. `limits` are names of model.limits.Limits fields and can only lower
     the plan's; `params` reach the worker as `params` of its Request; `outbound_params` reach the egress
     policy and the outbound worker, and the worker itself never sees them. `outbound_worker` is the one that the
-    dispatcher's binding names.
+    dispatcher's binding names. `egress_hosts` narrow what the worker may send, and what it calls in turn.
     """
 
     limits: Mapping[str, int] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     outbound_params: Mapping[str, str] = field(default_factory=dict)
     outbound_worker: OutboundWorker | None = None
+    egress_hosts: EgressHosts | None = None
 
 
 class WorkerRunner(Protocol):

@@ -223,7 +223,7 @@ def _egress(case: Fields) -> EgressHosts | None:
     if len(entries) > MAX_EGRESS_HOSTS:
         raise allow.fail(f"has {len(entries)} hosts; at most {MAX_EGRESS_HOSTS} are right")
     try:
-        return parse_egress_hosts(entry.string(300) for entry in entries)
+        return parse_egress_hosts(tuple(entry.string(300) for entry in entries))
     except InvalidHostname as error:
         raise allow.fail(str(error)) from error
 

@@ -150,6 +150,15 @@ async def test_options_reach_the_runner(world: World) -> None:
         ({"params": {f"k{n}": "" for n in range(65)}}, "at most 64"),
         ({"params": {"a": "x" * 16_384}}, "16384"),
         ({"params": {"a": "\ud800"}}, "surrogate"),
+        ({"egress": ["a.test"]}, "a map is right"),
+        ({"egress": {"deny": []}}, "unknown"),
+        ({"egress": {}}, "egress.allow: .*a list of hosts"),
+        ({"egress": {"allow": "a.test"}}, "egress.allow: .*a list of hosts"),
+        ({"egress": {"allow": [1]}}, "egress.allow: a host"),
+        ({"egress": {"allow": ["*"]}}, "narrows nothing"),
+        ({"egress": {"allow": ["*.com"]}}, "public suffix"),
+        ({"egress": {"allow": ["https://a.test"]}}, "egress.allow"),
+        ({"egress": {"allow": ["a.test"] * 65}}, "at most 64"),
     ],
 )
 def test_wrong_option_is_refused_by_name(options: object, message: str) -> None:
@@ -160,6 +169,13 @@ def test_wrong_option_is_refused_by_name(options: object, message: str) -> None:
 
 def test_options_at_their_edges() -> None:
     assert parse_call_options(None) == parse_call_options({}) == CallOptions()
+    assert parse_call_options({"egress": None}) == CallOptions()
+    assert parse_call_options({"egress": {"allow": []}}).egress_hosts == ()
+    hosts = ["API.example.com", "*.example.org", "a.example.org"]
+    assert parse_call_options({"egress": {"allow": hosts}}).egress_hosts == (
+        "*.example.org",
+        "api.example.com",
+    )
     assert parse_call_options({"limits": {"cpu_ms": 300_000}}).limits == {"cpu_ms": 300_000}
     assert len(parse_call_options({"params": {f"k{n}": "" for n in range(64)}}).params) == 64
     assert parse_call_options({"params": {"a": "x" * 16_383}}).params["a"] == "x" * 16_383

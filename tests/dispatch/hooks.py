@@ -17,6 +17,14 @@ async def by_header(request: IncomingRequest, env: HookEnv) -> Response:
     return await worker.fetch(request)
 
 
+async def narrowed(request: IncomingRequest, env: HookEnv) -> Response:
+    return await env.dispatcher.get("acme", egress=["API.example.com"]).fetch(request)
+
+
+async def narrowed_to_everything(request: IncomingRequest, env: HookEnv) -> Response:
+    return await env.dispatcher.get("acme", egress=["*"]).fetch(request)
+
+
 async def too_slow(request: IncomingRequest, env: HookEnv) -> Response:
     await asyncio.sleep(30)
     return Response(200)

@@ -186,6 +186,20 @@ def question(target: str, caller: str | None = None, **changed: Any) -> bytes:
     return encode(said)
 
 
+def test_what_a_call_was_narrowed_to_travels_with_it() -> None:
+    assert parse_question(question("b")).egress_hosts is None
+    assert parse_question(question("b", egress=[])).egress_hosts == ()
+    assert parse_question(question("b", egress=["*.a.test"])).egress_hosts == ("*.a.test",)
+    client = Client("192.0.2.1", False, "0" * 16)
+    request = IncomingRequest("GET", "http://a.example/", "a.example", "/", [], None, None, client)
+    context = EventContext(
+        AccountId("default"), None, ScriptName("x"), VersionId("1"), TenantId("t"), (), RayId("0" * 16), 0,
+        permit=None,  # type: ignore[arg-type]  # nothing runs
+        egress_hosts=("a.test",),
+    )  # fmt: skip
+    assert parse_question(question_of(ref("b"), request, context, {}, None)).egress_hosts == ("a.test",)
+
+
 async def answered(calls: GroupCalls, payload: bytes, from_group: str | None) -> Result:
     exchange = Exchange()
     calls.answer(exchange, payload, from_group=from_group)

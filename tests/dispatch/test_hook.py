@@ -69,12 +69,19 @@ async def test_a_hook_calls_the_worker_that_it_chose_with_limits_and_params() ->
     assert options == CallOptions({"cpu_ms": 10}, {"plan": "free"}, {"to": "acme"})
 
 
+async def test_a_hook_narrows_what_the_worker_may_send() -> None:
+    runner = Runner()
+    await run("narrowed", runner=runner)
+    assert runner.calls[0][2] == CallOptions(egress_hosts=("api.example.com",))
+
+
 @pytest.mark.parametrize(
     ("function", "headers", "status", "detail"),
     [
         ("by_header", [(b"x-tenant", b"nobody")], 404, "Worker not found: nobody"),
         ("by_header", [(b"x-tenant", b"../other")], 404, "Worker not found: script name"),
         ("by_header", [], 500, "KeyError"),
+        ("narrowed_to_everything", [], 500, "narrows nothing"),
         ("too_slow", [], 504, "not done within 0.02 s"),
         ("answers_nothing", [], 500, "returned NoneType; a Response is right"),
     ],

@@ -343,6 +343,23 @@ async def test_a_record_says_what_else_the_decision_was_made_of(way_out: WayOut)
     assert (record.tags, dict(record.params)) == (("pro", "eu"), {"plan": "gold"})
 
 
+async def test_a_call_that_its_dispatcher_narrowed_reaches_no_other_host(way_out: WayOut) -> None:
+    way_out.dns.set("a.test", "127.0.0.1")
+    way_out.dns.set("b.test", "127.0.0.1")
+    context = replace(event("t1"), egress_hosts=("a.test",))
+    async with Upstream() as upstream:
+        for host, reached in (("a.test", True), ("b.test", False)):
+            request = OutgoingRequest("GET", f"http://{host}:{upstream.port}/", (), None)
+            if reached:
+                await read_all(await way_out.gateway.fetch(request, context))
+            else:
+                with pytest.raises(OperationError, match=r"\(policy\.default_deny\)"):
+                    await way_out.gateway.fetch(request, context)
+        assert upstream.connections == 1
+    record = way_out.last_record()
+    assert (record.layer, record.host) == ("call", "b.test")
+
+
 async def test_loops_are_cut_by_a_signed_header(way_out: WayOut) -> None:
     signer = HopSigner(b"k" * 32)
     async with Upstream() as upstream:
