@@ -211,7 +211,8 @@ class Connector:
                 )
                 connection = await pool.connect(request, [], timeouts(wait_s, connect_s))
                 protocol: Any = connection.protocol  # a Connection: `Pool` makes no other
-                was_used, protocol.used = protocol.used, True
+                was_used = protocol.used
+                protocol.begin()
                 # The silence before the headers is ours to watch, that between pieces of the body the library's.
                 clock = upload.clock = SilenceClock(self._loop, protocol, silence_s)
                 try:
