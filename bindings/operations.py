@@ -115,7 +115,8 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
     (
         OperationNotes(
             "fetch",
-            "Send a request to the internet, through the egress policy. Redirects are handed to the worker.",
+            "Send a request to the internet, through the egress policy. Redirects are handed to the worker, unless "
+            "the policy follows them.",
             (("request", _REQUEST),),
             _RESPONSE,
             (
@@ -124,7 +125,15 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
                 (Code.TIMEOUT, "the origin took too long"),
                 (Code.CLOSED_STREAM, "the request's stream was closed"),
                 (Code.WORKER_FAILED, "the platform's outbound worker failed: nothing was sent past it"),
-                (Code.UNAVAILABLE, "the platform's outbound worker is not there: nothing was sent past it"),
+                (
+                    Code.UNAVAILABLE,
+                    "the platform's outbound worker is not there, or a secret or certificate that the policy names: "
+                    "nothing was sent",
+                ),
+                (
+                    Code.LIMIT_EXCEEDED,
+                    "a size, rate limit or quota of the policy: the message says which, and when to try again",
+                ),
                 (Code.LOAD_SHED, "no sandbox is free for the platform's outbound worker"),
             ),
             _REQUEST_LIMITS,
