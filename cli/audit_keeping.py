@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -63,7 +63,7 @@ def to_wire(record: AuditRecord) -> WireRow:
         record.duration_ms,
         record.redirect,
         record.retry,
-        _facts(record.tags, record.params),
+        _facts(record),
     ]
     return [item if isinstance(item, int) or item.isascii() else encodable(item) for item in row]
 
@@ -87,11 +87,15 @@ def from_wire(value: object) -> AuditRow | None:
     return AuditRow(*value)
 
 
-def _facts(tags: Sequence[str], params: Mapping[str, str]) -> str:
+def _facts(record: AuditRecord) -> str:
     """What else a decision was made of, as JSON that has at most FACTS_BYTES; "" when there is nothing."""
-    if not tags and not params:
+    tags, hosts = list(record.tags), record.egress_hosts
+    if not tags and not record.params and hosts is None:
         return ""
-    for kept in ({"tags": list(tags), "params": dict(params)}, {"tags": list(tags), "truncated": True}):
+    whole: dict[str, object] = {"tags": tags, "params": dict(record.params)}
+    if hosts is not None:
+        whole["egress"] = list(hosts)
+    for kept in (whole, {"tags": tags, "truncated": True}):
         text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
         if len(text.encode("utf-8", "replace")) <= FACTS_BYTES:
             return text

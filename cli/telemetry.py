@@ -29,7 +29,7 @@ _MAX_WAITING: Final = 20_000
 _MAX_WAITING_BYTES: Final = 8 << 20
 _LINES_A_MESSAGE: Final = 200
 #: Of an audit record, what its line on stdout has.
-_LINE: Final = tuple(name for name in AuditRecord.__slots__ if name not in ("tags", "params"))
+_LINE: Final = tuple(name for name in AuditRecord.__slots__ if name not in ("tags", "params", "egress_hosts"))
 
 
 class WorkerTelemetry:

@@ -88,6 +88,7 @@ class Attempt:
             method=request.method[:32],
             tags=context.tags,
             params=context.outbound_params,
+            egress_hosts=context.egress_hosts,
             redirect=trip.way.redirects,
             retry=trip.retries,
         )

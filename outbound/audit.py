@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from model.call_egress import EgressHosts
 from model.identity import NamespaceName, RayId, ScriptName, TenantId
 from outbound.policy import Result
 from outbound.reasons import Reason
@@ -50,6 +51,8 @@ class AuditRecord:
     #: What else the decision was made of, so that another policy can be asked about it later.
     tags: tuple[str, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
+    #: To which hosts the dispatcher narrowed the call; None: it said nothing.
+    egress_hosts: EgressHosts | None = None
     #: How many redirects the gateway had followed before this request, and how many attempts at it had failed.
     redirect: int = 0
     retry: int = 0

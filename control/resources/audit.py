@@ -89,6 +89,7 @@ def _show(number: int, row: AuditRow) -> dict[str, Any]:
         "namespace": row.namespace or None,
         "tags": known.get("tags", []),
         "params": known.get("params", {}),
+        "egress": known.get("egress"),
         "truncated": known.get("truncated", False),
     }
 

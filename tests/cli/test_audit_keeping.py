@@ -74,6 +74,9 @@ def test_a_record_arrives_as_it_was() -> None:
         assert getattr(row, name) == getattr(given, name)
     assert (row.namespace, row.result, row.reason) == ("", "allow", "policy.rule_allow")
     assert json.loads(row.facts) == {"tags": ["pro"], "params": {"plan": "gold"}}
+    narrowed = from_wire(to_wire(record(tags=(), params={}, egress_hosts=("a.test",))))
+    assert narrowed is not None
+    assert json.loads(narrowed.facts) == {"tags": [], "params": {}, "egress": ["a.test"]}
     plain = from_wire(to_wire(record(tags=(), params={}, policy_reason=None)))
     assert plain is not None
     assert (plain.facts, plain.policy_reason) == ("", "")
