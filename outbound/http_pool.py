@@ -75,7 +75,9 @@ class Connection(ResponseHandler):
             self._received += len(piece)
             super().data_received(piece)
             if self._exception is not None:
-                self._fail_body(self._exception)  # the library forgets it when a trailer was wrong
+                self._fail_body(
+                    cast("BaseException", self._exception)
+                )  # the library forgets it when a trailer was wrong
                 return
             if self._is_too_much:
                 self._break_off()
@@ -118,7 +120,7 @@ class Connection(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
 
-    def _fail_body(self, problem: type[BaseException] | BaseException) -> None:
+    def _fail_body(self, problem: BaseException) -> None:
         payload = self._payload
         if self._answered and payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(problem)
