@@ -75,9 +75,8 @@ class Connection(ResponseHandler):
             self._received += len(piece)
             super().data_received(piece)
             if self._exception is not None:
-                self._fail_body(
-                    cast("BaseException", self._exception)
-                )  # the library forgets it when a trailer was wrong
+                # The library forgets to, where a trailer was wrong.
+                self._fail_body(self._exception)
                 return
             if self._is_too_much:
                 self._break_off()
