@@ -117,6 +117,19 @@ def label(namespace: str | None, script: str) -> str:
 def client_command(function: Callable[Concatenate[ApiClient, P], R]) -> Callable[P, R]:
     """Give a command --url, --account and --data, and an ApiClient made of them as its first argument."""
 
+    def connected(connect: Callable[[], ApiClient], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return function(connect(), *args, **kwargs)
+
+    return lazy_client_command(functools.update_wrapper(connected, function))
+
+
+def lazy_client_command(
+    function: Callable[Concatenate[Callable[[], ApiClient], P], R],
+) -> Callable[P, R]:
+    """As client_command, for a command that may do without a host: what it gets makes the ApiClient, or raises
+    NoToken.
+    """
+
     @click.option("--url", default=_ROWS["url"].default, envvar="TENANTRY_URL", help=_ROWS["url"].help)
     @click.option(
         "--account", type=ACCOUNT, default="default", envvar="TENANTRY_ACCOUNT", help=_ROWS["account"].help
@@ -130,8 +143,12 @@ def client_command(function: Callable[Concatenate[ApiClient, P], R]) -> Callable
     @functools.wraps(function)
     def wrapped(*args: Any, url: str, account: str, data: Path | None, **kwargs: Any) -> R:
         source = click.get_current_context().get_parameter_source("data")
-        token = find_token(data, given=source is ParameterSource.COMMANDLINE)
-        return function(ApiClient(url, token, account), *args, **kwargs)
+
+        def connect() -> ApiClient:
+            token = find_token(data, given=source is ParameterSource.COMMANDLINE)
+            return ApiClient(url, token, account)
+
+        return function(connect, *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]  # click passes the three options by keyword
 

@@ -5,20 +5,28 @@ Each condition that a document left out holds; those it has must all hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from model.hostname import host_matches
 from outbound.egress_fields import ExpressionFacts, Facts
 from outbound.path_glob import Glob
 
+if TYPE_CHECKING:
+    from expressions.explanations import Clause
+
 
 class Filter(Protocol):
     """As expressions.filters makes it."""
 
+    @property
+    def fields(self) -> frozenset[str]: ...
+
     def matches(self, facts: Mapping[str, object]) -> bool: ...
+
+    def explain(self, facts: Mapping[str, object]) -> Sequence[Clause]: ...
 
 
 #: What must be equal to one of these for a filter to hold; (field, values).

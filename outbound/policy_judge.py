@@ -82,6 +82,8 @@ class Hop:
     target: Target | None = None
     #: The method in upper case.
     method: str = ""
+    #: Of what was refused other than by policy and address.
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,8 @@ def _hop(
         method = check_method(request.method)
         headers, _ = outgoing_headers(request.headers, target)
     except (InvalidTarget, RequestRefused) as error:
-        return Hop(request, Result.DENY, error.reason)
-    facts = facts_of(target, method, request.headers, caller)
+        return Hop(request, Result.DENY, error.reason, message=error.message)
+    facts = facts_of(target, method, headers, caller)
     verdict = decide_layers(effective, facts)
     rules = tuple(
         (layer.name, rule)
@@ -158,15 +160,19 @@ def _hop(
         if (rule := layer.policy.first_match(facts)) is not None
     )
 
-    def hop(result: Result, reason: Reason, address: str = "", sent: Sequence[Header] = ()) -> Hop:
-        return Hop(request, result, reason, verdict, facts, address, tuple(sent), rules, target, method)
+    def hop(
+        result: Result, reason: Reason, address: str = "", sent: Sequence[Header] = (), message: str = ""
+    ) -> Hop:
+        return Hop(
+            request, result, reason, verdict, facts, address, tuple(sent), rules, target, method, message
+        )
 
     if verdict.result is Result.DENY:
         return hop(Result.DENY, verdict.reason)
     try:
         headers, secrets = plan_headers(verdict.actions, target, headers, crossed=way.crossed)
     except Refused as refused:
-        return hop(Result.DENY, refused.reason)
+        return hop(Result.DENY, refused.reason, message=refused.message)
     for injection in secrets:
         headers = inject(headers, injection, f"{{secret:{injection.secret}}}")
     candidates = (target.host,) if target.is_ip else request.answers

@@ -6,6 +6,7 @@ import click
 
 from cli.kept_policies import COMMANDS
 from cli.policy_checking import check
+from cli.policy_explaining import explain
 from cli.policy_testing import coverage, test
 
 
@@ -22,5 +23,5 @@ def command() -> None:
     """
 
 
-for _command in (*COMMANDS, test, coverage, check):
+for _command in (*COMMANDS, test, coverage, check, explain):
     command.add_command(_command)
