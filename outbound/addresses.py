@@ -109,11 +109,16 @@ SPECIAL_RANGES: Final[tuple[tuple[str, AddressClass, str], ...]] = (
         AddressClass.METADATA_SERVICE,
         "AWS, GCP, Azure, OpenStack, DigitalOcean, Hetzner",
     ),
+    ("169.254.0.23/32", AddressClass.METADATA_SERVICE, "Tencent Cloud"),
+    ("169.254.169.250/32", AddressClass.METADATA_SERVICE, "Rancher"),
+    ("169.254.169.252/32", AddressClass.METADATA_SERVICE, "GKE metadata server"),
     ("169.254.170.2/32", AddressClass.METADATA_SERVICE, "AWS ECS task credentials"),
     ("169.254.170.23/32", AddressClass.METADATA_SERVICE, "AWS EKS pod identity"),
     ("192.0.0.192/32", AddressClass.METADATA_SERVICE, "Oracle Cloud (older)"),
     ("fd00:ec2::254/128", AddressClass.METADATA_SERVICE, "AWS EC2 over IPv6"),
     ("fd00:ec2::23/128", AddressClass.METADATA_SERVICE, "AWS EKS pod identity over IPv6"),
+    ("fd00:a9fe:a9fe::1/128", AddressClass.METADATA_SERVICE, "Linode over IPv6"),
+    ("fd00:c1::a9fe:a9fe/128", AddressClass.METADATA_SERVICE, "Oracle Cloud over IPv6"),
     ("fd20:ce::254/128", AddressClass.METADATA_SERVICE, "GCP over IPv6"),
     ("fd00:42::42/128", AddressClass.METADATA_SERVICE, "Scaleway over IPv6"),
     ("fe80::a9fe:a9fe/128", AddressClass.METADATA_SERVICE, "OpenStack over IPv6"),
@@ -169,25 +174,38 @@ def classify(
     if isinstance(address, ipaddress.IPv6Address) and (mapped := address.ipv4_mapped) is not None:
         address = mapped  # RFC 4291 §2.5.5.2: the kernel connects it as IPv4
     registry = registry_class(address)
+    if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
+        return _behind_translator(address, port, ranges, opened)
     own = address in ranges.own
     here = own or registry is AddressClass.LOOPBACK or registry is AddressClass.UNSPECIFIED
     if here and port in ranges.listener_ports:
         return AddressClass.SELF_CONNECTION
-    for network in opened.networks:
-        wide = network.num_addresses > 1
-        if wide and registry is AddressClass.METADATA_SERVICE:
-            continue
-        if network.version == address.version and address in network:
-            return AddressClass.OPENED
+    if _is_opened(address, registry, opened):
+        return AddressClass.OPENED
     if own and (registry in ALLOWED or opened.private):
         return AddressClass.THIS_HOST
     if opened.private and registry in PRIVATE_CLASSES:
         return AddressClass.OPENED
-    if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
-        # What the translator would reach is what counts: a listener of ours behind it, too.
-        embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return classify(embedded, port, ranges)
     return registry
+
+
+def _behind_translator(
+    address: ipaddress.IPv6Address, port: int, ranges: AddressRanges, opened: Opened
+) -> AddressClass:
+    """What the translator would reach is what counts: a listener of ours behind it, too, and metadata."""
+    found = classify(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF), port, ranges)
+    if found is not AddressClass.SELF_CONNECTION and _is_opened(address, found, opened):
+        return AddressClass.OPENED
+    return found
+
+
+def _is_opened(address: IPAddress, registry: AddressClass, opened: Opened) -> bool:
+    return any(
+        network.version == address.version
+        and address in network
+        and (network.num_addresses == 1 or registry is not AddressClass.METADATA_SERVICE)
+        for network in opened.networks
+    )
 
 
 def choose(

@@ -99,7 +99,7 @@ class Attempt:
         found = door.policy_for(context)
         policy = found if isinstance(found, EffectivePolicy) else await found
         policy = narrowed_by_call(policy, context.egress_hosts)
-        verdict = self._decide(policy, target)
+        verdict = self._decide(policy, target, headers)
         limits, plan = verdict.limits, verdict.actions
         self.plan = plan
         if trip.until_s is None:
@@ -159,8 +159,8 @@ class Attempt:
             raise Refused(error.reason, error.message) from error
         return target, headers, declared
 
-    def _decide(self, policy: EffectivePolicy, target: Target) -> Verdict:
-        verdict = decide_layers(policy, facts_of(target, self.method, self.request.headers, self._context))
+    def _decide(self, policy: EffectivePolicy, target: Target, headers: list[Header]) -> Verdict:
+        verdict = decide_layers(policy, facts_of(target, self.method, headers, self._context))
         record = self._record
         record.method = self.method
         record.policy_version = policy.digest
@@ -229,6 +229,7 @@ class Attempt:
                 target.port,
                 tls.digest,
                 "" if proxy is None else proxy.identity,
+                self._context.namespace,
             )
             context = tls.context if target.scheme == "https" else None
             proxy_tls = None if proxy is None else connector.tls.default.context

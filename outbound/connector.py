@@ -16,6 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from model.clock import monotonic_s
+from model.identity import NamespaceName
 from model.messages import Header, Headers
 from outbound.dial import DialFailed, Route
 from outbound.header_hygiene import MAX_HEADERS, answer_problem
@@ -44,6 +45,8 @@ class PoolKey(NamedTuple):
     tls: str = ""
     #: Identity of the egress proxy; "" for none.
     proxy: str = ""
+    #: A tenant's name is its own in one namespace alone.
+    namespace: NamespaceName | None = None
 
 
 class UpstreamFailure(Exception):

@@ -34,7 +34,7 @@ class Facts:
     #: "" for the account's plain scripts.
     namespace: str = ""
     query: str = ""
-    #: As the worker sent them.
+    #: Of the worker's own, those that would leave (header_hygiene.outgoing_headers).
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
@@ -58,7 +58,7 @@ class Asker(Protocol):
 
 
 def facts_of(target: Target, method: str, headers: Sequence[tuple[bytes, bytes]], asker: Asker) -> Facts:
-    """`headers` as the worker sent them."""
+    """`headers` as outgoing_headers gives them: a rule must not be told of one that the upstream won't see."""
     return Facts(
         target.scheme,
         target.host,
@@ -106,7 +106,11 @@ FIELDS: Final[Mapping[str, tuple[Type, Callable[[Facts], object], str]]] = {
     "http.request.uri.query": (STRING, lambda facts: facts.query, "without `?`"),
     "http.request.uri": (STRING, _uri, "path and query"),
     "http.request.full_uri": (STRING, _full_uri, "scheme, host, port if it isn't the scheme's, path, query"),
-    "http.request.headers": (Map(Array(STRING)), _headers, "as the worker sent them; names in lower case"),
+    "http.request.headers": (
+        Map(Array(STRING)),
+        _headers,
+        "those of the worker's that would leave, before the rule changes them; names in lower case",
+    ),
     "tenant.id": (STRING, lambda facts: facts.tenant, "whose worker asks"),
     "tenant.tags": (Array(STRING), lambda facts: tuple(facts.tags), "the tags of the script that asks"),
     "tenant.plan": (STRING, plan_of, "`x` of the first tag `plan:x`; missing without one"),

@@ -44,6 +44,12 @@ class ProxyHop:
     authorization: str
 
     @property
+    def credentials(self) -> tuple[str, ...]:
+        """As they are written, and as they are sent; none without."""
+        sent = self.authorization.removeprefix("Basic ")
+        return (base64.b64decode(sent).decode("utf-8"), sent) if sent else ()
+
+    @property
     def identity(self) -> str:
         """For the pool's key: the same proxy, with the same credentials."""
         digest = hashlib.sha256(self.authorization.encode()).hexdigest()[:32]

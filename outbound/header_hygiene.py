@@ -120,8 +120,13 @@ def changed_headers(
 ) -> list[Header]:
     """What a rule does to them: `added` replace every one of their name. Lower-case names, as everywhere."""
     new = [(name.encode("ascii"), value.encode("utf-8")) for name, value in added]
-    gone = {name.encode("ascii") for name in removed} | {name for name, _ in new}
-    return [header for header in headers if header[0] not in gone] + new
+    return without(headers, [*(name.encode("ascii") for name in removed), *(name for name, _ in new)]) + new
+
+
+def without(headers: Iterable[Header], names: Iterable[bytes]) -> list[Header]:
+    """Those of other names. `x_team` goes with `x-team`: CGI and its like make one variable of both."""
+    gone = {name.replace(b"_", b"-") for name in names}
+    return [header for header in headers if header[0].replace(b"_", b"-") not in gone]
 
 
 def answer_problem(status: int, version: tuple[int, int], raw: Iterable[Header]) -> str:

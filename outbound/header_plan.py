@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from model.messages import Header
-from outbound.header_hygiene import changed_headers
+from outbound.header_hygiene import changed_headers, without
 from outbound.reasons import Reason
 from outbound.refusal import Refused
 from outbound.rule_actions import Plan, SecretInjection
@@ -36,4 +36,4 @@ def plan_headers(
 def inject(headers: Iterable[Header], injection: SecretInjection, value: str) -> list[Header]:
     """Replaces every header of its name. Raises SecretUnusable."""
     name, header_value = header_of(injection, value)
-    return [*(header for header in headers if header[0] != name), (name, header_value)]
+    return [*without(headers, [name]), (name, header_value)]

@@ -44,6 +44,8 @@ async def prepare(
     if plan.proxy is not None:
         try:
             proxy = await ready_proxy(plan.proxy, door.resolver, door.materials, namespace)
+            for secret in proxy.credentials:  # a proxy may send them on, and an upstream may echo them
+                trip.keep_from_worker(secret)
         except MaterialMissing as error:
             raise Refused(Reason.SECRET_MISSING, str(error)) from error
         except ProxyFailed as error:

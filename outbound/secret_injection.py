@@ -1,13 +1,16 @@
 """Secrets on their way to an upstream, and kept from coming back. Pure.
 
 What an upstream answers in headers is cleaned of the secret that it was sent, in the spellings that software
-gives it: as it is, in base64 (alone, or with something before it as in Basic credentials) and percent-encoded.
-Bodies are not read: an upstream that reflects a header in a body reveals it.
+gives it: as it is, in base64 (alone, or with something before it as in Basic credentials, or taken out of it),
+percent-encoded once or twice, in hexadecimal, and as JSON and HTML escape it. Bodies are not read: an upstream
+that reflects a header in a body reveals it, and so does one that means to, in a spelling of its own.
 """
 
 from __future__ import annotations
 
 import base64
+import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -20,6 +23,9 @@ from outbound.target import Target
 REMOVED: Final = b"[removed]"
 #: A spelling shorter than this is found in anything; the secret as it is counts whatever its length.
 _SHORTEST_SPELLING: Final = 4
+_SHORTEST_ENCODED: Final = 8
+#: Of Basic credentials: a password alone that is shorter is found in anything.
+_SHORTEST_PASSWORD: Final = 6
 
 _BAD_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -53,7 +59,8 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         spellings = {spelling for secret in secrets for spelling in spellings_of(secret)}
         longest_first = sorted(spellings, key=lambda one: (-len(one), one))
-        self._pattern = re.compile(b"|".join(re.escape(one) for one in longest_first))
+        # Whatever the case: names of headers come back in lower case, and other software has habits of its own.
+        self._pattern = re.compile(b"|".join(re.escape(one) for one in longest_first), re.IGNORECASE)
 
     def headers(self, headers: Headers) -> list[Header]:
         """A header whose very name is a secret is left out."""
@@ -65,13 +72,34 @@ class Redactor:
 
 
 def spellings_of(secret: str) -> set[bytes]:
+    """But for the case of letters."""
+    found: set[bytes] = set()
+    for text in (secret, *_inside(secret)):
+        found |= _spellings(text)
+    return {one for one in found if len(one) >= _SHORTEST_SPELLING} | {secret.encode("utf-8")}
+
+
+def _inside(secret: str) -> list[str]:
+    """What a secret that is base64 holds: Basic credentials are taken apart by whoever reads them."""
+    if len(secret) % 4 or len(secret) < _SHORTEST_ENCODED:
+        return []
+    try:
+        text = base64.b64decode(secret, validate=True).decode("ascii")
+    except ValueError:
+        return []
+    if not text.isprintable():
+        return []
+    _, colon, password = text.partition(":")
+    return [text, password] if colon and len(password) >= _SHORTEST_PASSWORD else [text]
+
+
+def _spellings(secret: str) -> set[bytes]:
     plain = secret.encode("utf-8")
-    found = {plain, secret.lower().encode("utf-8")}  # header names come back in lower case
+    found = {plain, json.dumps(secret)[1:-1].encode("ascii"), html.escape(secret).encode("utf-8")}
     for encoded in (quote(secret, safe=""), quote_plus(secret), quote(secret)):
         found.add(encoded.encode("ascii"))
-        found.add(re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded).encode("ascii"))
+        found.add(quote(encoded, safe="").encode("ascii"))
     found.add(plain.hex().encode("ascii"))
-    found.add(plain.hex().upper().encode("ascii"))
     for before in range(3):
         # In base64 three bytes are four characters: what stands before the secret shifts it. The characters
         # that hold bits of a neighbour are left out.
@@ -79,4 +107,5 @@ def spellings_of(secret: str) -> set[bytes]:
         text = base64.b64encode(b"\0" * before + plain).rstrip(b"=")[first:last]
         found.add(text)
         found.add(text.replace(b"+", b"-").replace(b"/", b"_"))
-    return {one for one in found if len(one) >= _SHORTEST_SPELLING} | {plain}
+        found.add(quote(text, safe="").encode("ascii"))
+    return found

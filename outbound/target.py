@@ -26,8 +26,12 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED_ESCAPE = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
-_HIDDEN_DOTS = re.compile(r"(^|/)\.\.?(/|$)")
-_ENCODED_SLASH = re.compile(r"%(?:2[fF]|5[cC])")
+# What some upstreams read as '/', '.' and ';': encoded, or in more bytes than UTF-8 has for it (RFC 3629 §10).
+_OTHERS_SLASH = re.compile(r"(?i)%(?:2f|5c|c1%9c|(?:c0|e0%80|f0%80%80)%af)")
+_OTHERS_DOT = re.compile(r"(?i)%(?:c0|e0%80|f0%80%80)%ae")
+_OTHERS_SEMICOLON = re.compile(r"(?i)%3b")
+# Servers of Java take path parameters off before they resolve dot segments.
+_HIDDEN_DOTS = re.compile(r"(?:^|/)\.\.?(?:;[^/]*)?(?:/|$)")
 _ESCAPE_IN_PATH = re.compile('[^\x21-\x7e]|["<>^`{|}]')
 _ESCAPE_IN_QUERY = re.compile('[^\x21-\x7e]|["<>]')
 
@@ -81,7 +85,7 @@ def parse_target(url: str) -> Target:
     Refused: other schemes, userinfo, control bytes and spaces, backslashes, ports that are none, empty
     labels, zone ids, spellings of an address other than the canonical kind (127.1, 0x7f.1, 2130706433,
     0177.0.0.1, full-width digits, a trailing dot), labels that mix scripts, bad escapes and dot segments hidden
-    behind `%2f`.
+    behind `%2f`, `;` or overlong bytes.
     """
     return _remembered(url) if len(url) <= 512 else _parse(url)
 
@@ -236,10 +240,18 @@ def _clean_path(path: str) -> str:
         path = re.sub(r"%2[eE]", ".", path)
     if "/." in path:
         path = remove_dot_segments(path)
-    if "%" in path and _HIDDEN_DOTS.search(_ENCODED_SLASH.sub("/", path)):
+    if ("%" in path or ";" in path) and _HIDDEN_DOTS.search(_as_others_read(path)):
         # /public/..%2fadmin is one segment here and /admin at an upstream that decodes first.
-        raise InvalidTarget(Reason.URL_PATH, "the URL's path hides '.' or '..' beside %2F or %5C")
+        raise InvalidTarget(
+            Reason.URL_PATH, "the URL's path hides '.' or '..' beside %2F, %5C or ';', or in overlong bytes"
+        )
     return _ESCAPE_IN_PATH.sub(_escape, path)
+
+
+def _as_others_read(path: str) -> str:
+    for pattern, plain in ((_OTHERS_SLASH, "/"), (_OTHERS_DOT, "."), (_OTHERS_SEMICOLON, ";")):
+        path = pattern.sub(plain, path)
+    return path
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -193,7 +193,99 @@ EDGES = [
     ("feff:ffff::", C.SITE_LOCAL),
     ("ff00::", C.MULTICAST),
     ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.MULTICAST),
+    # The edges that are not above.
+    ("169.254.0.22", C.LINK_LOCAL),
+    ("169.254.0.23", C.METADATA_SERVICE),
+    ("169.254.0.24", C.LINK_LOCAL),
+    ("169.254.169.249", C.LINK_LOCAL),
+    ("169.254.169.250", C.METADATA_SERVICE),
+    ("169.254.169.251", C.LINK_LOCAL),
+    ("169.254.169.252", C.METADATA_SERVICE),
+    ("169.254.170.1", C.LINK_LOCAL),
+    ("169.254.170.3", C.LINK_LOCAL),
+    ("169.254.170.22", C.LINK_LOCAL),
+    ("169.254.170.24", C.LINK_LOCAL),
+    ("192.0.0.191", C.PROTOCOL),
+    ("192.0.0.193", C.PROTOCOL),
+    ("::fffe:ffff:ffff:ffff", C.UNALLOCATED),
+    ("::ffff:0:0:0", C.IPV6_EMBEDDED),
+    ("::ffff:0:ffff:ffff", C.IPV6_EMBEDDED),
+    ("::ffff:1:0:0", C.UNALLOCATED),
+    ("64:ff9b:0:ffff:ffff:ffff:ffff:ffff", C.UNALLOCATED),
+    ("ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.UNALLOCATED),
+    ("100::1:ffff:ffff:ffff:ffff", C.RESERVED),
+    ("2001:1::", C.PROTOCOL),
+    ("2001:1:ffff:ffff:ffff:ffff:ffff:ffff", C.PROTOCOL),
+    ("2001:f:ffff:ffff:ffff:ffff:ffff:ffff", C.PROTOCOL),
+    ("2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.GLOBAL),
+    ("3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.RESERVED),
+    ("5eff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.UNALLOCATED),
+    ("5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.PROTOCOL),
+    ("fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.UNALLOCATED),
+    ("fd00:42::41", C.UNIQUE_LOCAL),
+    ("fd00:42::43", C.UNIQUE_LOCAL),
+    ("fd00:c1::a9fe:a9fd", C.UNIQUE_LOCAL),
+    ("fd00:c1::a9fe:a9fe", C.METADATA_SERVICE),
+    ("fd00:c1::a9fe:a9ff", C.UNIQUE_LOCAL),
+    ("fd00:ec2::22", C.UNIQUE_LOCAL),
+    ("fd00:ec2::24", C.UNIQUE_LOCAL),
+    ("fd00:ec2::253", C.UNIQUE_LOCAL),
+    ("fd00:ec2::255", C.UNIQUE_LOCAL),
+    ("fd00:a9fe:a9fe::", C.UNIQUE_LOCAL),
+    ("fd00:a9fe:a9fe::1", C.METADATA_SERVICE),
+    ("fd00:a9fe:a9fe::2", C.UNIQUE_LOCAL),
+    ("fd20:ce::253", C.UNIQUE_LOCAL),
+    ("fd20:ce::255", C.UNIQUE_LOCAL),
+    ("fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.UNALLOCATED),
+    ("fe80::a9fe:a9fd", C.LINK_LOCAL),
+    ("fe80::a9fe:a9ff", C.LINK_LOCAL),
+    ("febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.LINK_LOCAL),
+    ("feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", C.SITE_LOCAL),
 ]
+
+
+#: The IANA special-purpose registries (IPv4, IPv6) as of 2025, and the blocks of the IPv6 address space that are
+#: not unicast: written down apart from the table, so that a row which is lost there is missed here.
+REGISTERED = """
+0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
+192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24
+192.88.99.0/24 192.88.99.2/32 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4
+240.0.0.0/4 255.255.255.255/32
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128 2001:1::3/128
+2001:2::/48 2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 2001:db8::/32 2002::/16
+2620:4f:8000::/48 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8 ::/96 ::ffff:0:0:0/96 3ffe::/16
+::/8 200::/7 400::/6 800::/5 1000::/4 4000::/3 6000::/3 8000::/3 a000::/3 c000::/3 e000::/4 f000::/5 f800::/6 fe00::/9
+"""
+REGISTRIES = REGISTERED.split()
+
+
+@pytest.mark.parametrize("text", REGISTRIES)
+@given(data=st.data())
+def test_nothing_of_the_registries_is_global(text: str, data: st.DataObject) -> None:
+    network = ipaddress.ip_network(text)
+    size = network.num_addresses
+    inside = data.draw(st.integers(0, size - 1))
+    for address in (network[0], network[-1], network[inside]):
+        if isinstance(address, ipaddress.IPv6Address) and (
+            address.ipv4_mapped is not None or address in ipaddress.ip_network("64:ff9b::/96")
+        ):
+            continue  # judged by the IPv4 address inside
+        assert classify(address, 443, NOTHING) not in ALLOWED
+
+
+def test_both_edges_of_every_range_are_looked_at_from_both_sides() -> None:
+    looked_at = {ipaddress.ip_address(text) for text, _ in EDGES}
+    missing = []
+    for text, _, _ in SPECIAL_RANGES:
+        network = ipaddress.ip_network(text)
+        first, last = network[0], network[-1]
+        around = [first, last]
+        if int(first) > 0:
+            around.append(first - 1)
+        if int(last) < (1 << network.max_prefixlen) - 1:
+            around.append(last + 1)
+        missing += [str(address) for address in around if address not in looked_at]
+    assert missing == []
 
 
 @pytest.mark.parametrize(("text", "expected"), EDGES)
@@ -248,6 +340,9 @@ HERE = AddressRanges(
         ("::1", 8788, ["::1/128"], C.SELF_CONNECTION),
         ("127.0.0.1", 8789, ["127.0.0.0/8"], C.OPENED),
         ("64:ff9b::b16:212c", 8788, [], C.SELF_CONNECTION),  # NAT64 of 11.22.33.44
+        ("64:ff9b::b16:212c", 8788, ["64:ff9b::/96"], C.SELF_CONNECTION),
+        ("64:ff9b::7f00:1", 8788, ["64:ff9b::7f00:1/128"], C.SELF_CONNECTION),
+        ("64:ff9b::b16:212c", 22, [], C.THIS_HOST),
     ],
 )
 def test_the_host_itself(text: str, port: int, opened: list[str], expected: AddressClass) -> None:
@@ -268,6 +363,11 @@ def test_the_host_itself(text: str, port: int, opened: list[str], expected: Addr
         ("fd00:ec2::254", "fc00::/7", C.METADATA_SERVICE),
         ("fd00:1::1", "fc00::/7", C.OPENED),
         ("8.8.8.8", "10.0.0.0/8", C.GLOBAL),
+        ("64:ff9b::a01:203", "64:ff9b::/96", C.OPENED),  # an operator may open what is behind the translator
+        ("64:ff9b::a9fe:a9fe", "64:ff9b::/96", C.METADATA_SERVICE),  # but never metadata by a range
+        ("64:ff9b::a9fe:a9fe", "64:ff9b::a9fe:a9fe/128", C.OPENED),
+        ("64:ff9b::6464:64c8", "64:ff9b::6464:6400/120", C.METADATA_SERVICE),
+        ("fd00:a9fe:a9fe::1", "fd00:a9fe:a9fe::/48", C.METADATA_SERVICE),
     ],
 )
 def test_an_opened_range_opens_just_itself(text: str, opened: str, expected: AddressClass) -> None:

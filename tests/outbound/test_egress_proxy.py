@@ -4,6 +4,9 @@ the pinned address, never a name; what goes wrong on its side has a reason of it
 
 from __future__ import annotations
 
+import asyncio
+from urllib.parse import quote
+
 import pytest
 
 from model.errors import OperationError, OperationErrorCode
@@ -15,9 +18,10 @@ from outbound.reasons import Reason
 from tests.outbound.conftest import WayOut, read_all, server_tls
 from tests.outbound.test_gateway import PieceSource
 from tests.support.connect_proxy import ConnectProxy
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, UpstreamRequest, respond
 
 BASIC = "Basic dXNlcjpwYXNz"
+PLAIN = "user:pass"
 
 
 def policy(proxy_url: str, opened: str = "127.0.0.0/8", credentials: str = "") -> str:
@@ -195,3 +199,31 @@ def test_an_answer_is_whole_only_with_its_empty_line() -> None:
     assert read_answer(b"HTTP/1.1 200\r\n\r\n") is True
     with pytest.raises(ProxyFailed, match="407"):
         read_answer(b"HTTP/1.1 407 Auth\r\n\r\n")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_upstream_that_was_sent_the_proxys_credentials_does_not_hand_them_to_the_worker(
+    way_out: WayOut, scheme: str
+) -> None:
+    """Proxies exist that forward what was meant for them, and upstreams that say what they were sent."""
+    basic = BASIC.removeprefix("Basic ")
+
+    async def echo(request: UpstreamRequest, writer: asyncio.StreamWriter) -> None:
+        respond(
+            writer, 200, b"", f"x-echo: {BASIC}", f"x-plain: {PLAIN}", f"x-twice: {quote(BASIC)}", "x-k: v"
+        )
+
+    way_out.materials = MemoryMaterials(secrets={"corp": PLAIN})
+    way_out.rebuild()
+    way_out.dns.set("api.test", "127.0.0.1")
+    tls = server_tls("api.test") if scheme == "https" else None
+    async with Upstream(echo, tls=tls) as upstream, ConnectProxy(authorization=BASIC) as proxy:
+        way_out.policy = parse_policy(
+            policy(f"http://127.0.0.1:{proxy.port}", credentials=", credentials: corp")
+        )
+        response = await way_out.fetch(f"{scheme}://api.test:{upstream.port}/")
+    headers = dict(response.headers)
+    assert headers[b"x-k"] == b"v"
+    assert basic not in repr(response.headers)
+    assert PLAIN not in repr(response.headers)
+    assert headers[b"x-plain"] == b"[removed]"

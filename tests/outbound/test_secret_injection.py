@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
+import json
 import logging
 from urllib.parse import quote
 
@@ -80,8 +82,33 @@ def echoes(secret: str) -> list[bytes]:
         base64.b64encode(b"abc:" + plain),
         quote(secret, safe="").encode(),
         quote(secret, safe="").lower().encode(),
+        quote(quote(secret, safe=""), safe="").encode(),
         plain.hex().encode(),
+        plain.hex().upper().encode(),
+        plain.upper(),
+        plain.title(),
+        json.dumps({"seen": secret}).encode(),
+        html.escape(secret).encode(),
+        quote(base64.b64encode(plain).decode(), safe="").encode(),
+        quote("Basic " + base64.b64encode(b"u:" + plain).decode(), safe="").encode(),
     ]
+
+
+@pytest.mark.parametrize("secret", [SECRET, "q\"uo\\te<d>&'s", "ab+cd/ef=="])
+def test_every_spelling_is_taken_out(secret: str) -> None:
+    for value in echoes(secret):
+        ((_, came),) = Redactor([secret]).headers([(b"x", value)])
+        assert b"[removed]" in came, value
+        assert secret.encode() not in came
+
+
+@pytest.mark.parametrize(
+    "echo", ["user:hunter22", "hunter22", "Basic dXNlcjpodW50ZXIyMg==", "user%3Ahunter22"]
+)
+def test_what_basic_credentials_hold_is_taken_out_too(echo: str) -> None:
+    ((_, came),) = Redactor(["dXNlcjpodW50ZXIyMg=="]).headers([(b"x", echo.encode())])
+    assert b"hunter22" not in came
+    assert b"dXNlcjpodW50ZXIyMg" not in came
 
 
 async def test_echoed_headers_come_back_without_it(paying: WayOut) -> None:
