@@ -76,6 +76,8 @@ def compile_routes(candidates: Sequence[HostnameRoutes]) -> CompiledRoutes | NoR
     """Put the routes of `candidates`, the most exact pattern first, into one list in precedence order."""
     rules: list[Rule] = []
     for candidate in candidates:
+        if not candidate.routes:
+            continue
         for rule in sorted(_rules(candidate), key=_precedence):
             rules.append(rule)
             if not rule.prefix and not rule.conditions:
@@ -104,12 +106,14 @@ def route(facts: RequestFacts, candidates: Sequence[HostnameRoutes]) -> Routed |
 
 def _rules(candidate: HostnameRoutes) -> Iterable[Rule]:
     for stored in candidate.routes:
-        if stored.headers and not candidate.header_routes:
+        headers = stored.headers
+        if headers and not candidate.header_routes:
             continue
+        prefix = stored.path_prefix
         yield Rule(
-            prefix=normalise_prefix(stored.path_prefix),
-            conditions=tuple((name.lower().encode(), value.encode()) for name, value in stored.headers),
-            routed=Routed(stored, stored.target),
+            normalise_prefix(prefix) if prefix else "",
+            tuple((name.lower().encode(), value.encode()) for name, value in headers) if headers else (),
+            Routed(stored, stored.target),
         )
 
 
