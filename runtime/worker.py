@@ -44,9 +44,7 @@ class Worker:
         self.host = host
         self.variables = tuple(f"{name}={value}\0".encode() for name, value in env.vars.items())
         ceiling = host.engine.settings.memory_bytes
-        given = {name: value for name, value in version.limits.items() if name in Limits.__slots__}
-        self.fetch_limits = _bounded(replace(FETCH_LIMITS, **given), ceiling)
-        self.background_limits = _bounded(replace(BACKGROUND_LIMITS, **given), ceiling)
+        self.fetch_limits, self.background_limits = _limits_of(tuple(sorted(version.limits.items())), ceiling)
         #: Its events begin in the pool lane until then (monotonic).
         self.off_loop_until_s = 0.0
         # Called in a loop by dispatchers: the same few limits come again and again.
@@ -81,6 +79,14 @@ class Worker:
     def _narrow(self, limits: tuple[tuple[str, int], ...]) -> Limits:
         known = {name: value for name, value in limits if name in Limits.__slots__}
         return combine(self.fetch_limits, replace(self.fetch_limits, **known))
+
+
+@functools.lru_cache(maxsize=1_024)
+def _limits_of(given: tuple[tuple[str, int], ...], memory_ceiling: int) -> tuple[Limits, Limits]:
+    """Of a fetch, and of other events. Tenants of one plan have the same."""
+    known = {name: value for name, value in given if name in Limits.__slots__}
+    fetch, background = (replace(limits, **known) for limits in (FETCH_LIMITS, BACKGROUND_LIMITS))
+    return _bounded(fetch, memory_ceiling), _bounded(background, memory_ceiling)
 
 
 def _bounded(limits: Limits, memory_ceiling: int) -> Limits:
