@@ -11,7 +11,7 @@ queue's id). The namespace is "" for plain scripts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -33,6 +33,18 @@ from storage.script_records import ScriptRecords
 from storage.secret_records import SecretRecords
 
 _NO_OUTBOUND: Final = list(NONE)
+_MAX_SETTINGS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a dispatch namespace says of its scripts."""
+
+    trusted: bool = False
+    outbound_worker: OutboundWorker | None = None
+
+
+_PLAIN: Final = _Settings()
 
 
 def control_migrations() -> Migrations:
@@ -51,6 +63,10 @@ class ControlStore:
         self._sql = load_queries("control")
         self._hostname_sql = self._sql["hostname_routes"]
         self._script_sql = self._sql["script"]
+        self._settings_sql = self._sql["namespace_settings"]
+        #: What scripts have from their namespaces, as it was at one number of the sequence.
+        self._settings: dict[str, _Settings] = {}
+        self._settings_at = -1
         self.namespaces = NamespaceRecords(database, now_ms)
         self.scripts = ScriptRecords(database, now_ms)
         self.secrets = SecretRecords(database, now_ms)
@@ -79,14 +95,33 @@ class ControlStore:
 
     def script(self, ref: ScriptRef) -> ScriptVersion | None:
         """With `trusted` and `outbound_worker` as its namespace says now."""
-        rows = self.database.read(self._script_sql, (ref.namespace or "", ref.script))
+        namespace = ref.namespace or ""
+        settings = self._namespace_settings(namespace)
+        rows = self.database.read(self._script_sql, (namespace, ref.script))
         if not rows:
             return None
-        record, trusted, *outbound = rows[0]
-        version = decode_script(cast("bytes", record))
-        if trusted or outbound != _NO_OUTBOUND:
-            version = replace(version, trusted=bool(trusted), outbound_worker=from_columns(*outbound))
+        version = decode_script(cast("bytes", rows[0][0]))
+        if settings is not _PLAIN:
+            version = replace(version, trusted=settings.trusted, outbound_worker=settings.outbound_worker)
         return version
+
+    def _namespace_settings(self, name: str) -> _Settings:
+        """One read for all scripts of a namespace while nothing changes: in a join it costs each of them more than
+        its own row does.
+        """
+        # Loaded before the read: a change that comes in between is seen at the next compare.
+        sequence = self.sequence()
+        if sequence != self._settings_at or len(self._settings) >= _MAX_SETTINGS:
+            self._settings.clear()
+            self._settings_at = sequence
+        found = self._settings.get(name)
+        if found is None:
+            found = _PLAIN
+            for trusted, *outbound in self.database.read(self._settings_sql, (name,)) if name else ():
+                if trusted or outbound != _NO_OUTBOUND:
+                    found = _Settings(bool(trusted), from_columns(*outbound))
+            self._settings[name] = found
+        return found
 
     def outbound_workers(self, namespace: NamespaceName | None) -> frozenset[OutboundWorker]:
         """Who stands before `namespace`, as storage.outbound_workers has it."""

@@ -4,9 +4,10 @@
 SELECT record FROM hostname_records WHERE pattern = ?1
 
 -- :name script
-SELECT s.record, n.trusted, n.outbound_namespace, n.outbound_script, n.outbound_hook, n.outbound_params
-FROM scripts s LEFT JOIN namespaces n ON n.name = s.namespace
-WHERE s.namespace = ?1 AND s.name = ?2
+SELECT record FROM scripts WHERE namespace = ?1 AND name = ?2
+
+-- :name namespace_settings
+SELECT trusted, outbound_namespace, outbound_script, outbound_hook, outbound_params FROM namespaces WHERE name = ?1
 
 -- :name secret
 SELECT version, sealed FROM secrets WHERE namespace = ?1 AND script = ?2 AND name = ?3

@@ -73,13 +73,32 @@ async def test_routes_and_scripts_are_seen_at_once_and_gone_at_once(
 
 
 async def test_trust_of_a_namespace_reaches_its_scripts(control: ControlStore, index: RouteIndex) -> None:
-    acme = await deploy(control, "acme")
-    before = index.script(acme)
+    acme, other = await deploy(control, "acme"), await deploy(control, "other")
+    # The second is read while it is remembered what the namespace says; the third after it has changed its word.
+    assert [trusted(index, ref) for ref in (acme, other)] == [False, False]
     await control.namespaces.change(NAMESPACE, True, lambda before: before)
-    after = index.script(acme)
-    assert before is not None
-    assert after is not None
-    assert (before.trusted, after.trusted) == (False, True)
+    third = await deploy(control, "third")
+    assert [trusted(index, ref) for ref in (acme, other, third)] == [True, True, True]
+    await control.namespaces.change(NAMESPACE, False, lambda before: before)
+    assert [trusted(index, ref) for ref in (acme, other, third)] == [False, False, False]
+
+
+def trusted(index: RouteIndex, ref: ScriptRef) -> bool:
+    version = index.script(ref)
+    assert version is not None
+    return version.trusted
+
+
+async def test_a_namespace_that_is_not_known_yet_is_asked_again_once_it_is(
+    control: ControlStore, index: RouteIndex
+) -> None:
+    later = ScriptRef(NamespaceName("later"), ScriptName("acme"))
+    assert index.script(later) is None
+    await control.namespaces.create(NamespaceName("later"), trusted=True)
+    await control.scripts.deploy(
+        Deployment(later, TenantId("acme")), "0" * 64, frozenset({"fetch"}), lambda *_: b""
+    )
+    assert trusted(index, later)
 
 
 async def test_a_commit_whose_number_was_lost_is_found_once_a_second(
