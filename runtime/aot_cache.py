@@ -1,30 +1,37 @@
 """AOT images on disk: content-addressed, authenticated, mapped.
 
-An image is native code, so a forged one is arbitrary code execution. Each has a side file with a MAC under a
-key of the installation; the MAC covers the module's digest, the engine's fingerprint (wasmtime version,
-settings, CPU features), what we noted about the module, and the image itself. It is checked on an open
-descriptor, and mapped from that same descriptor.
+An image is native code, so a forged one is arbitrary code execution. Each file ends in a seal: what we noted about
+the module, the module's digest, the engine's fingerprint (wasmtime version, settings, CPU features), and a MAC of all
+that comes before it, the image included, under a key of the installation. It is checked on an open descriptor, and
+mapped from that same descriptor; the library reads no further than the image's own sections.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import msgpack
+from types import TracebackType
+from typing import Final, Self
 
 from runtime.capi.engine_store import fingerprint
 
-#: An image, or what is left of one: its module's digest and its engine's fingerprint.
-_NAME = re.compile(r"([0-9a-f]{64})-([0-9a-f]+)\.(?:cwasm|mac)")
+#: Its module's digest, and its engine's fingerprint.
+_NAME: Final = re.compile(r"([0-9a-f]{64})-([0-9a-f]+)\.cwasm")
+#: The module's digest, the engine's fingerprint, whether the module exports `_initialize`.
+_NOTED: Final = struct.Struct("32s16s?")
+_MAC_BYTES: Final = 32
+_SEAL_BYTES: Final = _NOTED.size + _MAC_BYTES
+#: Reading and checking takes 1 ms a MiB, and a thread hop a tenth of one: what is smaller is checked on the loop.
+SMALL_BYTES: Final = 256 * 1024
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class ImageUnavailable(Exception):
@@ -39,13 +46,31 @@ class ModuleFacts:
     initialize: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OpenImage:
-    """`path` names the verified descriptor, and is good while the context is open. `size` is in bytes."""
+_FACTS: Final = {initialize: ModuleFacts(initialize) for initialize in (False, True)}
 
-    path: str
-    size: int
-    facts: ModuleFacts
+
+class OpenImage:
+    """`path` names the verified descriptor, and is good until `close`. `size` is the file's, in bytes."""
+
+    __slots__ = ("_descriptor", "facts", "path", "size")
+
+    def __init__(self, descriptor: int, size: int, facts: ModuleFacts) -> None:
+        self._descriptor = descriptor
+        self.path = f"/proc/self/fd/{descriptor}"
+        self.size = size
+        self.facts = facts
+
+    def close(self) -> None:
+        """Once."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class AotCache:
@@ -53,44 +78,42 @@ class AotCache:
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self._folder = folder
-        self._key = key
+        #: Copied for each image: keying anew costs as much as 8 KiB of it.
+        self._mac = hmac.new(key, digestmod="sha256")
         self._fingerprint = fingerprint()
+        self._suffix = f"-{self._fingerprint.hex()}.cwasm"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _image_path(self, digest: str) -> Path:
-        return self._folder / f"{digest}-{self._fingerprint.hex()}.cwasm"
+    def _path(self, digest: str) -> str:
+        return f"{self._folder}/{digest}{self._suffix}"
 
     def has(self, digest: str) -> bool:
-        path = self._image_path(digest)
-        return path.exists() and path.with_suffix(".mac").exists()
+        return os.path.exists(self._path(digest))
 
     def touch(self, digest: str) -> None:
         """Make an image that is there as young as a new one."""
-        for path in self._pair(digest):
-            with suppress(FileNotFoundError):
-                os.utime(path)
+        with suppress(FileNotFoundError):
+            os.utime(self._path(digest))
 
     def digests(self) -> Iterator[str]:
         """Modules that have images of this engine."""
         for name in os.listdir(self._folder):
             match = _NAME.fullmatch(name)
-            if match and name.endswith(".cwasm") and match[2] == self._fingerprint.hex():
+            if match and name.endswith(self._suffix):
                 yield match[1]
 
     def remove_stale(self, digest: str, older_than_s: float) -> int:
         """Delete what nobody has stored or touched for so long; the bytes that were freed, 0 when it stays. Who
         has it mapped keeps it.
         """
-        image, side = self._pair(digest)
+        path = Path(self._path(digest))
         try:
-            found = image.stat()
+            found = path.stat()
         except FileNotFoundError:
             return 0
         if time.time() - found.st_mtime <= older_than_s:
             return 0
-        # Without its side file an image is none, so this order leaves nothing that looks whole.
-        side.unlink(missing_ok=True)
-        image.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return found.st_size
 
     def remove_foreign(self, older_than_s: float) -> int:
@@ -98,7 +121,7 @@ class AotCache:
         count = 0
         for name in os.listdir(self._folder):
             match = _NAME.fullmatch(name)
-            if not name.startswith(".tmp-") and (match is None or match[2] == self._fingerprint.hex()):
+            if name.endswith(self._suffix) or not (match or name.startswith(".tmp-")):
                 continue
             path = self._folder / name
             with suppress(FileNotFoundError):
@@ -107,64 +130,82 @@ class AotCache:
                     count += 1
         return count
 
-    def _pair(self, digest: str) -> tuple[Path, Path]:
-        image = self._image_path(digest)
-        return image, image.with_suffix(".mac")
-
     def size(self, digest: str) -> int:
-        """Of the image, in bytes; 0 when there is none."""
+        """Of the file, in bytes; 0 when there is none."""
         try:
-            return self._image_path(digest).stat().st_size
+            return os.stat(self._path(digest)).st_size
         except OSError:
             return 0
 
     def store(self, digest: str, facts: ModuleFacts, image: bytes) -> None:
-        """Write image and side file, each by rename, so that no reader sees half of one."""
-        path = self._image_path(digest)
-        noted = msgpack.packb({"initialize": facts.initialize})
-        mac = self._mac(digest, noted, hashlib.sha256(image).digest())
-        _write(path, image)
-        _write(path.with_suffix(".mac"), msgpack.packb([mac, noted]))
+        """Write it by rename, so that no reader sees half of one."""
+        noted = _NOTED.pack(bytes.fromhex(digest), self._fingerprint, facts.initialize)
+        mac = self._mac.copy()
+        mac.update(image)
+        mac.update(noted)
+        _write(Path(self._path(digest)), image + noted + mac.digest())
 
-    @contextmanager
-    def open(self, digest: str) -> Iterator[OpenImage]:
-        """Verify the image and lend it. Raises ImageUnavailable when it is absent, forged or for another engine."""
-        path = self._image_path(digest)
+    def open(self, digest: str) -> OpenImage:
+        """Verify the image and lend it; the caller closes it.
+
+        Raises ImageUnavailable when it is absent, forged or for another engine.
+        """
+        descriptor, size = self._open(digest)
+        return self._verified(digest, descriptor, size)
+
+    def open_small(self, digest: str) -> OpenImage | None:
+        """As `open`, where that takes no longer than a request may hold the loop; None when it does."""
+        descriptor, size = self._open(digest)
+        if size > SMALL_BYTES:
+            os.close(descriptor)
+            return None
+        return self._verified(digest, descriptor, size)
+
+    def _open(self, digest: str) -> tuple[int, int]:
         try:
-            side = path.with_suffix(".mac").read_bytes()
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise ImageUnavailable(
                 "it was never compiled for this wasmtime, these settings and this CPU"
             ) from error
         except OSError as error:
-            raise ImageUnavailable(f"it can't be read: {error.strerror}") from error
+            raise _unreadable(error) from error
+        return descriptor, os.fstat(descriptor).st_size
+
+    def _verified(self, digest: str, descriptor: int, size: int) -> OpenImage:
+        """Owns `descriptor`, also when it raises."""
         try:
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                image_digest = hashlib.file_digest(file, "sha256").digest()
-            mac, noted = _parse_side(side)
-            if not hmac.compare_digest(mac, self._mac(digest, noted, image_digest)):
+            seal, mac = self._read(descriptor, size)
+            if not hmac.compare_digest(mac, seal[_NOTED.size :]):
                 raise ImageUnavailable("its MAC is wrong: the file was damaged, or written by someone else")
-            facts = msgpack.unpackb(noted)
-            size = os.fstat(descriptor).st_size
-            yield OpenImage(f"/proc/self/fd/{descriptor}", size, ModuleFacts(bool(facts["initialize"])))
-        finally:
+            module, engine, initialize = _NOTED.unpack_from(seal)
+            if module != bytes.fromhex(digest) or engine != self._fingerprint:
+                raise ImageUnavailable("it is the image of another module or engine under this one's name")
+        except OSError as error:
             os.close(descriptor)
+            raise _unreadable(error) from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return OpenImage(descriptor, size, _FACTS[initialize])
 
-    def _mac(self, digest: str, noted: bytes, image_digest: bytes) -> bytes:
-        parts = (digest.encode(), self._fingerprint, noted, image_digest)
-        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, message, "sha256")
+    def _read(self, descriptor: int, size: int) -> tuple[bytes, bytes]:
+        """(the seal that is there, the MAC that is right)."""
+        if size < _SEAL_BYTES:
+            raise ImageUnavailable("it is cut off")
+        mac = self._mac.copy()
+        if size <= SMALL_BYTES:
+            whole = os.pread(descriptor, size, 0)
+            mac.update(memoryview(whole)[: size - _MAC_BYTES])
+            return whole[size - _SEAL_BYTES :], mac.digest()
+        end = size - _MAC_BYTES
+        for at in range(0, end, _CHUNK_BYTES):
+            mac.update(os.pread(descriptor, min(_CHUNK_BYTES, end - at), at))
+        return os.pread(descriptor, _SEAL_BYTES, size - _SEAL_BYTES), mac.digest()
 
 
-def _parse_side(side: bytes) -> tuple[bytes, bytes]:
-    try:
-        mac, noted = msgpack.unpackb(side)
-    except Exception as error:
-        raise ImageUnavailable("its side file is damaged") from error
-    if not isinstance(mac, bytes) or not isinstance(noted, bytes):
-        raise ImageUnavailable("its side file is damaged")
-    return mac, noted
+def _unreadable(error: OSError) -> ImageUnavailable:
+    return ImageUnavailable(f"it can't be read: {error.strerror}")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -100,7 +100,8 @@ class Event:
 
     def run(self) -> Coroutine[Any, Any, Ending]:
         """To the event's end, its record included."""
-        loaded = self.host.pool.get(self.worker.version.module_digest)
+        pool, digest = self.host.pool, self.worker.version.module_digest
+        loaded = pool.get(digest) or pool.load_small(digest)
         return self._load_and_run() if loaded is None else self._run(loaded)
 
     async def _load_and_run(self) -> Ending:

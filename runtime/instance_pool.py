@@ -19,8 +19,6 @@ from runtime.capi.linker import InstancePre, Linker
 
 MAX_MODULES: Final = 4_000
 MAX_IMAGE_BYTES: Final = 1 << 30
-#: Verifying reads the whole image: 2 ms a MiB, and a thread hop costs a tenth of one.
-VERIFIED_ON_LOOP_BYTES: Final = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -74,32 +72,41 @@ class InstancePool:
             self._loaded.move_to_end(digest)
         return loaded
 
+    def load_small(self, digest: str) -> LoadedModule | None:
+        """`load`, where nobody has to wait for it; None where somebody has: the image is large, or not there."""
+        try:
+            image = self._cache.open_small(digest)
+            return None if image is None else self._map(digest, image)
+        except (ImageUnavailable, CapiError):
+            return None  # `load` meets it again, and does something about it
+
     async def load(self, digest: str) -> LoadedModule:
         """Map it, after compiling it again if need be. Raises ImageUnavailable when even that failed."""
         loaded = self.get(digest)
         if loaded is not None:
             return loaded
         try:
-            return await self._map(digest)
+            return await self._verify_and_map(digest)
         except (ImageUnavailable, CapiError) as reason:
             await self._recompile_once(digest, str(reason))
             try:
-                return await self._map(digest)
+                return await self._verify_and_map(digest)
             except CapiError as error:
                 raise ImageUnavailable(str(error)) from error
 
-    async def _map(self, digest: str) -> LoadedModule:
-        """Verify and map it, unless somebody else has meanwhile."""
-        opening = self._cache.open(digest)
-        if self._cache.size(digest) > VERIFIED_ON_LOOP_BYTES:
-            image = await asyncio.to_thread(opening.__enter__)
-        else:
-            image = opening.__enter__()
+    async def _verify_and_map(self, digest: str) -> LoadedModule:
+        image = self._cache.open_small(digest)
+        if image is None:
+            image = await asyncio.to_thread(self._cache.open, digest)
+        return self._map(digest, image)
+
+    def _map(self, digest: str, image: OpenImage) -> LoadedModule:
+        """Map it, unless somebody else has meanwhile, and close it."""
         try:
             loaded = self.get(digest)
             return self._keep(digest, image) if loaded is None else loaded
         finally:
-            opening.__exit__(None, None, None)
+            image.close()
 
     def _keep(self, digest: str, image: OpenImage) -> LoadedModule:
         module = self._engine.load_image(image.path)

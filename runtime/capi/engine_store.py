@@ -86,7 +86,8 @@ _CONFIG: Final[dict[str, int | bool]] = {
     "async_stack_size": MAX_WASM_STACK + HOST_STACK,
     "parallel_compilation": False,
     "concurrency_support": False,
-    "native_unwind_info": True,
+    # For debuggers alone: wasmtime walks a guest's frames and unwinds from its traps without it.
+    "native_unwind_info": False,
     "memory_init_cow": True,
     "cranelift_nan_canonicalization": True,
 }

