@@ -36,6 +36,12 @@ class StorageLost(StorageError):
     """The file is missing, damaged, or the disk fails. An operator has to look."""
 
 
+class WriteUncertain(StorageLost):
+    """The connection was lost while a commit was on its way: the write may have been made, or not."""
+
+    TEXT = "the connection to the database was lost while a write was being committed; it may have been made"
+
+
 class StorageClosed(StorageError):
     """The database was closed: the process is stopping."""
 

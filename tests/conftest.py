@@ -9,6 +9,10 @@ from __future__ import annotations
 import ipaddress
 import sys
 
+from tests.support.postgres import database_address, own_postgres, postgres
+
+__all__ = ["LeftTheMachine", "database_address", "own_postgres", "postgres", "stays_here"]
+
 #: Documentation blocks (RFC 5737, 3849): nobody is there, so that tests may try.
 _NOBODY = [ipaddress.ip_network(block) for block in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
 _NOBODY_6 = ipaddress.ip_network("2001:db8::/32")
