@@ -194,7 +194,8 @@ class Attempt:
         return HOP_HEADER, self._door.signer.sign(depth, self._context.ray_id)
 
     async def _resolve(self, target: Target) -> tuple[str, ...]:
-        looking = self._door.resolver.resolve(target.host)
+        asker = self._context.namespace, self._context.tenant
+        looking = self._door.resolver.resolve(target.host, asker)
         try:
             if self._trip.left_s < _LOOK_UP_S:
                 return (await self._within(looking)).addresses

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import ipaddress
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -30,7 +31,7 @@ class ProxyFailed(Exception):
 
 
 class NameResolver(Protocol):
-    async def resolve(self, host: str) -> Resolution: ...
+    async def resolve(self, host: str, asker: Hashable = None) -> Resolution: ...
 
 
 @dataclass(frozen=True, slots=True)

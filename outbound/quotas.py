@@ -51,7 +51,7 @@ class Admitted:
         bound = self._quotas.bytes_per_minute
         if bound is None:
             return True
-        self._usage.tenants.charge(("bytes", self._owner), count / bound, _MINUTE_S)
+        self._usage.tenants.charge(("bytes", self._owner), count / bound, _MINUTE_S, self._owner)
         over = self._usage.bytes_left(self._owner, bound)
         if over is not None:
             self.message = over.message
@@ -91,7 +91,7 @@ class Usage:
         for named in limits:
             limit = named.limit
             key = (named.name, limit, owner[0], *_whose(limit.per, owner[1], host))
-            wait_s = self.rates.take(key, 1 / limit.requests, limit.period_s)
+            wait_s = self.rates.take(key, 1 / limit.requests, limit.period_s, owner)
             if wait_s > 0:
                 return OverLimit(
                     Reason.LIMIT_RATE,
@@ -99,7 +99,7 @@ class Usage:
                     f"{limit.period_s} s for each {limit.per.value.replace('_', ' ')}; {_again(wait_s)}",
                 )
         if quotas.requests_per_minute is not None:
-            wait_s = self.tenants.take(("requests", owner), 1 / quotas.requests_per_minute, _MINUTE_S)
+            wait_s = self.tenants.take(("requests", owner), 1 / quotas.requests_per_minute, _MINUTE_S, owner)
             if wait_s > 0:
                 return OverLimit(
                     Reason.LIMIT_QUOTA_REQUESTS,

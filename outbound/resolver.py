@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,11 +93,14 @@ class Resolver:
         self._max_in_flight = max_in_flight
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._in_flight: dict[str, asyncio.Task[Resolution]] = {}
+        #: How many of those each asker began.
+        self._asked: dict[Hashable, int] = {}
 
-    async def resolve(self, host: str) -> Resolution:
+    async def resolve(self, host: str, asker: Hashable = None) -> Resolution:
         """Every address of `host` (a canonical name without trailing dot). Raises ResolveError.
 
-        Cancelling it does not disturb others who wait for the same name.
+        Nobody has more questions open than there is room left: whoever's own name servers are silent can't
+        keep others from asking. Cancelling it does not disturb others who wait for the same name.
         """
         cached = self._cache.get(host)
         if cached is not None and monotonic_s() < cached.until_s:
@@ -107,11 +110,13 @@ class Resolver:
             return cached.answer
         task = self._in_flight.get(host)
         if task is None:
-            if len(self._in_flight) >= self._max_in_flight:
+            asked = self._asked.get(asker, 0)
+            if asked >= self._max_in_flight - len(self._in_flight):
                 raise ResolveFailed(f"{host} was not looked up: too many look-ups at once; try again")
             task = asyncio.create_task(self._look_up(host))
             self._in_flight[host] = task
-            task.add_done_callback(lambda done: self._finished(host, done))
+            self._asked[asker] = asked + 1
+            task.add_done_callback(lambda done: self._finished(host, asker, done))
         return await asyncio.shield(task)
 
     async def close(self) -> None:
@@ -120,8 +125,11 @@ class Resolver:
         await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
         await self._dns.close()
 
-    def _finished(self, host: str, task: asyncio.Task[Resolution]) -> None:
+    def _finished(self, host: str, asker: Hashable, task: asyncio.Task[Resolution]) -> None:
         self._in_flight.pop(host, None)
+        self._asked[asker] -= 1
+        if not self._asked[asker]:
+            del self._asked[asker]
         if task.cancelled():
             return
         error = task.exception()  # also marks it as seen, when everyone who waited has left

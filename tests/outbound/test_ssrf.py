@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Hashable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -207,7 +208,7 @@ async def test_no_connect_goes_to_an_address_that_was_not_classified(
         return chosen
 
     class Resolving:
-        async def resolve(self, host: str) -> Resolution:
+        async def resolve(self, host: str, asker: Hashable = None) -> Resolution:
             return Resolution(tuple(answers[host]), (), 0)
 
     monkeypatch.setattr(door_module, "choose", watched)

@@ -4,13 +4,21 @@ no number of names that it invents takes the room of others.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from model.capabilities import EventContext
+from model.errors import OperationError
 from model.identity import NamespaceName, TenantId
 from model.messages import OutgoingRequest
+from outbound.policy_parse import parse_policy
+from outbound.quotas import Admitted, OverLimit, Usage
+from outbound.rate_limits import RateTable
+from outbound.reasons import Reason
+from outbound.resolver import Resolver
+from outbound.rule_actions import NO_QUOTAS, NamedRateLimit, RateLimit, RateScope
 from tests.outbound.conftest import WayOut, event, read_all
 from tests.support.upstream import Upstream
 
@@ -34,3 +42,83 @@ async def test_connections_are_one_tenants(way_out: WayOut, other: EventContext,
             request = OutgoingRequest("GET", f"http://127.0.0.1:{upstream.port}/")
             await read_all(await way_out.gateway.fetch(request, context))
         assert upstream.connections == connections
+
+
+ONCE_A_DAY = (NamedRateLimit("namespace/a", RateLimit(1, 86_400, RateScope.TENANT_AND_DESTINATION)),)
+TEN_A_DAY = (NamedRateLimit("namespace/b", RateLimit(10, 86_400, RateScope.TENANT_AND_DESTINATION)),)
+
+
+def test_a_tenant_that_invents_hosts_locks_nobody_out_and_frees_nobody() -> None:
+    """Each of its limits waits for a day, and they fill the table."""
+    usage = Usage(capacity=500)
+    flooder, victim = (NamespaceName("n"), TenantId("flooder")), (NamespaceName("n"), TenantId("victim"))
+
+    def ask(owner: tuple[NamespaceName, TenantId], host: str, limits: tuple[NamedRateLimit, ...]) -> bool:
+        admitted = usage.admit(owner, host, limits, NO_QUOTAS)
+        if isinstance(admitted, Admitted):
+            admitted.release()
+        else:
+            assert admitted.reason is Reason.LIMIT_RATE
+        return isinstance(admitted, Admitted)
+
+    assert ask(victim, "spent.test", ONCE_A_DAY)
+    assert [ask(victim, "most.test", TEN_A_DAY) for _ in range(9)] == [True] * 9
+    for number in range(2_000):
+        ask(flooder, f"{number}.flood.test", ONCE_A_DAY)
+    assert len(usage.rates) == 500
+    assert not ask(flooder, "0.flood.test", ONCE_A_DAY), "it did not get rid of its own"
+    assert not ask(victim, "spent.test", ONCE_A_DAY)
+    assert [ask(victim, "most.test", TEN_A_DAY) for _ in range(2)] == [True, False]
+    assert all(ask(victim, f"{number}.new.test", ONCE_A_DAY) for number in range(100))
+    assert len(usage.rates) == 500
+
+
+def test_whoever_holds_most_gives_way_until_all_hold_the_same() -> None:
+    table = RateTable(capacity=90)
+    for number in range(90):
+        assert table.take(("a", number), 1, 1_000, "a") == 0
+    for holder in ("b", "c"):
+        for number in range(40):
+            table.take((holder, number), 1, 1_000, holder)
+    counts = {holder: sum(key[0] == holder for key in table) for holder in "abc"}  # type: ignore[index]
+    assert sum(counts.values()) == 90
+    assert all(20 <= count <= 45 for count in counts.values()), counts
+
+
+async def test_look_ups_that_nobody_answers_leave_room_for_others(way_out: WayOut) -> None:
+    """A tenant with a silent name server of its own can keep every question open for seconds."""
+    resolver = Resolver([way_out.dns.server], timeout_s=5.0, max_in_flight=64)
+    way_out.resolver, kept = resolver, way_out.resolver
+    way_out.rebuild()
+    way_out.policy = parse_policy("version: 1\nrules: [{name: a, action: allow, open_cidrs: [127.0.0.0/8]}]")
+    way_out.dns.set("shop.test", "127.0.0.1")
+    way_out.dns.mute = "slow.test"
+    floods = [
+        asyncio.create_task(way_out.fetch(f"http://{number}.slow.test/", tenant=f"evil{number % 2}"))
+        for number in range(200)
+    ]
+    try:
+        async with asyncio.timeout(4):  # before the first of them times out
+            refused, _ = await asyncio.wait(floods, return_when=asyncio.FIRST_COMPLETED)
+        assert len(refused) >= 100
+        for task in refused:
+            assert isinstance(task.exception(), OperationError)
+            assert "too many look-ups" in str(task.exception())
+        async with Upstream() as upstream:
+            for tenant in ("t1", "t2", "t3"):
+                response = await way_out.fetch(f"http://shop.test:{upstream.port}/", tenant=tenant)
+                assert response.status == 200
+    finally:
+        for task in floods:
+            task.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+        await resolver.close()
+        way_out.resolver = kept
+
+
+def test_a_rate_limit_of_a_destination_is_one_for_all_tenants() -> None:
+    usage = Usage()
+    limit = (NamedRateLimit("namespace/a", RateLimit(1, 60, RateScope.DESTINATION)),)
+    first = usage.admit((None, TenantId("a")), "x.test", limit, NO_QUOTAS)
+    assert isinstance(first, Admitted)
+    assert isinstance(usage.admit((None, TenantId("b")), "x.test", limit, NO_QUOTAS), OverLimit)

@@ -31,6 +31,8 @@ class DnsServer(asyncio.DatagramProtocol):
         self.ttl = ttl
         self.asked: Counter[tuple[str, str]] = Counter()
         self.silent = False
+        #: Names below this one are not answered; "": none.
+        self.mute = ""
         self.rcode = dns.rcode.NOERROR
         self._answers: dict[tuple[str, str], Answer] = {}
         self._transport: asyncio.DatagramTransport | None = None
@@ -78,6 +80,8 @@ class DnsServer(asyncio.DatagramProtocol):
         kind = dns.rdatatype.to_text(question.rdtype)
         count = self.asked[name, kind]
         self.asked[name, kind] += 1
+        if self.mute and name.endswith(self.mute):
+            return
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         response.set_rcode(self.rcode)
