@@ -310,7 +310,7 @@ class FetchEvent(Event):
             raise AbiViolation("`continue`: only an outbound worker may return it; a Response is right here")
         if self._body_stream is not None:
             try:
-                session.borrow_stream(self._body_stream)  # so that it outlives this event
+                session.give_back(self._body_stream)
             except OperationError as error:
                 raise AbiViolation(f"`continue`: the request's body: {error.message}") from error
         responder.go_on(changes)

@@ -69,6 +69,33 @@ def test_what_is_in_use_goes_only_by_force(api: RecordingApi, run: Run) -> None:
     assert [asked.query for asked in api.asked] == [{}, {"force": ["true"]}]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "outbound"),
+    [
+        (("--service", "guard"), {"service": "guard"}),
+        (("--service", "g", "--in", "own", "--param", "plan"),
+         {"service": "g", "namespace": "own", "params": [{"name": "plan"}]}),
+        (("--hook", "watch"), {"hook": "watch"}),
+        (("--none",), None),
+    ],
+)  # fmt: skip
+def test_who_is_asked_before_requests_leave(
+    api: RecordingApi, run: Run, arguments: tuple[str, ...], outbound: object
+) -> None:
+    api.on("PUT", f"{NAMESPACES}/p", ok({}))
+    ended = run("namespaces", "outbound", "p", *arguments)
+    assert ended.code == 0, ended.err
+    assert [json.loads(asked.body) for asked in api.asked] == [{"outbound": outbound}]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--none", "--hook", "x"), ("--hook", "x", "--in", "own")])
+def test_half_said_outbound_workers_are_refused_here(
+    api: RecordingApi, run: Run, arguments: tuple[str, ...]
+) -> None:
+    assert run("namespaces", "outbound", "p", *arguments).code == 2
+    assert api.asked == []
+
+
 # Lists.
 
 

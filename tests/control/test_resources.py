@@ -13,7 +13,7 @@ from control.deletions import finish_deletions
 from model.identity import NamespaceName, RayId, ScriptName
 from model.observer import LogLine
 from model.queues import ConsumerRecord, ConsumerSettings
-from model.scripts import ScriptRef
+from model.scripts import OutboundWorker, ScriptRef
 from storage.failures import DiskFull
 from tests.control.support import (
     KV,
@@ -55,6 +55,85 @@ async def test_trusting_a_namespace_holds_for_its_scripts_at_once(host: Host) ->
     version = host.store.script(ref)
     assert version is not None
     assert version.trusted is False
+
+
+async def test_an_outbound_worker_holds_for_its_namespace_at_once(host: Host) -> None:
+    await host.namespace()
+    ok(await host.deploy("shop", "prod"))
+    ok(await host.deploy("guard"))
+    ref = ScriptRef(NamespaceName("prod"), ScriptName("shop"))
+    place = f"{NAMESPACES}/prod"
+    wanted = {"service": "guard", "params": [{"name": "plan"}]}
+    before = host.sequence.load()
+    assert ok(await host.api.put(place, json={"outbound": wanted}))["outbound"] == wanted
+    version = host.store.script(ref)
+    assert version is not None
+    guard = ScriptRef(None, ScriptName("guard"))
+    assert version.outbound_worker == OutboundWorker(guard, None, ("plan",))
+    assert host.store.changes_since(before)[1] == [("namespace", "prod")]
+    # What says nothing of it leaves it.
+    assert ok(await host.api.put(place, json={"trusted_workers": True}))["outbound"] == wanted
+    assert ok(await host.api.patch(place, json={"outbound": {"hook": "watch"}}))["outbound"] == {
+        "hook": "watch"
+    }
+    shown = ok(await host.api.get(place))
+    assert (shown["outbound"], shown["trusted_workers"]) == ({"hook": "watch"}, True)
+    assert ok(await host.api.patch(place, json={"outbound": None}))["outbound"] is None
+    version = host.store.script(ref)
+    assert version is not None
+    assert version.outbound_worker is None
+    made = ok(await host.api.post(NAMESPACES, json={"name": "new", "outbound": {"service": "guard"}}))
+    assert made["outbound"] == {"service": "guard"}
+
+
+@pytest.mark.parametrize(
+    ("outbound", "field"),
+    [
+        ({"service": "nobody"}, "outbound"),
+        ({"service": "shop", "namespace": "prod"}, "outbound"),  # whose requests it would see
+        ({"service": "guard", "hook": "watch"}, "outbound"),
+        ({}, "outbound"),
+        ({"service": "guard", "param": []}, "outbound.param"),
+        ({"service": 3}, "outbound.service"),
+        ({"hook": "Not A Hook"}, "outbound.hook"),
+        ({"hook": "watch", "namespace": "prod"}, "outbound.hook"),
+        ({"service": "guard", "params": "plan"}, "outbound.params"),
+        ({"service": "guard", "params": [{"name": ""}]}, "outbound.params[0]"),
+        ({"service": "guard", "params": ["p"] * 65}, "outbound.params"),
+    ],
+)
+async def test_an_outbound_worker_that_can_t_be_is_refused(
+    host: Host, outbound: dict[str, Any], field: str
+) -> None:
+    await host.namespace()
+    ok(await host.deploy("shop", "prod"))
+    ok(await host.deploy("guard"))
+    state = host.state()
+    response = await host.api.patch(f"{NAMESPACES}/prod", json={"outbound": outbound})
+    refused(response, 400, 10021, field)
+    assert host.state() == state
+
+
+async def test_an_outbound_worker_in_use_goes_only_by_force(host: Host) -> None:
+    await host.namespace()
+    ok(await host.deploy("guard"))
+    ok(await host.api.patch(f"{NAMESPACES}/prod", json={"outbound": {"service": "guard"}}))
+    binding = {
+        "type": "dispatch_namespace",
+        "name": "TENANTS",
+        "namespace": "prod",
+        "outbound": {
+            "worker": {"service": "guard", "environment": "production"},
+            "params": [{"name": "plan"}],
+        },
+    }
+    ok(await host.deploy("front", bindings=[binding]))
+    (shown,) = ok(await host.api.get(f"{script_path('front')}/bindings"))
+    assert shown["outbound"] == {"worker": {"service": "guard"}, "params": [{"name": "plan"}]}
+    message = refused(await host.api.delete(script_path("guard")), 409, 10064)
+    assert "dispatch binding TENANTS of script front" in message
+    assert "namespace prod" in message
+    ok(await host.api.delete(f"{script_path('guard')}?force=true"))
 
 
 async def test_a_namespace_goes_with_what_is_in_it_only_by_force(host: Host) -> None:

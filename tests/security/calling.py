@@ -18,10 +18,14 @@ def call(*ops: Sequence[object], wait: str = "all", **more: object) -> Mapping[s
 
 
 def caller(
-    *calls: Mapping[str, object] | bytes, answers: bool = True, handler: str = "fetch", padding: bytes = b""
+    *calls: Mapping[str, object] | bytes,
+    answers: bool = True,
+    handler: str = "fetch",
+    padding: bytes = b"",
+    returns: object = _ANSWER,
 ) -> bytes:
-    """Module bytes. With `answers` the handler returns a Response, else 0. `padding` makes them different."""
-    response = msgpack.packb(_ANSWER)
+    """Module bytes. With `answers` the handler returns `returns`, else 0. `padding` makes them different."""
+    response = msgpack.packb(returns)
     offset = 65_536
     data, code = [(offset, response)], []
     offset += len(response)

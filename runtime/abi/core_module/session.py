@@ -107,6 +107,10 @@ class Session:
         self._to_close.append(reader.close)
         return reader
 
+    def give_back(self, stream_id: object) -> None:
+        """The stream is its lender's again, open, also when the event has ended. Raises as borrow_stream."""
+        self._streams.give_away(stream_id)
+
     def lend_stream(self, source: ByteSource) -> int:
         return self._streams.lend(source)
 

@@ -468,6 +468,12 @@ static inline tn_result tn_fetch_url(tn_text url) {
     tn_write_str(call, url);
     return tn_finish(call);
 }
+/* Sends a request on, by the network: method, URL, headers and body as they came. */
+static inline tn_result tn_fetch(tn_value request) {
+    tn_writer *call = tn_begin("fetch", NULL, 1);
+    tn_write_value(call, request);
+    return tn_finish(call);
+}
 /* Hands the request on: method, URL, headers and body as they came (a Request may be sent as it is). */
 static inline tn_result tn_service_fetch(const char *binding, tn_value request) {
     tn_writer *call = tn_begin("service.fetch", binding, 1);
@@ -512,6 +518,26 @@ static inline uint64_t tn_respond_text(uint16_t status, tn_text body) {
 static inline uint64_t tn_pass_through(tn_value response) {
     tn_writer out = {0};
     tn_write_value(&out, response);
+    return tn_return(&out);
+}
+/* Of an outbound worker: the request goes on without it, its body unread. An empty `url` stays as it was; `header`,
+ * in lower case, gets `value`, unless it is NULL. */
+static TN_SHARED uint64_t tn_continue(tn_text url, const char *header, tn_text value) {
+    tn_writer out = {0};
+    tn_write_map(&out, 1);
+    tn_write_key(&out, "continue");
+    tn_write_map(&out, (url.size ? 1 : 0) + (header ? 1 : 0));
+    if (url.size) {
+        tn_write_key(&out, "url");
+        tn_write_str(&out, url);
+    }
+    if (header) {
+        tn_write_key(&out, "set_headers");
+        tn_write_array(&out, 1);
+        tn_write_array(&out, 2);
+        tn_write_key(&out, header);
+        tn_write_str(&out, value);
+    }
     return tn_return(&out);
 }
 /* "code: message" of a failed operation. */
