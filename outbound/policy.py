@@ -6,6 +6,7 @@ every field. Neither `report` nor `open` relaxes the address rules.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -108,6 +109,10 @@ class EgressPolicy:
         """The cost hardly follows the number of rules (outbound.policy_index)."""
         order = self._index.first(facts)
         return None if order is None else self.rules[order]
+
+    def matching(self, facts: Facts) -> Iterator[int]:
+        """The numbers of all rules that match, in order."""
+        return self._index.holding(facts)
 
 
 #: What holds where no policy was set: nothing leaves.

@@ -99,12 +99,18 @@ def effective_policy(layers: Iterable[Layer]) -> EffectivePolicy:
 
 def decide_layers(effective: EffectivePolicy, facts: Facts) -> Verdict:
     """Names the layer that decided, and its rule: the one that denied, or the narrowest that allowed."""
+    return decide_matches(
+        effective, [layer.policy.first_match(facts) for layer in effective.layers], facts.host
+    )
+
+
+def decide_matches(effective: EffectivePolicy, matches: Sequence[Rule | None], host: str) -> Verdict:
+    """What `decide_layers` says where these are each layer's first match."""
     denial: Verdict | None = None
     allowing: list[tuple[Layer, Rule | None]] = []
     reported: tuple[Layer, Rule | None] | None = None
     opened = NOTHING_OPENED
-    for layer in effective.layers:
-        rule = layer.policy.first_match(facts)
+    for layer, rule in zip(effective.layers, matches, strict=True):
         reason = reason_of(layer.policy.mode, rule)
         if layer.widen and rule is None and reason is not Reason.POLICY_OPEN:
             continue
@@ -120,7 +126,7 @@ def decide_layers(effective: EffectivePolicy, facts: Facts) -> Verdict:
         if reason is Reason.POLICY_REPORT_WOULD_DENY:
             reported = reported or (layer, rule)
         if rule is not None and (layer.widen or layer.kind is LayerKind.NAMESPACE):
-            opened = _both(opened, rule.opened_for(facts.host))
+            opened = _both(opened, rule.opened_for(host))
         allowing.append((layer, rule))
     if denial is not None:
         return denial

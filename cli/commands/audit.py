@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,11 +14,10 @@ from cli.errors import BadUsage, ExitCode
 from cli.kept_policies import egress_path
 from cli.output import print_json, print_table, printable, say, size
 from cli.params import NAMESPACE_OR_DASH, SCRIPT, TENANT, client_command, json_option
+from cli.times import unix_ms_text
 
 POLL_S: Final = 1.0
 _PAGE: Final = 1_000
-_AGO = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @click.command(short_help="Show which requests left, and which were denied.")
@@ -60,8 +58,8 @@ def command(
     now_s = time.time()
     query = {
         **filters,
-        "since": _time(filters.get("since"), "--since", now_s),
-        "until": _time(filters.get("until"), "--until", now_s),
+        "since": unix_ms_text(filters.get("since"), "--since", now_s),
+        "until": unix_ms_text(filters.get("until"), "--until", now_s),
     }
     if follow and filters.get("until"):
         raise BadUsage("--follow and --until: what comes next is after every time that has been")
@@ -134,15 +132,3 @@ def _row(each: Mapping[str, Any]) -> tuple[object, ...]:
         size(each["bytes_up"]),
         size(each["bytes_down"]),
     )
-
-
-def _time(text: str | None, flag: str, now_s: float) -> str | None:
-    """UNIX milliseconds as text. Raises BadUsage."""
-    if text is None:
-        return None
-    if ago := _AGO.fullmatch(text):
-        return str(max(0, int((now_s - int(ago[1]) * _UNITS[ago[2]]) * 1000)))
-    try:
-        return str(int(datetime.fromisoformat(text).timestamp() * 1000))
-    except (ValueError, OverflowError):
-        raise BadUsage(f"{flag} {text[:40]!r}: 30m, 6h, 2d, or a time such as 2026-11-24T17:53:17Z") from None

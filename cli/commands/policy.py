@@ -7,6 +7,7 @@ import click
 from cli.kept_policies import COMMANDS
 from cli.policy_checking import check
 from cli.policy_explaining import explain
+from cli.policy_replaying import replay
 from cli.policy_testing import coverage, test
 
 
@@ -23,5 +24,5 @@ def command() -> None:
     """
 
 
-for _command in (*COMMANDS, test, coverage, check, explain):
+for _command in (*COMMANDS, test, coverage, check, explain, replay):
     command.add_command(_command)
