@@ -33,6 +33,8 @@ class DnsServer(asyncio.DatagramProtocol):
         self.silent = False
         #: Names below this one are not answered; "": none.
         self.mute = ""
+        #: What every name has that has no answer of its own.
+        self.fallback: Sequence[str] = ()
         self.rcode = dns.rcode.NOERROR
         self._answers: dict[tuple[str, str], Answer] = {}
         self._transport: asyncio.DatagramTransport | None = None
@@ -87,7 +89,10 @@ class DnsServer(asyncio.DatagramProtocol):
         response.set_rcode(self.rcode)
         answer = self._answers.get((name, kind))
         records = answer(count) if answer is not None else None
-        if records is None and not any(known == name for known, _ in self._answers):
+        if answer is None and self.fallback:
+            owner = str(question.name)
+            records = [(owner, kind, a) for a in self.fallback if (":" in a) is (kind == "AAAA")]
+        if records is None and not self.fallback and not any(known == name for known, _ in self._answers):
             response.set_rcode(dns.rcode.NXDOMAIN)
         for owner, rtype, text in records or ():
             response.answer.append(dns.rrset.from_text(owner, self.ttl, "IN", rtype, text))
