@@ -333,7 +333,7 @@ SERVE: tuple[Setting, ...] = (
         "",
         "",
         "Comma-separated NAME=MODULE:FUNCTION@NAMESPACE: dispatch workers in trusted Python, to which routes "
-        'may lead (`{"target": {"hook": NAME}}`).',
+        'may lead (`{"target": {"hook": NAME}}`), and outbound workers (see outbound-workers.md).',
         parse_hooks,
         default_text="none",
     ),
