@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from dispatch.hook import Hook, watched
+from dispatch.responses import check_headers
 from model.errors import OperationError, OperationErrorCode, PlatformError
 from model.messages import OutgoingRequest, Response
 from model.tasks import in_task
@@ -55,8 +56,13 @@ async def run_outbound_hook(
     except Exception as error:  # the operator's code may raise anything; the asker gets an error
         _log.exception("outbound hook %s failed", hook.name)
         raise OperationError(OperationErrorCode.WORKER_FAILED, f"{type(error).__name__}: {error}") from error
-    if isinstance(answer, Response | OutgoingRequest):
+    if isinstance(answer, OutgoingRequest):
         return answer
+    if isinstance(answer, Response):
+        try:
+            return Response(answer.status, check_headers(answer.status, answer.headers), answer.body)
+        except (PlatformError, TypeError, ValueError) as error:
+            raise OperationError(OperationErrorCode.WORKER_FAILED, f"its Response: {error}") from error
     raise OperationError(
         OperationErrorCode.WORKER_FAILED,
         f"returned {type(answer).__name__}; a Response, or the OutgoingRequest that is to go on, is right",

@@ -18,6 +18,8 @@ async def by_path(request: OutgoingRequest, env: OutboundEnv) -> object:
         return OutgoingRequest("GET", "http://denied.example/", request.headers)
     if path.startswith("raise"):
         raise RuntimeError("a secret of the operator")
+    if path.startswith("smuggle"):
+        return Response(200, [(b"x", b"a\r\nset-cookie: b")], b"")
     if path.startswith("nothing"):
         return None
     if path.startswith("slow"):

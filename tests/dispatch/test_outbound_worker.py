@@ -241,8 +241,14 @@ async def test_an_asker_that_leaves_ends_it(platform: Platform) -> None:
     assert body.closed
 
 
-async def test_a_hook_that_is_late_fails_closed(platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
-    failure = await platform.failure(OutboundWorker(None, "watch"), OutgoingRequest("GET", URL + "slow"))
+@pytest.mark.parametrize(
+    ("path", "why"), [("slow", "not done within 0.3 s"), ("smuggle", "its value has a control byte")]
+)
+async def test_a_hook_that_is_late_or_wrong_fails_closed(
+    platform: Platform, caplog: pytest.LogCaptureFixture, path: str, why: str
+) -> None:
+    failure = await platform.failure(OutboundWorker(None, "watch"), OutgoingRequest("GET", URL + path))
     assert failure.code is OperationErrorCode.WORKER_FAILED
     assert platform.gateway.sent == []
-    assert "hook watch: not done within 0.3 s" in caplog.text
+    assert "outbound worker hook watch: " in caplog.text
+    assert why in caplog.text

@@ -7,6 +7,8 @@ fn fetch(request: tenantry.Request) !tenantry.Response {
     try tenantry.sleep(5);
     const fetched = tenantry.fetchUrl("http://origin.example/") catch
         return .text(502, tenantry.concat(&.{ tenantry.failure.code, "\n" }));
+    if (request.param("url")) |url| return .goOn(url, &.{ .{ .name = "a", .value = "b" }, .{ .name = "c", .value = null } });
+    if (request.header("on")) |_| return .passThrough(try tenantry.fetchOn(request));
     if (fetched.missing()) return .passThrough(try tenantry.serviceFetch("BACKEND", request));
     return .passThrough(fetched);
 }

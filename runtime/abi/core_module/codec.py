@@ -15,6 +15,7 @@ import msgspec
 
 from model.errors import OperationError
 from model.messages import Header, IncomingRequest, RequestChanges
+from runtime.abi.core_module.guest_headers import decode_changes, decode_headers
 from runtime.capi.guest import AbiViolation
 
 #: One `call`: its bytes, its operations, the depth of its values.
@@ -323,7 +324,7 @@ def decode_response(data: bytes) -> GuestResponse:
     if "error" in value:
         raise GuestException(_error_text(value["error"]))
     if "continue" in value:
-        return GuestResponse(0, [], b"", None, _decode_changes(value))
+        return GuestResponse(0, [], b"", None, decode_changes(value))
     status = value.get("status", 200)
     body = value.get("body")
     body_stream = value.get("body_stream")
@@ -336,46 +337,6 @@ def decode_response(data: bytes) -> GuestResponse:
     elif body is not None and not isinstance(body, bytes):
         raise AbiViolation("Response: `body` is bin or str")
     return GuestResponse(status, decode_headers(value.get("headers", [])), body or b"", body_stream)
-
-
-def _decode_changes(value: Mapping[str, object]) -> RequestChanges:
-    """Their content is checked where the request leaves."""
-    changes = value["continue"]
-    if len(value) > 1 or not isinstance(changes, dict) or not changes.keys() <= _CHANGES:
-        raise AbiViolation("`continue` stands alone, and is a map of `url`, `method` and `set_headers`")
-    for name in ("url", "method"):
-        if not isinstance(changes.get(name), str | None):
-            raise AbiViolation(f"continue: `{name}` is a str")
-    headers: list[tuple[bytes, bytes | None]] = []
-    given = changes.get("set_headers") or []
-    if not isinstance(given, list):
-        raise AbiViolation("continue: `set_headers` is a list of [name, value | nil]")
-    for pair in given:
-        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and pair[1] is None:
-            headers.append((pair[0].lower().encode(), None))
-        else:
-            headers += decode_headers([pair])
-    return RequestChanges(changes.get("method"), changes.get("url"), tuple(headers))
-
-
-_CHANGES: Final = frozenset({"url", "method", "set_headers"})
-
-
-def decode_headers(value: object) -> list[Header]:
-    """`[[name, value]…]` to bytes with lower-case names. Their content is checked where they leave."""
-    if not isinstance(value, list):
-        raise AbiViolation("`headers` is a list of [name, value]")
-    headers = []
-    for pair in value:
-        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise AbiViolation("`headers` is a list of [name, value] with names as str")
-        name, text = pair
-        if isinstance(text, str):
-            text = text.encode()
-        elif not isinstance(text, bytes):
-            raise AbiViolation(f"header {name[:60]!r}: the value is str or bin")
-        headers.append((name.lower().encode(), text))
-    return headers
 
 
 def decode_answer(data: bytes) -> object:

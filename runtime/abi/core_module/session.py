@@ -26,7 +26,6 @@ from runtime.abi.core_module.codec import (
     REPLY_BYTES,
     Call,
     decode_call,
-    decode_headers,
     encode,
     encode_reply,
     encode_result,
@@ -38,6 +37,7 @@ from runtime.abi.core_module.event_streams import (
     integers,
     too_much_given,
 )
+from runtime.abi.core_module.guest_headers import decode_headers
 from runtime.capi.guest import AbiViolation
 from runtime.streams import HeldBytes
 

@@ -377,6 +377,12 @@ pub fn fetchUrl(url: []const u8) OperationError!Value {
     return finish();
 }
 
+/// Sends a request on, by the network: method, URL, headers and body as they came.
+pub fn fetchOn(request: Request) OperationError!Value {
+    begin("fetch", null, 1).value(request.value);
+    return finish();
+}
+
 /// Hands a request on to the worker behind a service binding.
 pub fn serviceFetch(binding: []const u8, request: Request) OperationError!Value {
     begin("service.fetch", binding, 1).value(request.value);
@@ -460,6 +466,29 @@ pub const Response = struct {
 
     pub fn passThrough(response: Value) Response {
         return .{ .encoded = keep(response.encoded()) };
+    }
+
+    /// A header that an outbound worker sets; null removes it. Its name is in lower case.
+    pub const Header = struct { name: []const u8, value: ?[]const u8 };
+
+    /// Of an outbound worker: the request goes on without it, its body unread. A null `url` stays as it was.
+    pub fn goOn(url: ?[]const u8, headers: []const Header) Response {
+        var writer: Writer = .{};
+        writer.map(1);
+        writer.str("continue");
+        writer.map(if (url == null) 1 else 2);
+        if (url) |changed| {
+            writer.str("url");
+            writer.str(changed);
+        }
+        writer.str("set_headers");
+        writer.array(headers.len);
+        for (headers) |header| {
+            writer.array(2);
+            writer.str(header.name);
+            if (header.value) |value| writer.str(value) else writer.nil();
+        }
+        return .{ .encoded = writer.written() };
     }
 
     fn exception(name: []const u8) Response {

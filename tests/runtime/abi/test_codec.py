@@ -22,13 +22,13 @@ from runtime.abi.core_module.codec import (
     GuestResponse,
     decode_answer,
     decode_call,
-    decode_headers,
     decode_response,
     encode,
     encode_reply,
     encode_request,
     encode_result,
 )
+from runtime.abi.core_module.guest_headers import decode_headers
 from runtime.capi.guest import AbiViolation
 
 leaves = (
@@ -44,7 +44,18 @@ values = st.recursive(
 )
 fields = st.dictionaries(
     st.sampled_from(
-        ["ops", "wait", "timeout_ms", "cancel", "status", "headers", "body", "body_stream", "error"]
+        [
+            "ops",
+            "wait",
+            "timeout_ms",
+            "cancel",
+            "status",
+            "headers",
+            "body",
+            "body_stream",
+            "error",
+            "continue",
+        ]
     ),
     values,
 )
