@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(
-    folder: Path, *arguments: str, loaded: str = "pytest_tenantry", path: Path = PLUGIN
+    folder: Path, *arguments: str, loaded: str = "pytest_tenantry", path: Path | str = PLUGIN
 ) -> tuple[int, str]:
     """Exit code, and what pytest wrote."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
@@ -96,6 +96,14 @@ def test_a_mistake_in_the_file_names_its_place(folder: Path) -> None:
     assert "shop.policy.yaml: line 10" in out
     assert "did you mean 'expected'?" in out
     assert "Traceback" not in out
+
+
+def test_packages_of_the_users_do_not_stand_before_tenantrys(folder: Path) -> None:
+    for name in ("cli", "model", "outbound"):
+        (folder / "own" / name).mkdir(parents=True)
+        (folder / "own" / name / "__init__.py").write_text("raise RuntimeError('not Tenantry')")
+    code, out = run(folder, path=f"{PLUGIN}{os.pathsep}{folder / 'own'}")
+    assert code == 0, out
 
 
 def test_two_cases_of_one_name_are_two_tests(folder: Path) -> None:
