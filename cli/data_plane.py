@@ -43,6 +43,7 @@ from outbound.connector import Connector
 from outbound.gateway import Gateway
 from outbound.hops import HopSigner
 from outbound.host_addresses import host_addresses
+from outbound.quotas import MOST_RUNNING, Usage
 from outbound.resolver import Resolver
 from outbound.target import canonical_url
 from runtime.aot_cache import AotCache
@@ -82,6 +83,8 @@ class DataPlaneSettings:
     trusted_proxies: tuple[str, ...] = ()
     hooks: Mapping[str, tuple[Hook, NamespaceName]] = field(default_factory=dict)
     max_modules: int = MAX_MODULES
+    #: Connections to upstreams, half of them in use and half at rest.
+    max_outbound: int = 2 * MOST_RUNNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ class DataPlane:
         signer = HopSigner(settings.hop_key)
         own = frozenset(map(ipaddress.ip_address, host_addresses()))
         self._resolver = Resolver([settings.resolver] if settings.resolver else None)
-        self._connector = Connector()
+        self._connector = Connector(max_kept=settings.max_outbound // 2)
         self._gateway = Gateway(
             self._policies.policy_for,
             self._resolver,
@@ -136,6 +139,7 @@ class DataPlane:
             ranges=AddressRanges(own, settings.listener_ports),
             hops_of=lambda context: context.hops,
             materials=materials,
+            usage=Usage(most_running=settings.max_outbound // 2),
             local=LocalDispatch(
                 lambda scope, receive, send: self.app(scope, receive, send),
                 self.index.match,

@@ -95,6 +95,7 @@ async def _serve(
             tuple(config["trusted_proxies"]),
             hooks,
             min(descriptors.modules, int(config["modules"])),
+            descriptors.outbound,
         ),
         engine,
         telemetry.observer,

@@ -20,7 +20,8 @@ from model.identity import NamespaceName
 from model.messages import Header, Headers
 from outbound.dial import DialFailed, Route
 from outbound.header_hygiene import MAX_HEADERS, answer_problem
-from outbound.http_pool import Pool, Request, build_url, timeouts, url_of
+from outbound.http_pool import Open, Pool, Request, build_url, timeouts, url_of
+from outbound.quotas import MOST_RUNNING
 from outbound.reasons import Reason
 from outbound.retries import IDEMPOTENT
 from outbound.target import Target
@@ -75,7 +76,8 @@ class Connector:
     """One a process. Make it inside a running loop; `close` it at the end.
 
     At most `max_pools` pool keys are kept, the least recently used idle one goes first; one key has at most
-    `per_pool` connections, each closed after `idle_s` without use. `extra_ca_pem` are certificates trusted
+    `per_pool` connections, each closed after `idle_s` without use. While more than `max_kept` connections are open,
+    none is kept for another request. `extra_ca_pem` are certificates trusted
     beside the system's.
     """
 
@@ -86,11 +88,13 @@ class Connector:
         max_pools: int = 1_024,
         per_pool: int = 64,
         idle_s: float = 15.0,
+        max_kept: int = MOST_RUNNING,
     ) -> None:
         self.tls = TlsContexts(extra_ca_pem)
         self._max_pools = max_pools
         self._per_pool = per_pool
         self._idle_s = idle_s
+        self._open = Open(max_kept)
         self._pools: OrderedDict[PoolKey, Pool] = OrderedDict()
         self._closing: set[asyncio.Future[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -98,6 +102,11 @@ class Connector:
     @property
     def pools(self) -> Iterable[PoolKey]:
         return tuple(self._pools)
+
+    @property
+    def open(self) -> int:
+        """Connections, in use or not."""
+        return self._open.count
 
     @property
     def in_use(self) -> int:
@@ -175,7 +184,7 @@ class Connector:
                 closing = asyncio.ensure_future(self._pools.pop(idle).shut())
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
-        pool = self._pools[key] = Pool(route, self._per_pool, self._idle_s)
+        pool = self._pools[key] = Pool(route, self._per_pool, self._idle_s, self._open)
         return pool
 
     async def _send(

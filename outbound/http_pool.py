@@ -7,6 +7,7 @@ would have to be switched off one by one for each.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -37,6 +38,14 @@ _HEAD_SLICE: Final = 2 * 1024
 _BODY_SLICE: Final = 64 * 1024
 
 
+@dataclass(slots=True)
+class Open:
+    """The connections of all pools. While more than `most_kept` are open, none rests."""
+
+    most_kept: int
+    count: int = 0
+
+
 class Connection(ResponseHandler):
     """Holds the other side to one answer a request, and to bytes that are worth something.
 
@@ -50,6 +59,21 @@ class Connection(ResponseHandler):
     _answered = False
     _received = 0
     _informational = 0
+    _counted = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, among: Open) -> None:
+        super().__init__(loop)
+        self._among = among
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._among.count += 1
+        self._counted = True
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._counted:  # TLS may fail before there was a connection
+            self._among.count -= 1
+        super().connection_lost(exc)
 
     def begin(self) -> None:
         """A request is about to go over it."""
@@ -160,9 +184,10 @@ class Request(ClientRequest):
 class Pool(aiohttp.BaseConnector):
     """The connections of one key."""
 
-    def __init__(self, route: Route, limit: int, idle_s: float) -> None:
+    def __init__(self, route: Route, limit: int, idle_s: float, among: Open) -> None:
         super().__init__(limit=limit, keepalive_timeout=idle_s)
         self._route = route
+        self._among = among
         self.in_use = 0
         # In the library's own URL form: the request line of plain HTTP through a proxy has the whole URL.
         proxied = route.proxy is not None and route.tls is None
@@ -172,12 +197,13 @@ class Pool(aiohttp.BaseConnector):
         await self.close()
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
-        super()._release(key, protocol, should_close=should_close)
+        crowded = self._among.count > self._among.most_kept
+        super()._release(key, protocol, should_close=should_close or crowded)
         protocol.rest()
 
     async def _create_connection(self, req: ClientRequest, traces: Any, timeout: Any) -> ResponseHandler:
-        loop = asyncio.get_running_loop()
-        return await dial(self._route, lambda: Connection(loop), timeout.sock_connect)
+        loop, among = asyncio.get_running_loop(), self._among
+        return await dial(self._route, lambda: Connection(loop, among), timeout.sock_connect)
 
     def _update_proxy_auth_header_and_build_proxy_req(self, req: ClientRequest) -> ClientRequest:
         return req  # what the proxy is to know stands in the request's headers already

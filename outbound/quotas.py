@@ -15,6 +15,9 @@ from outbound.rate_limits import RateTable
 from outbound.reasons import Reason
 from outbound.rule_actions import NamedRateLimit, RateScope, TenantQuotas
 
+#: Beyond it, what connections hold in memory is what there is too little of.
+MOST_RUNNING: Final = 4_096
+
 _MINUTE_S: Final = 60.0
 
 Owner = tuple[NamespaceName | None, TenantId]
@@ -65,19 +68,36 @@ class Admitted:
 
 
 class Usage:
-    """One a process, over all tenants. Never waits."""
+    """One a process, over all tenants. Never waits.
 
-    def __init__(self, capacity: int = 65_536, clock: Callable[[], float] = monotonic_s) -> None:
+    `most_running` requests are under way at once, of all tenants: each has a connection, and the process has so many
+    descriptors. No tenant has more of them than there is room left, so that none can take all.
+    """
+
+    def __init__(
+        self,
+        capacity: int = 65_536,
+        clock: Callable[[], float] = monotonic_s,
+        most_running: int = MOST_RUNNING,
+    ) -> None:
         self.rates = RateTable(capacity, clock)
         #: Of its own: hosts that one tenant invents must not push out what another has used.
         self.tenants = RateTable(capacity, clock)
         self._running: dict[Owner, int] = {}
+        self._all_running = 0
+        self._most_running = most_running
 
     def admit(
         self, owner: Owner, host: str, limits: tuple[NamedRateLimit, ...], quotas: TenantQuotas
     ) -> Admitted | OverLimit:
         """Count one request that is about to leave, or say which limit holds it."""
         running = self._running.get(owner, 0)
+        if running >= self._most_running - self._all_running:
+            return OverLimit(
+                Reason.LIMIT_HOST,
+                f"this host has no room for another request now: this tenant has {running} under way, and all "
+                f"together may have {self._most_running}; try again",
+            )
         most = quotas.concurrent_requests
         if most is not None and running >= most:
             return OverLimit(
@@ -107,6 +127,7 @@ class Usage:
                     f"{_again(wait_s)}",
                 )
         self._running[owner] = running + 1
+        self._all_running += 1
         return Admitted(self, owner, quotas)
 
     def bytes_left(self, owner: Owner, bound: int) -> OverLimit | None:
@@ -120,6 +141,7 @@ class Usage:
         )
 
     def left(self, owner: Owner) -> None:
+        self._all_running -= 1
         running = self._running[owner] - 1
         if running:
             self._running[owner] = running

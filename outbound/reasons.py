@@ -41,6 +41,7 @@ class Reason(StrEnum):
     LIMIT_QUOTA_REQUESTS = "limit.quota_requests"
     LIMIT_QUOTA_BYTES = "limit.quota_bytes"
     LIMIT_QUOTA_CONNECTIONS = "limit.quota_connections"
+    LIMIT_HOST = "limit.host"
     REDIRECT_LIMIT = "redirect.limit"
     REDIRECT_DOWNGRADE = "redirect.downgrade"
     # What the rule names, and what may not be used as it is.

@@ -17,6 +17,7 @@ _CODES: Final = {
     Reason.LIMIT_QUOTA_REQUESTS: OperationErrorCode.LIMIT_EXCEEDED,
     Reason.LIMIT_QUOTA_BYTES: OperationErrorCode.LIMIT_EXCEEDED,
     Reason.LIMIT_QUOTA_CONNECTIONS: OperationErrorCode.LIMIT_EXCEEDED,
+    Reason.LIMIT_HOST: OperationErrorCode.LOAD_SHED,
     Reason.REDIRECT_LIMIT: OperationErrorCode.LIMIT_EXCEEDED,
     Reason.REQUEST_HEADER: OperationErrorCode.INVALID_ARGUMENT,
     Reason.REQUEST_BODY: OperationErrorCode.INVALID_ARGUMENT,

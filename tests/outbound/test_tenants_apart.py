@@ -10,17 +10,19 @@ from dataclasses import replace
 import pytest
 
 from model.capabilities import EventContext
-from model.errors import OperationError
+from model.errors import OperationError, OperationErrorCode
 from model.identity import NamespaceName, TenantId
 from model.messages import OutgoingRequest
+from outbound.connector import Connector
 from outbound.policy_parse import parse_policy
 from outbound.quotas import Admitted, OverLimit, Usage
 from outbound.rate_limits import RateTable
 from outbound.reasons import Reason
 from outbound.resolver import Resolver
 from outbound.rule_actions import NO_QUOTAS, NamedRateLimit, RateLimit, RateScope
-from tests.outbound.conftest import WayOut, event, read_all
-from tests.support.upstream import Upstream
+from tests.outbound.conftest import WayOut, event, read_all, server_tls
+from tests.support.connect_proxy import ConnectProxy
+from tests.support.upstream import Upstream, UpstreamRequest, respond
 
 MINE = event("acme")
 
@@ -114,6 +116,78 @@ async def test_look_ups_that_nobody_answers_leave_room_for_others(way_out: WayOu
         await asyncio.gather(*floods, return_exceptions=True)
         await resolver.close()
         way_out.resolver = kept
+
+
+def test_no_tenant_has_more_under_way_than_there_is_room_left() -> None:
+    usage = Usage(most_running=64)
+    owners = [(NamespaceName("n"), TenantId(f"t{number}")) for number in range(5)]
+    running: list[Admitted] = []
+    counts = []
+    for owner in owners:
+        before = len(running)
+        while isinstance(admitted := usage.admit(owner, "x.test", (), NO_QUOTAS), Admitted):
+            running.append(admitted)
+        assert admitted.reason is Reason.LIMIT_HOST
+        counts.append(len(running) - before)
+    assert counts == [32, 16, 8, 4, 2]
+    for admitted in running:
+        admitted.release()
+        admitted.release()
+    assert isinstance(usage.admit(owners[0], "x.test", (), NO_QUOTAS), Admitted)
+
+
+async def test_a_host_without_room_says_so_and_is_asked_again_later(way_out: WayOut) -> None:
+    async def wait(request: UpstreamRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await go_on.wait()
+        respond(writer, 200, b"")
+
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    way_out.usage = Usage(most_running=2)
+    way_out.rebuild()
+    async with Upstream(wait) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}/"
+        first = asyncio.create_task(way_out.fetch(url))
+        await asked.wait()
+        with pytest.raises(OperationError, match=r"\(limit\.host\)") as caught:
+            await way_out.fetch(url)
+        assert caught.value.code is OperationErrorCode.LOAD_SHED
+        go_on.set()
+        assert (await first).status == 200
+        assert (await way_out.fetch(url)).status == 200
+
+
+@pytest.mark.parametrize(("most_kept", "connections"), [(2, 1), (0, 3)])
+async def test_connections_rest_only_while_there_is_room(
+    way_out: WayOut, most_kept: int, connections: int
+) -> None:
+    connector, kept = Connector(max_kept=most_kept), way_out.connector
+    way_out.connector = connector
+    way_out.rebuild()
+    async with Upstream() as upstream:
+        for _ in range(3):
+            await read_all(await way_out.fetch(f"http://127.0.0.1:{upstream.port}/"))
+        assert upstream.connections == connections
+        await connector.close()
+        await upstream.closed()
+    assert connector.open == 0
+    way_out.connector = kept
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_connections_that_tls_refused_are_not_counted_for_ever(
+    way_out: WayOut, through_proxy: bool
+) -> None:
+    way_out.dns.set("api.test", "127.0.0.1")
+    async with Upstream(tls=server_tls("other.test")) as upstream, ConnectProxy() as proxy:
+        more = f", proxy: {{url: 'http://127.0.0.1:{proxy.port}'}}" if through_proxy else ""
+        way_out.policy = parse_policy(
+            f"version: 1\nrules: [{{name: a, action: allow, open_cidrs: [127.0.0.0/8]{more}}}]"
+        )
+        for _ in range(5):
+            with pytest.raises(OperationError, match="tls"):
+                await way_out.fetch(f"https://api.test:{upstream.port}/")
+    assert way_out.connector.open == 0
 
 
 def test_a_rate_limit_of_a_destination_is_one_for_all_tenants() -> None:
