@@ -12,8 +12,15 @@ NOT_A_FUNCTION = 3
 
 
 async def by_header(request: IncomingRequest, env: HookEnv) -> Response:
-    name = dict(request.headers)[b"x-tenant"].decode()
-    worker = env.dispatcher.get(name, params={"plan": "free"}, limits={"cpu_ms": 10}, outbound={"to": name})
+    headers = dict(request.headers)
+    name, host = headers[b"x-tenant"].decode(), headers.get(b"x-egress")
+    worker = env.dispatcher.get(
+        name,
+        params={"plan": "free"},
+        limits={"cpu_ms": 10},
+        outbound={"to": name},
+        egress=None if host is None else [host.decode()],
+    )
     return await worker.fetch(request)
 
 
