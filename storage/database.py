@@ -14,8 +14,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import apsw
 
@@ -32,7 +33,7 @@ from storage.failures import (
     from_os_error,
 )
 from storage.file_lock import FileLock
-from storage.group_commit import GroupCommitter, Job
+from storage.group_commit import Engine, GroupCommitter, Job
 from storage.migrations import Migrations
 from storage.sqlite_engine import SqliteEngine, connect, translate
 from storage.transaction import CommitHook, Row, SqlValue, Transaction
@@ -65,11 +66,31 @@ SCAN_THREADS = 2
 LEAST_FREE_BYTES = 1 << 20
 
 
+class Replication(Protocol):
+    """What keeps a file equal to other machines': storage.replication.replicated_file.ReplicatedFile."""
+
+    def engine_over(self, engine: SqliteEngine, path: Path, migrations: Migrations, /) -> Engine:
+        """What the writer's thread is to use."""
+
+    def prepare(self) -> None:
+        """Bring the file up to what the others have, its schema too. Raises StorageError subclasses."""
+
+    def close(self) -> None:
+        """Idempotent. The writer ends after it."""
+
+
 class Database:
     """One SQLite file. Use from any thread; `write` from a running loop."""
 
     def __init__(
-        self, path: Path, *, read_only: bool, busy_timeout_s: float, hook: CommitHook | None
+        self,
+        path: Path,
+        migrations: Migrations,
+        *,
+        read_only: bool,
+        busy_timeout_s: float,
+        hook: CommitHook | None,
+        replication: Replication | None,
     ) -> None:
         """For `open` only."""
         self.path = path
@@ -80,6 +101,7 @@ class Database:
         self._writer: GroupCommitter | None = None
         self._identity = (0, 0)
         self._closed = False
+        self._replication = replication
         if not read_only:
             try:
                 # SQLite gives its log and index files the mode of the main file.
@@ -87,7 +109,11 @@ class Database:
                 lock = FileLock(path.with_name(path.name + ".lock"))
             except OSError as error:
                 raise from_os_error(error, path) from error
-            self._writer = GroupCommitter(SqliteEngine(path, busy_timeout_s, hook), lock, busy_timeout_s)
+            sqlite = SqliteEngine(path, busy_timeout_s, hook)
+            engine: Engine = sqlite
+            if replication is not None:
+                engine = replication.engine_over(sqlite, path, migrations)
+            self._writer = GroupCommitter(engine, lock, busy_timeout_s)
 
     @staticmethod
     def open(
@@ -97,18 +123,29 @@ class Database:
         read_only: bool = False,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         on_commit: CommitHook | None = None,
+        replication: Replication | None = None,
     ) -> Database:
         """Open `path`, make it (0600) and bring its schema up to date, under the file's lock.
 
         With `read_only` nothing is made or migrated: SchemaMismatch if the schema is not up to date.
         `on_commit` is called on the writer's thread after each COMMIT of this process, still under the lock
         between processes, before any work of the batch is acknowledged; the transaction it gets is for
-        reading. It is also called once here. Raises StorageError subclasses.
+        reading. It is also called once here. `replication`: the file is one of several machines' replicas.
+        Raises StorageError subclasses.
         """
-        database = Database(path, read_only=read_only, busy_timeout_s=busy_timeout_s, hook=on_commit)
+        database = Database(
+            path,
+            migrations,
+            read_only=read_only,
+            busy_timeout_s=busy_timeout_s,
+            hook=on_commit,
+            replication=replication,
+        )
         try:
-            if not read_only:
-                database.write_blocking(migrations.apply)
+            if replication is not None:
+                replication.prepare()
+            elif not read_only:
+                database.write_blocking(partial(_open_own, migrations))
             try:
                 database._readers = _Reader(database)
             except apsw.Error as error:
@@ -176,6 +213,8 @@ class Database:
     def close(self) -> None:
         """Finish what was submitted, then let go of the file. Idempotent."""
         self._closed = True
+        if self._replication is not None:
+            self._replication.close()
         if self._writer is not None:
             self._writer.close()
         if self._scans is not None:
@@ -200,6 +239,17 @@ class Database:
         if self._closed:
             return StorageClosed("the database is closed")
         return translate(error, self.path)
+
+
+def _open_own(migrations: Migrations, tx: Transaction) -> None:
+    # What is written to a replica alone would part it from the others.
+    if tx.execute("SELECT 1 FROM sqlite_schema WHERE name = 'replication'") and tx.execute(
+        "SELECT 1 FROM replication WHERE joined"
+    ):
+        raise StorageReadOnly(
+            "this data folder is a machine of a platform that several share: name its database with --database"
+        )
+    migrations.apply(tx)
 
 
 class _Reader(threading.local):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ class SqliteEngine:
         self._busy_timeout_s = busy_timeout_s
         self._hook = hook
         self._connection: apsw.Connection | None = None
+
+    def connection(self) -> apsw.Connection:
+        """The writer's, for whoever holds the file's lock. Raises StorageError."""
+        try:
+            if self._connection is None:
+                self._connection = connect_writer(self._path, self._busy_timeout_s)
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
+        return self._connection
 
     def begin(self) -> None:
         try:
@@ -174,6 +184,15 @@ _CONSTRAINTS = {
     apsw.SQLITE_CONSTRAINT_CHECK: "check",
     apsw.SQLITE_CONSTRAINT_NOTNULL: "not_null",
 }
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors become StorageError."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path) from error
 
 
 def translate(error: apsw.Error, path: Path) -> StorageError:

@@ -1,0 +1,1 @@
+"""Control data on several machines, over a real PostgreSQL."""
