@@ -115,7 +115,7 @@ async def _serve(
     # A process of an isolation group has no listener, and stays without connections.
     server = DoorServer(plane.app, limits=limits, at_once=True)
     telemetry.watch_door(server.door)
-    await server.start(inherited.listeners)
+    await server.start(inherited.listeners, inherited.visitors)
     if isolation is not None:
         isolation.start()
     # What is there now stays: no full collection need walk the modules and tables of start-up again.
@@ -130,6 +130,7 @@ async def _serve(
         isolation.begin_drain()
     draining_since = loop.time()
     server.begin_drain()
+    inherited.leaving()
     if not await server.drained(drain_s):
         _log.warning("some requests did not end within %g s and are ended now", drain_s)
     if isolation is not None:

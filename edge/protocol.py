@@ -267,16 +267,21 @@ class DoorProtocol(HttpToolsProtocol):
         else:
             self._first_steps.add(cycle.run_asgi(app), self.loop)
 
+    def announce_close(self) -> None:
+        """Say `Connection: close` with the last response that is due, if one is."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and cycle.keep_alive:
+            cycle.keep_alive = False
+            cycle.transport = cast("asyncio.Transport", _ClosingTransport(self, cycle))
+
     def shutdown(self) -> None:
-        """Say `Connection: close` with the last response that is due; close now if none is.
+        """Close, now if nothing is due, else after the last response.
 
         A visitor whose head has not come whole is waited for, since its request is under way: `sweep`.
         """
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if cycle.keep_alive:
-                cycle.keep_alive = False
-                cycle.transport = cast("asyncio.Transport", _ClosingTransport(self, cycle))
+            self.announce_close()
         elif cycle is not None and self.scope is cycle.scope and not self._lingering:
             self.transport.close()
 

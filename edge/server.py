@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket  # noqa: TID251 - for listeners that are handed in; none is made here
 import time
 from collections.abc import Generator, Sequence
 from email.utils import formatdate
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import uvicorn
 
@@ -20,9 +21,25 @@ from edge.door import Door, DoorLimits
 from edge.first_step import FirstSteps
 from edge.protocol import DoorConfig, DoorProtocol
 
+_log = logging.getLogger("tenantry.door")
+
 #: 16,384 connections in half a second.
 _SWEPT_AT_ONCE: Final = 256
 _SWEEP_PAUSE_S: Final = 0.008
+#: Connections taken in one turn of the loop of those that are passed on to us.
+_TAKEN_AT_ONCE: Final = 32
+#: From the answer that says `Connection: close` to whoever asks, to the end of who asks nothing.
+_LAST_WORD_S: Final = 0.3
+#: What a listener's queue can hold.
+_QUEUE: Final = 4_096
+
+
+class PassedOn(Protocol):
+    """Connections that somebody else accepted; readable when there is one."""
+
+    def fileno(self) -> int: ...
+
+    def take(self) -> socket.socket | None: ...
 
 
 class DoorServer(uvicorn.Server):
@@ -61,6 +78,11 @@ class DoorServer(uvicorn.Server):
         if at_once:
             config.first_steps = self._first_steps
         self.servers: list[asyncio.base_events.Server] = []
+        self._sockets: list[socket.socket] = []
+        self._passed_on: PassedOn | None = None
+        #: Connections that are being made of sockets.
+        self._arriving: set[asyncio.Task[Any]] = set()
+        self._last_word: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._to_sweep: list[Any] = []
         bounds = self.door.limits
@@ -71,32 +93,75 @@ class DoorServer(uvicorn.Server):
     def connection_count(self) -> int:
         return len(self.server_state.connections)
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept on listening `sockets`, which are ours to close from here on. Returns at once."""
+    async def start(self, sockets: Sequence[socket.socket], passed_on: PassedOn | None = None) -> None:
+        """Accept on listening `sockets`, which are ours to close from here on, and take from `passed_on`. Returns
+        at once.
+        """
         config = self.config
         if not config.loaded:
             config.load()
         self.lifespan = config.lifespan_class(config)
         await self.startup(sockets=list(sockets))
         self._sockets = list(sockets)
+        if passed_on is not None:
+            self._passed_on = passed_on
+            asyncio.get_running_loop().add_reader(passed_on.fileno(), self._take, passed_on)
         self._sweep()
 
+    def _take(self, passed_on: PassedOn) -> None:
+        for _ in range(_TAKEN_AT_ONCE):
+            sock = passed_on.take()
+            if sock is None:
+                return
+            self._arrive(sock)
+
+    def _arrive(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(loop.connect_accepted_socket(self._protocol, sock))
+        self._arriving.add(task)
+        task.add_done_callback(self._arrived)
+
+    def _arrived(self, task: asyncio.Task[Any]) -> None:
+        self._arriving.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.info("a connection that was passed on broke off: %s", task.exception())
+
+    def _protocol(self) -> DoorProtocol:
+        return DoorProtocol(self.config, self.server_state, self.lifespan.state)
+
     def begin_drain(self) -> None:
-        """Accept no more; close what is idle; let the rest end with `Connection: close`. Idempotent."""
+        """Answer who waits in the queue, then accept no more; let all end with `Connection: close`. Idempotent.
+
+        Whoever holds the listener, too, may accept on it from here on: it goes on to listen.
+        """
         if self.door.draining:
             return
         self.door.draining = True
+        loop = asyncio.get_running_loop()
+        if self._passed_on is not None:
+            loop.remove_reader(self._passed_on.fileno())
         for sock in self._sockets:
-            # The supervisor holds this listener too: closing our copy alone would leave it listening, and
-            # its connections waiting for nobody. A successor makes it listen again.
+            # Else, if nobody else holds it, closing it would reset them.
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RD)
+                for _ in range(_QUEUE):
+                    self._arrive(sock.accept()[0])
         for server in self.servers:
             server.close()
         for sock in self._sockets:
             sock.close()
-        for connection in list(self.server_state.connections):
+        for connection in self._connections():
+            connection.announce_close()
+        self._last_word = loop.call_later(_LAST_WORD_S, self._close_idle)
+
+    def _close_idle(self) -> None:
+        """Not at once: who asks again meanwhile is told, and nobody's request meets a closed connection."""
+        self._last_word = None
+        for connection in self._connections():
             connection.shutdown()
+
+    def _connections(self) -> list[DoorProtocol]:
+        return cast("list[DoorProtocol]", list(self.server_state.connections))
 
     async def drained(self, timeout_s: float) -> bool:
         """True when every connection is closed and every request's task has ended; False after the time."""
@@ -106,7 +171,8 @@ class DoorServer(uvicorn.Server):
         while True:
             # First, so that a connection which was accepted in this turn of the loop is seen.
             await asyncio.sleep(0.02)
-            if not (state.connections or state.tasks or self._first_steps):
+            busy = self._arriving or state.connections or state.tasks or self._first_steps
+            if not busy:
                 return True
             if loop.time() >= deadline:
                 return False
@@ -114,11 +180,14 @@ class DoorServer(uvicorn.Server):
     def close(self) -> None:
         """Break off whatever is left: each unfinished visitor's `on_leave` is called soon after."""
         self.begin_drain()
+        if self._last_word is not None:
+            self._last_word.cancel()
+            self._last_word = None
         self.door.closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        for connection in list(self.server_state.connections):
+        for connection in self._connections():
             transport = connection.transport
             if transport is not None:
                 transport.abort()

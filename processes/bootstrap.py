@@ -18,8 +18,12 @@ import msgpack
 from processes.channel import Channel
 from processes.confinement import InForce, die_with_parent, no_core_dumps, no_new_privileges
 from processes.doors import Door
+from processes.visitors import Visitors
 
 PIPE_VARIABLE: Final = "TENANTRY_BOOTSTRAP_FD"
+#: What a process tells its supervisor, each with a value.
+READY: Final = "ready"
+LEAVING: Final = "leaving"
 #: The pipe is written before anyone reads it, so it must fit into the kernel's buffer.
 MAX_CONFIG_BYTES: Final = 60 * 1024
 
@@ -30,13 +34,15 @@ class Inherited:
 
     `listeners`: bound; whoever serves listens, as `loop.create_server(sock=…)` does (after a quick restart
     they listen already, and hold the connections that came meanwhile). Control and workers at the door each
-    have one. `channels`: not started. Of a worker: "control". Of control: "supervisor", and the name of each worker.
+    have one. `visitors`: of a worker at the door, connections that are passed on to whoever takes them.
+    `channels`: not started. Of a worker: "control". Of control: "supervisor", and the name of each worker.
     """
 
     kind: str
     index: int
     config: Mapping[str, Any]
     listeners: tuple[socket.socket, ...]
+    visitors: Visitors | None
     channels: Mapping[str, Channel]
     #: Near ends by the name of the process behind them, in a process at the door; in one of an isolation group
     #: its own far end, as `""`.
@@ -53,8 +59,11 @@ class Inherited:
     def ready(self, in_force: InForce | None = None) -> None:
         """Tell the supervisor that this process serves, and what holds it. Once."""
         told = ((), ()) if in_force is None else (in_force.held, in_force.missing)
-        os.write(self._ready_fd, b"R" + msgpack.packb(told))
-        os.close(self._ready_fd)
+        os.write(self._ready_fd, msgpack.packb((READY, told)))
+
+    def leaving(self) -> None:
+        """Tell it that this process accepts no more: others are to have the listener's connections. Once."""
+        os.write(self._ready_fd, msgpack.packb((LEAVING, None)))
 
 
 def process_name(kind: str, group: str, index: int) -> str:
@@ -71,6 +80,7 @@ def pack(
     ready: int,
     group: str = "",
     doors: Mapping[str, int] | None = None,
+    visitors: int = -1,
 ) -> bytes:
     """What goes into the pipe. Raises ValueError when it doesn't fit."""
     data: bytes = msgpack.packb(
@@ -80,6 +90,7 @@ def pack(
             "parent": os.getpid(),
             "config": dict(config),
             "listeners": listeners,
+            "visitors": visitors,
             "channels": dict(channels),
             "ready": ready,
             "group": group,
@@ -112,6 +123,7 @@ def bootstrap() -> Inherited:
         *given["channels"].values(),
         *given["doors"].values(),
         given["ready"],
+        *([given["visitors"]] if given["visitors"] >= 0 else []),
     ]:
         os.set_inheritable(descriptor, False)
     return Inherited(
@@ -119,6 +131,7 @@ def bootstrap() -> Inherited:
         index=given["index"],
         config=given["config"],
         listeners=tuple(socket.socket(fileno=fd) for fd in given["listeners"]),
+        visitors=Visitors(socket.socket(fileno=given["visitors"])) if given["visitors"] >= 0 else None,
         channels={name: Channel(socket.socket(fileno=fd)) for name, fd in given["channels"].items()},
         doors={name: Door(socket.socket(fileno=fd)) for name, fd in given["doors"].items()},
         group=given["group"],

@@ -9,12 +9,17 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgpack
 
-from processes.bootstrap import PIPE_VARIABLE, pack, process_name
+from processes.bootstrap import LEAVING, PIPE_VARIABLE, READY, pack, process_name
 from processes.listeners import PortGroup
 from processes.restarts import RestartHistory, RestartPolicy
+from processes.visitors import StandIn
+
+#: Up to here a back-off leaves the listener open: it is hardly longer than a start.
+_SHORT_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,9 @@ class Child:
         policy: RestartPolicy,
         changed: Callable[[Child], None],
         doors: Mapping[str, socket.socket] | None = None,
+        visitors: tuple[socket.socket, socket.socket] | None = None,
     ) -> None:
-        """`changed` is told of each change of state. `doors`: as `Inherited.doors`."""
+        """`changed` is told of each change of state. `doors`: as `Inherited.doors`. `visitors`: as `visitors_pair`."""
         self.spec = spec
         self.index = index
         self.state = "stopped"
@@ -60,13 +66,17 @@ class Child:
         self._policy = policy
         self._changed = changed
         self._history = RestartHistory(policy)
-        self._listener = self._open_listener()
+        self._visitors = visitors
+        self._stand_in: StandIn | None = None
+        self._listener: socket.socket | None = None
+        self._open_listener()
         self._stopping = False
         #: Told to end so that a fresh process takes its place: no death to count, and no back-off.
         self.recycling = False
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._ready = -1
+        self._heard = msgpack.Unpacker()
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -124,14 +134,14 @@ class Child:
     # -- inside ------------------------------------------------------------------------------------
 
     def _spawn(self) -> None:
-        if self._listener is None:
-            self._listener = self._open_listener()
+        self._open_listener()
         config_read, config_write = os.pipe()
         ready_read, ready_write = os.pipe()
         try:
             listeners = [] if self._listener is None else [self._listener.fileno()]
             channels = {name: end.fileno() for name, end in self._channels.items()}
             doors = {name: end.fileno() for name, end in self._doors.items()}
+            visitors = -1 if self._visitors is None else self._visitors[1].fileno()
             data = pack(
                 kind=self.spec.kind,
                 index=self.index,
@@ -141,12 +151,20 @@ class Child:
                 ready=ready_write,
                 group=self.spec.group,
                 doors=doors,
+                visitors=visitors,
             )
             os.write(config_write, data)
             process = subprocess.Popen(
                 list(self.spec.argv),
                 stdin=subprocess.DEVNULL,
-                pass_fds=[config_read, ready_write, *listeners, *channels.values(), *doors.values()],
+                pass_fds=[
+                    config_read,
+                    ready_write,
+                    *listeners,
+                    *channels.values(),
+                    *doors.values(),
+                    *([visitors] if visitors >= 0 else []),
+                ],
                 env={**os.environ, PIPE_VARIABLE: str(config_read)},
                 # Out of the terminal's process group: ^C is for the supervisor, who tells the others.
                 start_new_session=True,
@@ -168,16 +186,25 @@ class Child:
         self.pid = process.pid
         self.gone.clear()
         self._ready = ready_read
-        self._loop.add_reader(self._ready, self._heard_ready)
+        self._heard = msgpack.Unpacker()
+        self._loop.add_reader(self._ready, self._hear)
         self._loop.add_reader(self._pidfd, self._ended)
 
-    def _heard_ready(self) -> None:
-        said = os.read(self._ready, 4096)  # one write, whole
-        self._close_ready()
-        if said[1:]:
-            self._told = msgpack.unpackb(said[1:])
-        if said and self.state == "starting":
-            self._become("running")
+    def _hear(self) -> None:
+        said = os.read(self._ready, 4096)
+        if not said:
+            self._close_ready()
+            return
+        self._heard.feed(said)
+        for word, value in self._heard:
+            if word == READY:
+                self._told = value
+                if self._stand_in is not None:
+                    self._stand_in.end()
+                if self.state == "starting":
+                    self._become("running")
+            elif word == LEAVING and self._stand_in is not None:
+                self._stand_in.begin()
 
     def _ended(self) -> None:
         process = self._process
@@ -204,14 +231,19 @@ class Child:
             return
         if self.recycling:
             self.recycling = False
+            if self._stand_in is not None:
+                self._stand_in.begin()
             self.start()
             return
         restart = self._history.died(now, now - self._since)
         self.restarts += 1
-        if restart.delay_s:
-            # Nobody accepts for a while: refuse new connections rather than let them wait. At once, the
-            # listener is kept, and with it the connections in its queue.
+        if restart.delay_s > _SHORT_S:
+            # For a while: the kernel gives others its part, or refuses. Else it is kept.
+            if self._stand_in is not None:
+                self._stand_in.empty()
             self._close_listener()
+        elif self._stand_in is not None:
+            self._stand_in.begin()
         self._become("crash-loop" if restart.crash_loop else "back-off")
         self._timer = self._loop.call_later(restart.delay_s, self.start)
 
@@ -224,10 +256,16 @@ class Child:
         self.state = state
         self._changed(self)
 
-    def _open_listener(self) -> socket.socket | None:
-        return None if self.spec.port is None else self.spec.port.open()
+    def _open_listener(self) -> None:
+        if self._listener is None and self.spec.port is not None:
+            self._listener = self.spec.port.open()
+            if self._visitors is not None:
+                self._stand_in = StandIn(self._listener, self._visitors[0])
 
     def _close_listener(self) -> None:
+        if self._stand_in is not None:
+            self._stand_in.end()
+            self._stand_in = None
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -237,3 +275,4 @@ class Child:
             self._loop.remove_reader(self._ready)
             os.close(self._ready)
             self._ready = -1
+        self._heard = msgpack.Unpacker()

@@ -24,6 +24,7 @@ from processes.child import Child, ProcessSpec
 from processes.confinement import InForce
 from processes.doors import door_pair
 from processes.restarts import RestartPolicy
+from processes.visitors import visitors_pair
 
 #: For control to flush and exit, after the workers have gone.
 _CONTROL_STOP_S: Final = 5.0
@@ -96,9 +97,10 @@ class Supervisor:
                 child.stop(signal.SIGKILL)
 
     def reload(self) -> None:
-        """As SIGHUP: each worker process in turn drains and is replaced, so that new visitors always find one.
+        """As SIGHUP: each worker process in turn drains and is replaced, so that new visitors always find one; those of
+        a single one wait for its successor.
 
-        Its successor loads code anew: hooks, a wasmtime that was upgraded. During a reload another is ignored.
+        That loads code anew: hooks, a wasmtime that was upgraded. During a reload another is ignored.
         """
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.get_running_loop().create_task(self._recycle_workers())
@@ -119,8 +121,9 @@ class Supervisor:
         grouped = sum(count for _, count in self._groups)
         pairs = [channel_pair() for _ in range(1 + self._workers + grouped)]
         doors = [door_pair() for _ in range(grouped)]
+        visitors = visitors_pair()
         try:
-            self._prepare(pairs, doors)
+            self._prepare(pairs, doors, visitors)
             for child in self._children:
                 child.start()
             await self._stopping.wait()
@@ -133,7 +136,7 @@ class Supervisor:
                 self._tell_again.cancel()
             if self._to_control is not None:
                 self._to_control.close()
-            for ends in (*pairs, *doors):
+            for ends in (*pairs, *doors, visitors):
                 for end in ends:
                     end.close()
             for number in (*_STOP_SIGNALS, signal.SIGHUP):
@@ -144,6 +147,7 @@ class Supervisor:
         self,
         pairs: Sequence[tuple[socket.socket, socket.socket]],
         doors: Sequence[tuple[socket.socket, socket.socket]],
+        visitors: tuple[socket.socket, socket.socket],
     ) -> None:
         (ours, theirs), *others = pairs
         self._to_control = Channel(ours)
@@ -156,8 +160,9 @@ class Supervisor:
         near_doors = {name: near for name, (near, _) in zip(named[self._workers :], doors, strict=True)}
         self._add(self._control_spec, 0, {"supervisor": theirs, **to_workers}, {})
         for number, (spec, index) in enumerate((*at_door, *grouped)):
-            mine = near_doors if number < self._workers else {"": doors[number - self._workers][1]}
-            self._add(spec, index, {"control": others[number][1]}, mine)
+            is_at_door = number < self._workers
+            mine = near_doors if is_at_door else {"": doors[number - self._workers][1]}
+            self._add(spec, index, {"control": others[number][1]}, mine, visitors if is_at_door else None)
 
     def _add(
         self,
@@ -165,8 +170,10 @@ class Supervisor:
         index: int,
         channels: Mapping[str, socket.socket],
         doors: Mapping[str, socket.socket],
+        visitors: tuple[socket.socket, socket.socket] | None = None,
     ) -> None:
-        self._children.append(Child(spec, index, channels, self._policy, self._child_changed, doors))
+        child = Child(spec, index, channels, self._policy, self._child_changed, doors, visitors)
+        self._children.append(child)
 
     async def _recycle_workers(self) -> None:
         for child in self._children[1:]:

@@ -6,16 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import socket
 from typing import Any
 
 import pytest
 
 from edge.door import DoorLimits
 from edge.protocol import DoorProtocol
+from edge.server import DoorServer
 from tests.edge.conftest import StartServer, hello
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+
+def read_all(sock: socket.socket) -> bytes:
+    with sock:
+        return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
 class Gate:
@@ -87,6 +95,48 @@ async def test_idle_and_silent_connections_are_closed(start_server: StartServer)
     assert await idle.closed()
     assert await silent.closed()
     assert await served.server.drained(1)
+
+
+async def test_who_waits_in_the_queue_when_draining_begins_is_answered(start_server: StartServer) -> None:
+    """The kernel has shaken hands with them, and the loop has not looked since."""
+    served = await start_server(hello)
+    waiting = [socket.create_connection((served.address.host, served.address.port), 10) for _ in range(20)]
+    served.server.begin_drain()
+    for sock in waiting:
+        sock.sendall(REQUEST)
+    answers = await asyncio.gather(*(asyncio.to_thread(read_all, sock) for sock in waiting))
+    assert all(b" 200 OK" in answer and b"connection: close" in answer for answer in answers), answers
+    assert await served.server.drained(1)
+
+
+async def test_a_request_that_came_on_an_idle_connection_just_before_is_answered(
+    start_server: StartServer,
+) -> None:
+    served = await start_server(hello)
+    visits = [await served.visit() for _ in range(20)]
+    for visit in visits:
+        await visit.send(REQUEST)
+        await visit.response()
+    for visit in visits:
+        os.write(visit.writer.get_extra_info("socket").fileno(), REQUEST)
+    served.server.begin_drain()
+    for visit in visits:
+        status, header, _ = await visit.response()
+        assert (status, b"connection: close" in header) == (200, True)
+
+
+async def test_a_listener_that_somebody_else_holds_goes_on_to_listen(start_server: StartServer) -> None:
+    """A successor finds in its queue who came between the two."""
+    served = await start_server(hello)
+    held = served.server._sockets[0].dup()
+    served.server.begin_drain()
+    answer = asyncio.ensure_future(served.ask(REQUEST))
+    assert await served.server.drained(1)
+    successor = DoorServer(hello)
+    await successor.start([held])
+    assert (await answer)[0] == 200
+    successor.close()
+    assert await successor.drained(1)
 
 
 async def test_nothing_new_is_accepted_while_draining(start_server: StartServer) -> None:

@@ -40,12 +40,13 @@ async def serve_until_sigterm(inherited: Inherited, app: Any) -> None:
     else:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     server = DoorServer(app)
-    await server.start(inherited.listeners)
+    await server.start(inherited.listeners, inherited.visitors)
     for channel in inherited.channels.values():
         channel.start()
     inherited.ready()
     await stop.wait()
     server.begin_drain()
+    inherited.leaving()
     await server.drained(10)
     server.close()
 

@@ -5,6 +5,7 @@ here is a real one; what is asserted is what a visitor, the operator's log or an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -75,6 +76,18 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: 
         return json.loads(await reader.readexactly(size))
     except asyncio.IncompleteReadError as error:  # the server died, before its answer or in the middle of it
         raise ConnectionResetError from error
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    platform: Platform, count: int
+) -> AsyncIterator[list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
+    made = [await asyncio.open_connection("127.0.0.1", platform.ports["http"]) for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for _, writer in made:
+            writer.transport.abort()
 
 
 def alive(pid: int) -> bool:
@@ -172,6 +185,60 @@ async def test_connections_that_came_during_a_first_restart_are_answered_by_the_
     assert set(answers) == {(await platform.logged(2, kind="worker", state="running"))["pid"]}
 
 
+async def test_connections_in_the_queue_of_a_process_that_backs_off_are_answered_by_the_successor(
+    start: Start,
+) -> None:
+    """Its listener is closed meanwhile, but not on them."""
+    platform = await start(1, policy={"first_s": 1.0})
+    await platform.running(1)
+    with pytest.raises(ConnectionError):
+        await platform.get("/crash")
+    second = (await platform.logged(2, kind="worker", state="running"))["pid"]
+    os.kill(second, signal.SIGSTOP)
+    async with connected(platform, 10) as waiting:
+        os.kill(second, signal.SIGKILL)
+        await platform.logged(2, kind="worker", state="back-off")
+        with pytest.raises(ConnectionRefusedError):
+            await platform.get("/pid")
+        answers = await asyncio.gather(*(ask(reader, writer, "/pid") for reader, writer in waiting))
+        assert set(answers) == {(await platform.logged(3, kind="worker", state="running"))["pid"]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_reload_answers_who_waits_in_any_queue(start: Start, workers: int) -> None:
+    """The kernel has shaken hands with them while the processes had no time to accept."""
+    platform = await start(workers)
+    await platform.running(workers)
+    pids = [(await platform.logged(kind="worker", index=n, state="running"))["pid"] for n in range(workers)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    async with connected(platform, 20) as waiting:
+        platform.process.send_signal(signal.SIGHUP)
+        await platform.logged(event="reload", index=0)
+        answers = [asyncio.ensure_future(ask(reader, writer, "/pid")) for reader, writer in waiting]
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+        successors = [
+            (await platform.logged(2, event="state", kind="worker", index=n, state="running"))["pid"]
+            for n in range(workers)
+        ]
+        assert set(await asyncio.gather(*answers)) <= {*pids, *successors}
+
+
+async def test_visitors_of_the_only_worker_wait_for_its_successor(start: Start) -> None:
+    platform = await start(1)
+    await platform.running(1)
+    first = (await platform.logged(kind="worker", state="running"))["pid"]
+    slow = asyncio.ensure_future(platform.get("/slow"))
+    await asyncio.sleep(0.1)
+    platform.process.send_signal(signal.SIGHUP)
+    answered: set[int] = set()
+    async with asyncio.timeout(20):
+        while len(answered) < 2:
+            answered.add(await platform.get("/pid"))
+    assert first in answered | {await slow}
+
+
 async def test_a_crash_loop_is_visible_refuses_connections_and_leaves_others_alone(start: Start) -> None:
     policy = {"first_s": 0.01, "max_s": 0.5}
     platform = await start(2, config={"crashing": [1]}, policy=policy)
@@ -262,7 +329,7 @@ async def test_a_stop_drains_what_runs_and_exits_0(start: Start, number: signal.
 
 
 async def test_who_does_not_end_in_time_is_killed_and_the_exit_code_is_0(start: Start) -> None:
-    platform = await start(1, config={"deaf": True}, drain_s=0.3)
+    platform = await start(1, config={"deaf": True}, drain_s=1.0)
     await platform.running(1)
     platform.process.terminate()
     assert await platform.ended() == 0
