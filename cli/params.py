@@ -86,8 +86,8 @@ BINDING = Name("NAME", parse_binding_name)
 ACCOUNT = Name("ACCOUNT", parse_account_id)
 
 
-def pair(value_name: str) -> _Pair:
-    return _Pair(value_name)
+def pair(value_name: str, parse_name: Callable[[str], str] = parse_binding_name) -> _Pair:
+    return _Pair(value_name, parse_name)
 
 
 def header_pair() -> _Pair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class _Address(click.ParamType[str]):
 @click.option("--tenant", type=TENANT, required=True, help="Whose worker asks.")
 @click.option("--script", type=SCRIPT, help="Which script asks.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag of that script.")
-@click.option("--param", "params", type=pair("VALUE"), multiple=True, help="Given by the dispatcher.")
+@click.option("--param", "params", type=pair("VALUE", str), multiple=True, help="Given by the dispatcher.")
 @click.option(
     "--egress", multiple=True, metavar="HOST", help="The dispatcher narrowed the call to this host."
 )
@@ -101,7 +102,11 @@ def explain(
         raise BadUsage("--dns and --resolve: where the name leads comes from one of them")
     caller = Caller(tenant, script or "", plain(namespace or "-") or "", tags, dict(params), _hosts(egress))
     policies = _policies(connect, policy, LayerFlags(layers, widen), namespace, tenant, tags)
-    sent = tuple((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers)
+    try:
+        "".join((target, method, *(value for _, value in params))).encode()
+    except UnicodeEncodeError:
+        raise BadUsage("URL, --method and --param are text: a byte of them is no UTF-8") from None
+    sent = tuple((os.fsencode(name), os.fsencode(value)) for name, value in headers)
     answers, ranges = _resolved(target) if resolve else (dns or None, AddressRanges())
     found = explain_request(policies, Request(target, method, sent, answers), caller, ranges)
     if as_json:

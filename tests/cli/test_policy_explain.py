@@ -94,6 +94,16 @@ def test_a_narrowed_call_names_its_layer(run: Run, policy: str) -> None:
     assert run("policy", "explain", URL, *of, "--egress", "*").code == 2
 
 
+def test_a_param_has_any_name(run: Run, policy: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\nrules: [{name: eu, action: allow, params: {data-region: eu}}]"
+    )
+    of = ("--tenant", "acme", "--policy", policy)
+    assert run("policy", "explain", URL, *of, "--param", "data-region=eu").code == 0
+    ended = run("policy", "explain", URL, *of, "--param", "data-region=us")
+    assert (ended.code, "param data-region is us, not eu" in ended.out) == (1, True)
+
+
 def test_layers_of_files(run: Run, policy: str, tmp_path: Path) -> None:
     of = ("--tenant", "acme", "--policy", policy, "--layer", f"tenant:acme={tmp_path / 'acme.yaml'}")
     ended = run("policy", "explain", "https://extra.test/", *of, "--widen", "tenant:acme", "--json")
@@ -124,6 +134,7 @@ def test_a_namespace_that_is_not_there_is_no_empty_policy(api: RecordingApi, run
         ([], "--namespace NS of a host, or --policy FILE"),
         (["--policy", "P", "--dns", "10.0.0.1", "--resolve"], "--dns and --resolve"),
         (["--policy", "P", "--dns", "x"], "no IPv4 or IPv6 address"),
+        (["--policy", "P", "--method", "\udcff"], "no UTF-8"),
         (["--namespace", "production", "--widen", "tenant:acme"], "--widen goes with --layer"),
     ],
 )
