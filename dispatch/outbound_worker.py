@@ -19,7 +19,7 @@ from dispatch.runner import TreeRunner
 from model.capabilities import EventContext, Fetcher
 from model.clock import monotonic_s
 from model.errors import OperationError, OperationErrorCode, PlatformError
-from model.messages import ByteSource, OutgoingRequest, RequestChanges, Response
+from model.messages import ByteSource, Headers, OutgoingRequest, RequestChanges, Response
 from model.scripts import OutboundWorker
 
 _log = logging.getLogger("tenantry.dispatch")
@@ -27,6 +27,8 @@ _log = logging.getLogger("tenantry.dispatch")
 #: One line a cause in this time: a missing outbound worker fails every fetch of a namespace.
 _QUIET_S: Final = 10.0
 _CAUSES: Final = 1_024
+#: Headers for which the gateway refuses a request: they are left for it.
+_JUDGED: Final = frozenset({b"upgrade", b"host", b"content-length"})
 _NOTHING_SENT: Final = "so nothing was sent past it"
 
 #: An absolute URL in the one spelling that policy and connector read, or None for one that the gateway refuses.
@@ -74,7 +76,8 @@ class OutboundWorkers:
             return await self._gateway.fetch(request, asker)  # which says what is wrong with it
         body = request.body
         unread = None if body is None or isinstance(body, bytes) else _Unread(body)
-        asked = OutgoingRequest(request.method, url, request.headers, body if unread is None else unread)
+        headers = _for_the_upstream(request.headers)
+        asked = OutgoingRequest(request.method, url, headers, body if unread is None else unread)
         try:
             answer = await self._answer(worker, asked, asker, params_for(worker, asker))
         except OperationError as error:
@@ -160,6 +163,20 @@ class _Unread:
 
     def close(self) -> None:
         self._source.close()
+
+
+def _for_the_upstream(headers: Headers) -> Headers:
+    """Without Connection and what it names: the gateway would drop those, also what the outbound worker adds."""
+    named = {
+        token.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for token in value.split(b",")
+    }
+    if not named:
+        return headers
+    gone = (named | {b"connection"}) - _JUDGED
+    return [header for header in headers if header[0] not in gone]
 
 
 def _let_go(request: OutgoingRequest) -> None:

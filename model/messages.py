@@ -129,8 +129,8 @@ class Responder(Protocol):
 class RequestChanges:
     """What an outbound worker changes of a request that it lets go on; None: it stays as it is.
 
-    In `headers`, lower-case names → new values, in order and with repeats: they replace all of their name. None
-    for a value removes the name.
+    In `headers`, lower-case names → new values, in order and with repeats: they replace all of their name, and of
+    its spelling with underscores, which CGI and its like read as the same. None for a value removes the name.
     """
 
     method: str | None = None
@@ -141,9 +141,9 @@ class RequestChanges:
         """`request` with these changes, and with its body."""
         headers = request.headers
         if self.headers:
-            changed = {name for name, _ in self.headers}
+            changed = {name.replace(b"_", b"-") for name, _ in self.headers}
             new = [(name, value) for name, value in self.headers if value is not None]
-            headers = [*(header for header in headers if header[0] not in changed), *new]
+            headers = [*(header for header in headers if header[0].replace(b"_", b"-") not in changed), *new]
         return OutgoingRequest(self.method or request.method, self.url or request.url, headers, request.body)
 
 

@@ -146,6 +146,31 @@ async def test_a_request_goes_on_changed_with_its_body_unread(platform: Platform
     assert (record.script, record.outcome, record.status, record.depth) == ("guard", EventOutcome.OK, 0, 1)
 
 
+async def test_an_asker_does_not_take_away_what_the_outbound_worker_adds(platform: Platform) -> None:
+    """The gateway drops what Connection names, and CGI reads `x_plan` as `x-plan`: neither word is the asker's."""
+    worker = platform.deploy(
+        "guard", returning({"continue": {"set_headers": [["x-plan", "free"], ["x-b", "1"]]}})
+    )
+    asked = [
+        (b"connection", b"x-plan, Keep-Alive"),
+        (b"connection", b"x-own"),
+        (b"x_plan", b"pro"),
+        (b"x-own", b"1"),
+        (b"x-k", b"v"),
+    ]
+    await platform.fetch(worker, OutgoingRequest("GET", URL, asked))
+    ((sent, _, _),) = platform.gateway.sent
+    assert list(sent.headers) == [(b"x-k", b"v"), (b"x-plan", b"free"), (b"x-b", b"1")]
+
+
+async def test_what_the_gateway_refuses_is_left_for_it_to_refuse(platform: Platform) -> None:
+    worker = platform.deploy("guard", returning({"continue": {}}))
+    asked = [(b"connection", b"upgrade, host"), (b"upgrade", b"websocket"), (b"host", b"evil.example")]
+    await platform.fetch(worker, OutgoingRequest("GET", URL, asked))
+    ((sent, _, _),) = platform.gateway.sent
+    assert list(sent.headers) == asked[1:]
+
+
 async def test_a_refusal_of_the_gateway_reaches_the_asker_in_its_own_words(platform: Platform) -> None:
     worker = platform.deploy("guard", returning({"continue": {}}))
     platform.gateway.refuses = True
