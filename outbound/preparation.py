@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.identity import NamespaceName
 from model.messages import Header
@@ -27,7 +27,9 @@ class Prepared:
 async def prepare(
     door: Door, trip: Trip, plan: Plan, target: Target, headers: list[Header], namespace: NamespaceName | None
 ) -> Prepared:
-    """Raises Refused. What it injects, `trip` keeps from the worker from then on."""
+    """Raises Refused. What it injects, `trip` keeps from the worker from then on. Once a redirect led to another
+    origin, neither secrets nor a client certificate are shown: whoever redirects must not choose to whom.
+    """
     headers, secrets = plan_headers(plan, target, headers, crossed=trip.way.crossed)
     for injection in secrets:
         try:
@@ -36,8 +38,9 @@ async def prepare(
         except (MaterialMissing, SecretUnusable) as error:
             raise Refused(Reason.SECRET_MISSING, str(error)) from error
         trip.keep_from_worker(value)
+    settings = replace(plan.tls, client_certificate=None) if trip.way.crossed else plan.tls
     try:
-        tls = await door.connector.tls.get(plan.tls, door.materials, namespace)
+        tls = await door.connector.tls.get(settings, door.materials, namespace)
     except (MaterialMissing, TlsUnusable) as error:
         raise Refused(Reason.TLS_MATERIAL_MISSING, str(error)) from error
     proxy = None

@@ -174,6 +174,26 @@ async def test_connections_rest_only_while_there_is_room(
     way_out.connector = kept
 
 
+async def test_hosts_without_number_leave_nothing_behind(way_out: WayOut) -> None:
+    connector, resolver = Connector(max_pools=8), Resolver([way_out.dns.server], cache_size=16)
+    kept = way_out.connector, way_out.resolver
+    way_out.connector, way_out.resolver = connector, resolver
+    way_out.rebuild()
+    way_out.dns.ttl = 60
+    way_out.dns.fallback = ("127.0.0.1",)
+    async with Upstream() as upstream:
+        for number in range(100):
+            await read_all(await way_out.fetch(f"http://{number}.test:{upstream.port}/"))
+        assert len(tuple(connector.pools)) <= 8
+        assert len(resolver._cache) <= 16
+        assert connector.open <= 9  # one of them may be on its way out
+        await connector.close()
+        await resolver.close()
+        await upstream.closed()
+    assert connector.open == 0
+    way_out.connector, way_out.resolver = kept
+
+
 @pytest.mark.parametrize("through_proxy", [False, True])
 async def test_connections_that_tls_refused_are_not_counted_for_ever(
     way_out: WayOut, through_proxy: bool

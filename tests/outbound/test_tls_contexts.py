@@ -18,13 +18,13 @@ from outbound.reasons import Reason
 from outbound.rule_actions import ClientCertificate, TlsSettings
 from outbound.tls_contexts import TlsContexts, TlsUnusable
 from tests.outbound.conftest import WayOut, read_all, server_tls
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, UpstreamRequest, respond
 
 
-def policy(tls: str) -> str:
+def policy(tls: str, more: str = "timeout_ms: 5000") -> str:
     return (
-        "version: 1\nrules: [{name: local, action: allow, open_cidrs: [127.0.0.0/8], timeout_ms: 5000, "
-        f"tls: {{{tls}}}}}]"
+        "version: 1\nrules: [{name: local, action: allow, open_cidrs: [127.0.0.0/8], "
+        f"{more}, tls: {{{tls}}}}}]"
     )
 
 
@@ -66,6 +66,45 @@ async def test_a_client_certificate_is_shown_by_the_rule_that_names_it(way_out: 
                 await way_out.fetch(url)
         assert len(upstream.requests) == 1
     assert not [path for path in open_files() if "egress-client-certificate" in path]
+
+
+async def test_no_redirect_to_another_origin_takes_a_client_certificate_along(way_out: WayOut) -> None:
+    """Not even to a host of the same rule: whoever redirects must not choose whom the platform introduces itself to."""
+    clients = trustme.CA()
+    way_out.materials = MemoryMaterials(client_certificates={"shop": client_of(clients, "shop.test")})
+    way_out.rebuild()
+    shown: list[tuple[str, bool]] = []
+    ways: dict[str, str] = {}
+
+    async def reply(request: UpstreamRequest, writer: asyncio.StreamWriter) -> None:
+        where = f"{(request.header('host') or '').partition(':')[0]}{request.target}"
+        shown.append((where, bool(writer.get_extra_info("ssl_object").getpeercert())))
+        if where in ways:
+            respond(writer, 302, b"", f"location: {ways[where]}")
+        else:
+            respond(writer, 200, b"")
+
+    tls = server_tls("a.test", "b.test")
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    clients.configure_trust(tls)
+    for name in ("a.test", "b.test"):
+        way_out.dns.set(name, "127.0.0.1")
+    async with Upstream(reply, tls=tls) as upstream:
+        way_out.policy = parse_policy(policy("client_certificate: shop", "follow_redirects: 5"))
+        ways |= {
+            "a.test/": "/same",
+            "a.test/same": f"https://b.test:{upstream.port}/",
+            "b.test/": f"https://a.test:{upstream.port}/back",
+        }
+        assert (await way_out.fetch(f"https://a.test:{upstream.port}/")).status == 200
+        assert (await way_out.fetch(f"https://b.test:{upstream.port}/itself")).status == 200
+    assert shown == [
+        ("a.test/", True),
+        ("a.test/same", True),
+        ("b.test/", False),
+        ("a.test/back", False),
+        ("b.test/itself", True),
+    ]
 
 
 async def test_a_ca_bundle_is_trusted_instead_of_all_others(way_out: WayOut) -> None:
