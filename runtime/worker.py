@@ -6,7 +6,7 @@ A Worker is made once for a script version and process; each event gets a sandbo
 from __future__ import annotations
 
 import functools
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,8 +47,6 @@ class Worker:
         self.fetch_limits, self.background_limits = _limits_of(tuple(sorted(version.limits.items())), ceiling)
         #: Its events begin in the pool lane until then (monotonic).
         self.off_loop_until_s = 0.0
-        # Called in a loop by dispatchers: the same few limits come again and again.
-        self._narrowed = functools.lru_cache(maxsize=64)(self._narrow)
 
     def fetch(
         self,
@@ -75,6 +73,11 @@ class Worker:
         event = BackgroundEvent(self, context, handler, value)
         ending = await event.run()
         return ending, event.answer
+
+    @functools.cached_property
+    def _narrowed(self) -> Callable[[tuple[tuple[str, int], ...]], Limits]:
+        # Called in a loop by dispatchers: the same few limits come again and again. Most workers never need it.
+        return functools.lru_cache(maxsize=64)(self._narrow)
 
     def _narrow(self, limits: tuple[tuple[str, int], ...]) -> Limits:
         known = {name: value for name, value in limits if name in Limits.__slots__}
