@@ -103,6 +103,18 @@ async def test_a_body_in_the_smallest_chunks_is_a_body(way_out: WayOut) -> None:
         assert await read_all(response) == b"x" * 400_000
 
 
+@pytest.mark.parametrize("length", [b"9" * 18, b"0" * 5_000 + b"50"])
+async def test_a_length_of_many_digits_is_a_large_one(way_out: WayOut, length: bytes) -> None:
+    async def begin(request: UpstreamRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"content-length: " + length + b"\r\n\r\nhello")
+
+    async with Upstream(begin) as upstream:
+        with pytest.raises(OperationError):
+            await way_out.fetch(f"http://127.0.0.1:{upstream.port}/")
+        await upstream.closed()
+    assert way_out.last_record().reason is Reason.RESPONSE_TOO_LARGE
+
+
 Unasked = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 

@@ -87,6 +87,20 @@ async def test_it_is_answered_here_and_nothing_is_dialled(
     assert record.reason is Reason.POLICY_RULE_ALLOW
 
 
+@pytest.mark.parametrize("length", [b"9" * 18, b"9" * 5_000, b"0" * 5_000 + b"5"])
+async def test_a_length_of_many_digits_is_a_large_one(at_home: WayOut, length: bytes) -> None:
+    """A worker says what it likes of its own response; here no wire has looked at it."""
+
+    async def answer() -> Response:
+        return Response(200, [(b"content-length", length)], PieceSource([b"hello"]))
+
+    at_home.local = lambda target, request, context: answer()
+    at_home.rebuild()
+    with pytest.raises(OperationError):
+        await at_home.fetch("https://shop.test/")
+    assert at_home.last_record().reason is Reason.RESPONSE_TOO_LARGE
+
+
 async def test_policy_comes_first(at_home: WayOut) -> None:
     at_home.policy = parse_policy("version: 1\nrules: [{name: no, action: deny, host: shop.test}]")
     with pytest.raises(OperationError, match="rule 'no'"):
