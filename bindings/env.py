@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bindings.d1 import StoredSqlDatabase
 from bindings.dispatch_namespace import StoredDispatcher
 from bindings.kv import StoredKvNamespace
 from bindings.queues import StoredQueueProducer
@@ -10,6 +11,7 @@ from bindings.service import Lookup, NamedService
 from model.capabilities import Binding, Fetcher, WorkerEnv, WorkerRunner
 from model.identity import NamespaceName, ScriptName
 from model.scripts import BindingKind, ScriptVersion
+from storage.d1.store import D1Store
 from storage.kv_store import KvStore
 from storage.queue_store import QueueStore
 
@@ -19,6 +21,7 @@ def build_env(
     *,
     kv: KvStore,
     queues: QueueStore,
+    d1: D1Store,
     secrets: SealedSecrets,
     runner: WorkerRunner,
     fetcher: Fetcher | None,
@@ -43,6 +46,8 @@ def build_env(
                 value = StoredKvNamespace(kv, spec.target)
             case BindingKind.QUEUE:
                 value = StoredQueueProducer(queues, spec.target)
+            case BindingKind.D1:
+                value = StoredSqlDatabase(d1, spec.target)
             case BindingKind.SERVICE:
                 value = NamedService(
                     runner, lookup, version.account, version.ref.namespace, ScriptName(spec.target)

@@ -25,6 +25,8 @@ WORKER_WRITES: Final = (
 )  # fmt: skip
 #: Where SQLite puts what doesn't fit into memory, and removes it at once.
 SCRATCH: Final = "tmp"
+#: Where a worker process makes files of its own: SQL databases with their logs and copies.
+D1: Final = "d1"
 _PACKAGES: Final = (
     "model", "processes", "edge", "dispatch", "runtime", "bindings", "outbound", "storage", "observability", "cli",
     "expressions",
@@ -33,7 +35,7 @@ _PACKAGES: Final = (
 
 def prepare_folder(data: Path) -> None:
     """Make what a worker process opens, since it can't: a rule is about a file that is there."""
-    for folder in ("aot", SCRATCH):
+    for folder in ("aot", SCRATCH, D1):
         (data / folder).mkdir(mode=0o700, exist_ok=True)
     for name in (*WORKER_READS, *WORKER_WRITES):
         if not (data / name).exists():
@@ -49,7 +51,7 @@ def confine_worker(config: Mapping[str, Any], hook_modules: Iterable[str]) -> In
         data=data,
         read=WORKER_READS,
         write=WORKER_WRITES,
-        scratch=SCRATCH,
+        scratch=(SCRATCH, D1),
         code=_code_folders(hook_modules),
         hidden=[Path(config["root_key_file"])],
     )
@@ -59,7 +61,8 @@ def confine_worker(config: Mapping[str, Any], hook_modules: Iterable[str]) -> In
 def confine_control(config: Mapping[str, Any]) -> InForce:
     """First thing, in a process that holds every key: it reaches the data folder, and what runs the compiler."""
     data = Path(config["data"])
-    (data / SCRATCH).mkdir(mode=0o700, exist_ok=True)
+    for folder in (SCRATCH, D1):
+        (data / folder).mkdir(mode=0o700, exist_ok=True)
     os.environ["SQLITE_TMPDIR"] = str(data / SCRATCH)
     root = Path(cli.__file__).resolve().parents[1]
     files = profiles.control_files(

@@ -16,7 +16,8 @@ import uvloop
 
 from cli import compile_process
 from cli.audit_keeping import AuditKeeper, AuditRetention
-from cli.confining import confine_control
+from cli.confining import D1, confine_control
+from cli.d1_link import D1ByChannel
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
@@ -123,6 +124,14 @@ class WorkerProcesses:
         if "refused" in answer:
             raise ApiError(400, Code.VALIDATION, str(answer["refused"]))
         return answer
+
+    async def ask_d1(
+        self, groups: IsolationGroups, namespace: str | None, asked: Mapping[str, Any], timeout_s: float
+    ) -> object:
+        """Of a worker process in which scripts of `namespace` run. Raises ChannelError."""
+        names = (DEFAULT_GROUP, *groups.names)
+        group = next((name for name in names if groups.may_run(namespace, name)), DEFAULT_GROUP)
+        return await next(self._turns[group]).request("d1", asked, timeout_s)
 
     def keep_audit(self, keeper: AuditKeeper) -> None:
         """Take the workers' audit records there, and count what it drops."""
@@ -252,6 +261,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         tokens=tokens,
         kv=KvStore(kv_database),
         queues=QueueStore(queue_database),
+        d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
         objects=objects,
         sealer=sealer,
         publisher=publisher,

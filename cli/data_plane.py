@@ -56,6 +56,8 @@ from runtime.running import RunningEvents
 from runtime.worker import RuntimeHost, Worker
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.d1.service import D1Service
+from storage.d1.store import D1Room, D1Store
 from storage.database import Database
 from storage.failures import StorageError
 from storage.kv_store import KvStore, kv_migrations
@@ -64,6 +66,8 @@ from storage.queue_store import QueueStore, Settled, queue_migrations
 _log = logging.getLogger("tenantry.data_plane")
 
 _CHECK_LOG_S: Final = 1.0
+#: In the data folder: a file for each SQL database.
+D1_FOLDER: Final = "d1"
 #: Where visitors reach this host when something before it passes their connections on.
 _WEB_PORTS: Final = frozenset({80, 443})
 
@@ -85,6 +89,7 @@ class DataPlaneSettings:
     max_modules: int = MAX_MODULES
     #: Connections to upstreams, half of them in use and half at rest.
     max_outbound: int = 2 * MOST_RUNNING
+    d1: D1Room = field(default_factory=D1Room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,7 @@ class DataPlane:
         self._queue_database = Database.open(data / "queues.db", queue_migrations())
         self._kv = KvStore(self._kv_database)
         self._queues = QueueStore(self._queue_database)
+        self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1))
         self.index = RouteIndex(self.store)
         self.index.on_change(self._changed)
         self._policies = EgressPolicies(self.store.policies, self.index.refresh, join_layers)
@@ -198,6 +204,7 @@ class DataPlane:
     def start(self) -> None:
         """Begin what runs beside requests: sweeping, queue delivery, reading the change log."""
         self.running.start()
+        self.d1.start()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self.delivery.run()),
@@ -263,6 +270,7 @@ class DataPlane:
         await self._resolver.close()
         self._policies.close()
         self.lanes.close()
+        await self.d1.close()
         self._kv_database.close()
         self._queue_database.close()
         self.store.close()
@@ -276,6 +284,7 @@ class DataPlane:
             version,
             kv=self._kv,
             queues=self._queues,
+            d1=self.d1.store,
             secrets=self._secrets,
             runner=self._runner,
             fetcher=self._way_out,

@@ -26,6 +26,7 @@ class Deployment:
     secrets: Mapping[str, str] | None = None
     kv: Pairs = ()
     queues: Pairs = ()
+    d1: Pairs = ()
     services: Pairs = ()
     dispatch: Pairs = ()
     limits: Pairs = ()
@@ -56,6 +57,7 @@ def check_names(deployment: Deployment) -> None:
         ("--var", deployment.variables),
         ("--secret", [(name, "") for name in deployment.secrets or {}]),
         ("--kv", deployment.kv),
+        ("--d1", deployment.d1),
         ("--queue", deployment.queues),
         ("--service", deployment.services),
         ("--dispatch", deployment.dispatch),
@@ -69,8 +71,8 @@ def check_names(deployment: Deployment) -> None:
                 raise BadUsage(f"{flag} {name}= leads to nothing; right would be {flag} {name}=NAME")
             seen[name] = flag
     for name in deployment.shared:
-        if seen.get(name) not in ("--kv", "--queue", "--service"):
-            raise BadUsage(f"--share {name}: no --kv, --queue or --service has that name")
+        if seen.get(name) not in ("--kv", "--d1", "--queue", "--service"):
+            raise BadUsage(f"--share {name}: no --kv, --d1, --queue or --service has that name")
     parse_limits(deployment.limits)
 
 
@@ -93,8 +95,10 @@ def parse_limits(pairs: Pairs) -> dict[str, int]:
     return limits
 
 
-def upload_metadata(deployment: Deployment, kv_ids: Mapping[str, str]) -> dict[str, Any]:
-    """The `metadata` part. `kv_ids` has the id of every title in `deployment.kv`.
+def upload_metadata(
+    deployment: Deployment, kv_ids: Mapping[str, str], d1_ids: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The `metadata` part. `kv_ids` has the id of every title in `deployment.kv`, `d1_ids` of every name in `.d1`.
 
     Secrets that the script has stay, unless a new one takes the name.
     """
@@ -107,6 +111,9 @@ def upload_metadata(deployment: Deployment, kv_ids: Mapping[str, str]) -> dict[s
     ]
     bindings += [
         {"type": "kv_namespace", "name": name, "namespace_id": kv_ids[title]} for name, title in deployment.kv
+    ]
+    bindings += [
+        {"type": "d1", "name": name, "id": (d1_ids or {})[database]} for name, database in deployment.d1
     ]
     bindings += [{"type": "queue", "name": name, "queue_name": queue} for name, queue in deployment.queues]
     bindings += [{"type": "service", "name": name, "service": script} for name, script in deployment.services]

@@ -35,6 +35,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "State and events": {
         "kv": "Read and write KV namespaces.",
+        "d1": "Make SQL databases, query them, dump and restore.",
         "queues": "Make queues, send messages, attach consumers.",
         "trigger": "Run a worker's scheduled handler now.",
         "logs": "Show what a worker wrote.",

@@ -1,4 +1,4 @@
-"""Finds KV namespaces and queues by the names that people give them; the API knows them by id."""
+"""Finds KV namespaces, SQL databases and queues by the names that people give them; the API knows them by id."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def kv_namespace_id(client: ApiClient, title_or_id: str) -> str:
         f"there is no KV namespace with the title {printable(title_or_id)!r}",
         hint="`tenantry kv namespaces` lists them; `tenantry kv namespaces create TITLE` makes one",
     )
+
+
+def find_d1_database(client: ApiClient, name: str) -> Mapping[str, Any] | None:
+    """The SQL database with this name, or None."""
+    for item in client.pages(client.path("d1", "database"), {"name": name}):
+        if item.get("name") == name:
+            return dict(item)
+    return None
 
 
 def find_queue(client: ApiClient, name: str) -> Mapping[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import uvloop
 
 from cli.confining import confine_worker
+from cli.d1_link import answer_control
 from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
 from cli.descriptors import DescriptorShares, share_out
 from cli.isolation import Isolation
@@ -108,6 +109,7 @@ async def _serve(
     telemetry.watch(plane)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     control.on_request("trigger", _trigger(plane))
+    control.on_request("d1", answer_control(plane.d1))
     control.start()
     plane.start()
     telemetry.start()

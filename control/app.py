@@ -28,6 +28,7 @@ from control.host_check import Refusal
 from control.resources import (
     accounts,
     audit,
+    d1,
     events,
     health,
     hostnames,
@@ -66,6 +67,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *kv_values.ENDPOINTS,
     *queues.ENDPOINTS,
     *queue_consumers.ENDPOINTS,
+    *d1.ENDPOINTS,
     *health.ENDPOINTS,
 )
 _OPEN_PATHS: Final = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_open)

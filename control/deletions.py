@@ -1,4 +1,4 @@
-"""Remove what deleted KV namespaces and queues held, from files of their own."""
+"""Remove what deleted KV namespaces, queues and SQL databases held, from files of their own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ async def finish_deletions(services: ControlServices) -> None:
         for kind, resource_id in services.store.pending_deletions.all():
             if kind == "kv":
                 await services.kv.delete_namespace(resource_id)
+            elif kind == "d1":
+                await services.d1.delete(resource_id)
             else:
                 await services.queues.delete_queue(resource_id)
             await services.store.pending_deletions.forget(kind, resource_id)

@@ -36,6 +36,7 @@ class Code:
     BODY: Final = 10026
     TOO_LARGE: Final = 10027
     KEY_NOT_FOUND: Final = 10009
+    D1_SQL: Final = 7500
     HOST: Final = 20000
     POLICY: Final = 20020
     #: In `messages` of a success: the policy was taken.
@@ -89,6 +90,10 @@ _RULES: Final[Mapping[Rule, tuple[int, int]]] = {
     Rule.QUEUE_MISSING: (404, 11000),
     Rule.QUEUE_EXISTS: (409, 11009),
     Rule.QUEUE_IN_USE: (409, 20007),
+    Rule.D1_DATABASE_MISSING: (404, 7404),
+    # 400, as with KV titles.
+    Rule.D1_NAME_EXISTS: (400, 7502),
+    Rule.D1_DATABASE_IN_USE: (409, 20008),
     Rule.CONSUMER_MISSING: (404, 11001),
     Rule.CONSUMER_EXISTS: (409, 11004),
     Rule.HANDLER_MISSING: (400, 10069),

@@ -14,8 +14,11 @@ from model.clock import unix_s
 from model.identity import DEFAULT_ACCOUNT, AccountId, NamespaceName
 from model.observer import LogLine
 from model.scripts import ScriptRef
+from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.audit_store import AuditPage, AuditQuery
+from storage.control_records import Owner
 from storage.control_store import ControlStore
+from storage.d1.service import Restored
 from storage.token_store import TokenStore
 
 
@@ -41,6 +44,34 @@ class QueueContents(Protocol):
     async def purge(self, queue_id: str) -> int: ...
 
     async def delete_queue(self, queue_id: str) -> int: ...
+
+
+class D1Contents(Protocol):
+    """SQL databases by id, run where tenants' SQL runs; whose threads it takes is by `owner`."""
+
+    async def create(self, database_id: str) -> None: ...
+
+    async def delete(self, database_id: str) -> None: ...
+
+    async def file_size(self, database_id: str) -> int: ...
+
+    async def tables(self, database_id: str, owner: Owner) -> int: ...
+
+    async def batch(
+        self, database_id: str, statements: Sequence[SqlStatement], owner: Owner
+    ) -> list[SqlResult]: ...
+
+    async def export(
+        self, database_id: str, owner: Owner, *, schema: bool, data: bool, tables: Sequence[str]
+    ) -> bytes: ...
+
+    async def load(self, database_id: str, dump: bytes, owner: Owner) -> SqlExecuted: ...
+
+    async def bookmark(self, database_id: str, owner: Owner, at_ms: int | None) -> tuple[int, int]: ...
+
+    async def restore(
+        self, database_id: str, owner: Owner, bookmark: int | None, at_ms: int | None
+    ) -> Restored: ...
 
 
 class ObjectStore(Protocol):
@@ -87,6 +118,7 @@ class ControlServices:
     tokens: TokenStore
     kv: KvContents
     queues: QueueContents
+    d1: D1Contents
     objects: ObjectStore
     sealer: SecretSealer
     publisher: Publisher

@@ -227,6 +227,9 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
                 outbound = parse_bound_outbound(binding["outbound"], f"{field}.outbound")
             text = _required_text(binding, "namespace", field)
             target = named(parse_namespace_name, text, f"{field}.namespace")
+        case BindingKind.D1:
+            # Clients write `id`, `database_id`, or both.
+            target = _required_text(binding, "id" if "id" in binding else "database_id", field)
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
     return RequestedBinding(kind, name, target, shared, field, outbound)

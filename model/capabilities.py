@@ -12,6 +12,7 @@ from model.call_egress import EgressHosts
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
 from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersion
+from model.sql import SqlExecuted, SqlResult, SqlStatement
 
 
 class TreePermit(Protocol):
@@ -244,6 +245,28 @@ class QueueProducer(Protocol):
 
         Raises OperationError: limit_exceeded (the backlog is full), not_found (deleted), unavailable.
         """
+
+
+class SqlDatabase(Protocol):
+    """One SQL database. Its statements run one after another in a process; what a write returned for is durable, and
+    every process reads it. `seen` is the number of a write (SqlMeta.bookmark) that the answer has to know of. `tenant`
+    is whose the work is: threads are shared out by it.
+
+    Raises OperationError, with the prefixes `D1_ERROR` and `D1_EXEC_ERROR`: invalid_argument (the SQL), conflict (a
+    constraint), denied (not for tenants' SQL), limit_exceeded, timeout, load_shed, not_found (deleted), unavailable.
+    Cancelling ends what only reads; a write that was asked for completes, or fails, as a whole.
+    """
+
+    async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
+        """One statement."""
+
+    async def batch(
+        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+    ) -> list[SqlResult]:
+        """All in one transaction, or none."""
+
+    async def exec(self, script: str, tenant: str) -> SqlExecuted:
+        """Statements one by one; those before one that fails stay."""
 
 
 class SecretStore(Protocol):

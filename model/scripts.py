@@ -17,6 +17,7 @@ class BindingKind(StrEnum):
     SECRET_TEXT = "secret_text"  # noqa: S105 - the name of a kind, not a secret
     KV_NAMESPACE = "kv_namespace"
     QUEUE = "queue"
+    D1 = "d1"
     SERVICE = "service"
     DISPATCH_NAMESPACE = "dispatch_namespace"
 
@@ -46,7 +47,7 @@ class OutboundWorker:
 @dataclass(frozen=True, slots=True)
 class BindingSpec:
     """One binding of a script version. `target` by kind: plain_text and json: the text; secret_text: "";
-    kv_namespace: the namespace's id; queue: the queue's id; service: the script's name (looked up in the
+    kv_namespace: the namespace's id; queue: the queue's id; d1: the database's id; service: the script's name (looked up in the
     same dispatch namespace first, then among plain scripts); dispatch_namespace: its name.
     """
 

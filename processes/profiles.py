@@ -201,7 +201,7 @@ def worker_files(
     data: Path,
     read: Iterable[str],
     write: Iterable[str],
-    scratch: str,
+    scratch: Iterable[str],
     code: Iterable[Path],
     hidden: Iterable[Path],
 ) -> list[FileRule]:
@@ -214,7 +214,7 @@ def worker_files(
     return [
         *(FileRule(data / name, READ) for name in read),
         *(FileRule(data / name, WRITE) for name in write),
-        FileRule(data / scratch, SCRATCH),
+        *(FileRule(data / name, SCRATCH) for name in scratch),
         FileRule(Path("/dev/null"), WRITE),
         *readable([*map(Path, _SYSTEM), *_installed(), *code], [data, *hidden]),
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from model.identity import NamespaceName, TenantId
 from model.scripts import BindingKind, BindingSpec, OutboundWorker, ScriptRef, ScriptVersion
 from storage.control_failures import ChangeRefused, Rule
-from storage.control_records import Owner, Read, describe, to_kv_namespace, to_queue
+from storage.control_records import Owner, Read, describe, to_kv_namespace, to_owner, to_queue
 from storage.migrations import load_queries
 from storage.outbound_workers import check_outbound_worker
 from storage.script_removal import script_exists, service_users
@@ -124,6 +124,12 @@ def _check(read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shar
                 raise _invalid(where, "queue_name", "the queue was deleted")
             queue = to_queue(rows[0])
             _check_owner(ref, tenant, queue.owner, shared, where, f"queue {queue.name!r}")
+        case BindingKind.D1:
+            rows = read(load_queries("d1")["database"], (spec.target,))
+            if not rows:
+                raise _invalid(where, "id", f"there is no database {spec.target[:80]!r}")
+            owner = to_owner(rows[0][2], rows[0][3])
+            _check_owner(ref, tenant, owner, shared, where, f"database {rows[0][1]!r}")
         case BindingKind.SERVICE:
             _check_service(read, ref, tenant, spec, shared, where)
         case BindingKind.DISPATCH_NAMESPACE:

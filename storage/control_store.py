@@ -21,6 +21,7 @@ from model.queues import ConsumerRecord
 from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersion
 from storage.changes import ChangeSequence, changes_since, store_sequence
 from storage.control_records import decode_hostname, decode_script, to_consumer
+from storage.d1_records import D1Records
 from storage.database import Database, Transaction
 from storage.material_records import MaterialRecords
 from storage.migrations import Migrations, load_queries
@@ -73,6 +74,7 @@ class ControlStore:
         self.routes = RouteRecords(database, now_ms)
         self.kv_namespaces = KvNamespaceRecords(database, now_ms)
         self.queues = QueueRecords(database, now_ms)
+        self.d1_databases = D1Records(database, now_ms)
         self.policies = PolicyRecords(database, now_ms)
         self.materials = MaterialRecords(database, now_ms)
         self.pending_deletions = PendingDeletions(database)

@@ -270,7 +270,7 @@ class PendingDeletions:
         self._sql = load_queries("control")
 
     def all(self) -> list[tuple[str, str]]:
-        """(kind, id): "kv" or "queue"."""
+        """(kind, id): "kv", "queue" or "d1"."""
         return [(row[0], row[1]) for row in self._database.read(self._sql["pending_deletions"])]
 
     async def forget(self, kind: str, resource_id: str) -> None:

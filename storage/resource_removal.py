@@ -1,4 +1,4 @@
-"""Remove a KV namespace or a queue from control's state, inside a transaction.
+"""Remove a KV namespace, a queue or a SQL database from control's state, inside a transaction.
 
 Its contents are in a file of their own and are removed after this commit: `pending_deletions` remembers that.
 """
@@ -13,12 +13,15 @@ from storage.migrations import load_queries
 
 
 def remove_resource(tx: Transaction, kind: str, resource_id: str, *, force: bool) -> None:
-    """`kind` is "kv" or "queue". `force` removes it although scripts bind it, with its consumer.
+    """`kind` is "kv", "queue" or "d1". `force` removes it although scripts bind it, with its consumer.
 
-    Raises ChangeRefused: kv_namespace_missing, queue_missing, kv_namespace_in_use, queue_in_use.
+    Raises ChangeRefused: kv_namespace_missing, queue_missing, d1_database_missing, kv_namespace_in_use, queue_in_use,
+    d1_database_in_use.
     """
     if kind == "kv":
         _remove_kv_namespace(tx, resource_id, force=force)
+    elif kind == "d1":
+        _remove_d1_database(tx, resource_id, force=force)
     else:
         _remove_queue(tx, resource_id, force=force)
     tx.execute(load_queries("control")["insert_pending_deletion"], (kind, resource_id))
@@ -32,6 +35,25 @@ def kv_namespace_missing(namespace_id: str, field: str = "") -> ChangeRefused:
 
 def queue_missing(queue: str, field: str = "") -> ChangeRefused:
     return ChangeRefused(Rule.QUEUE_MISSING, f"there is no queue {queue[:80]!r}; make it first", field)
+
+
+def d1_database_missing(database: str, field: str = "") -> ChangeRefused:
+    return ChangeRefused(Rule.D1_DATABASE_MISSING, f"there is no database {database[:80]!r}", field)
+
+
+def _remove_d1_database(tx: Transaction, database_id: str, *, force: bool) -> None:
+    sql = load_queries("d1")
+    rows = tx.execute(sql["database"], (database_id,))
+    if not rows:
+        raise d1_database_missing(database_id)
+    users = _binders(tx, database_id, "d1")
+    if users and not force:
+        raise ChangeRefused(
+            Rule.D1_DATABASE_IN_USE,
+            f"database {rows[0][1]!r} is bound by {listed(users)}; deploy these without the binding first, or add"
+            " ?force=true",
+        )
+    tx.execute(sql["delete_database"], (database_id,))
 
 
 def _remove_kv_namespace(tx: Transaction, namespace_id: str, *, force: bool) -> None:

@@ -34,7 +34,7 @@ from cli.params import (
     pair,
     read_file,
 )
-from cli.resources import find_kv_namespace, find_queue
+from cli.resources import find_d1_database, find_kv_namespace, find_queue
 
 
 @click.command(short_help="Upload a worker, with its bindings and hostnames.")
@@ -64,6 +64,9 @@ from cli.resources import find_kv_namespace, find_queue
     "--kv", type=pair("TITLE"), multiple=True, help="A KV namespace, made when missing; repeatable."
 )
 @click.option(
+    "--d1", type=pair("DATABASE"), multiple=True, help="A SQL database, made when missing; repeatable."
+)
+@click.option(
     "--queue", "queues", type=pair("QUEUE"), multiple=True, help="A queue, made when missing; repeatable."
 )
 @click.option("--service", "services", type=pair("SCRIPT"), multiple=True, help="Another worker; repeatable.")
@@ -78,7 +81,7 @@ from cli.resources import find_kv_namespace, find_queue
     "shared",
     type=BINDING,
     multiple=True,
-    help="Let the --kv, --queue or --service of this name lead to another tenant's; repeatable.",
+    help="Let the --kv, --d1, --queue or --service of this name lead to another tenant's; repeatable.",
 )
 @click.option("--limit", "limits", type=pair("NUMBER"), multiple=True, help="Such as cpu_ms=200; repeatable.")
 @json_option
@@ -94,6 +97,7 @@ def command(
     variables: tuple[tuple[str, str], ...],
     secret_names: tuple[str, ...],
     kv: tuple[tuple[str, str], ...],
+    d1: tuple[tuple[str, str], ...],
     queues: tuple[tuple[str, str], ...],
     services: tuple[tuple[str, str], ...],
     dispatch: tuple[tuple[str, str], ...],
@@ -123,6 +127,7 @@ def command(
         variables=variables,
         secrets=_read_secrets(secret_names),
         kv=kv,
+        d1=d1,
         queues=queues,
         services=services,
         dispatch=dispatch,
@@ -134,8 +139,8 @@ def command(
     _check_services(client, deployment)
     made: list[str] = []
     try:
-        kv_ids = _make_resources(client, deployment, made)
-        result = _upload(client, deployment, module, kv_ids)
+        kv_ids, d1_ids = _make_resources(client, deployment, made)
+        result = _upload(client, deployment, module, kv_ids, d1_ids)
     except CliError as error:
         if made:
             error.hint = (
@@ -218,8 +223,10 @@ def _is_there(client: ApiClient, namespace: str | None, script: str) -> bool:
     return True
 
 
-def _make_resources(client: ApiClient, deployment: Deployment, made: list[str]) -> dict[str, str]:
-    """Make what is missing, naming it in `made`; returns the id of each KV title."""
+def _make_resources(
+    client: ApiClient, deployment: Deployment, made: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Make what is missing, naming it in `made`; the id of each KV title, and of each database by name."""
     own = [] if deployment.namespace is None else [deployment.namespace]
     for namespace in dict.fromkeys([*own, *(target for _, target in deployment.dispatch)]):
         _make_namespace(client, namespace, made)
@@ -230,12 +237,19 @@ def _make_resources(client: ApiClient, deployment: Deployment, made: list[str]) 
         found = _find_or_create(client, find, path, body, f"KV namespace {title}", made)
         _check_owner(found, deployment, binding, f"the KV namespace {title!r}")
         kv_ids[title] = str(found["id"])
+    d1_ids: dict[str, str] = {}
+    for binding, name in deployment.d1:
+        path, body = client.path("d1", "database"), {"name": name, **deployment.owner}
+        find = functools.partial(find_d1_database, client, name)
+        found = _find_or_create(client, find, path, body, f"database {name}", made)
+        _check_owner(found, deployment, binding, f"the database {name!r}")
+        d1_ids[name] = str(found["uuid"])
     for binding, name in deployment.queues:
         path, body = client.path("queues"), {"queue_name": name, **deployment.owner}
         find = functools.partial(find_queue, client, name)
         found = _find_or_create(client, find, path, body, f"queue {name}", made)
         _check_owner(found, deployment, binding, f"the queue {name!r}")
-    return kv_ids
+    return kv_ids, d1_ids
 
 
 def _make_namespace(client: ApiClient, namespace: str, made: list[str]) -> None:
@@ -291,8 +305,14 @@ def _check_owner(found: Mapping[str, Any], deployment: Deployment, binding: str,
         )
 
 
-def _upload(client: ApiClient, deployment: Deployment, module: bytes, kv_ids: Mapping[str, str]) -> Any:
-    metadata = json.dumps(upload_metadata(deployment, kv_ids)).encode()
+def _upload(
+    client: ApiClient,
+    deployment: Deployment,
+    module: bytes,
+    kv_ids: Mapping[str, str],
+    d1_ids: Mapping[str, str],
+) -> Any:
+    metadata = json.dumps(upload_metadata(deployment, kv_ids, d1_ids)).encode()
     parts = [
         Part("metadata", metadata, "application/json"),
         Part(MAIN_MODULE, module, "application/wasm", MAIN_MODULE),

@@ -67,6 +67,8 @@ def _show(call: Call, spec: BindingSpec) -> dict[str, Any]:
             shown["namespace_id"] = spec.target
         case BindingKind.QUEUE:
             shown["queue_name"] = _queue_name(call, spec.target)
+        case BindingKind.D1:
+            shown["id"] = shown["database_id"] = spec.target
         case BindingKind.SERVICE:
             shown["service"] = spec.target
         case BindingKind.DISPATCH_NAMESPACE:

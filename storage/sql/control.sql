@@ -62,6 +62,7 @@ SELECT name FROM scripts WHERE namespace = ?1 ORDER BY name LIMIT ?2
 -- :name resources_of_namespace
 SELECT 'kv', id, title FROM kv_namespaces WHERE namespace = ?1
 UNION ALL SELECT 'queue', id, name FROM queues WHERE namespace = ?1
+UNION ALL SELECT 'd1', id, name FROM d1_databases WHERE namespace = ?1
 
 -- :name users_of_target
 -- Whoever binds this target.

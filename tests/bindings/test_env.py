@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +15,23 @@ from model.errors import OperationError
 from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName, TenantId, VersionId
 from model.messages import Response
 from model.scripts import BindingKind, BindingSpec, ScriptRef, ScriptVersion
+from storage.d1.files import create
+from storage.d1.store import D1Store
 from storage.database import Database
 from storage.kv_store import KvStore, kv_migrations
 from storage.queue_store import QueueStore, queue_migrations
 
+DATABASE = "00000000-0000-4000-8000-000000000000"
+
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[tuple[KvStore, QueueStore]]:
+async def stores(tmp_path: Path) -> AsyncIterator[tuple[KvStore, QueueStore, D1Store]]:
     kv = Database.open(tmp_path / "kv.db", kv_migrations())
     queues = Database.open(tmp_path / "queues.db", queue_migrations())
-    yield KvStore(kv), QueueStore(queues)
+    create(tmp_path, DATABASE)
+    d1 = D1Store(tmp_path)
+    yield KvStore(kv), QueueStore(queues), d1
+    await d1.close()
     kv.close()
     queues.close()
 
@@ -33,14 +40,15 @@ async def no_key(ref: ScriptRef, name: str, version: int) -> bytes:
     return b""
 
 
-async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore]) -> None:
-    kv, queues = stores
+async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore, D1Store]) -> None:
+    kv, queues, d1 = stores
     specs = (
         BindingSpec(BindingKind.PLAIN_TEXT, "GREETING", "hello"),
         BindingSpec(BindingKind.JSON, "CONFIG", '{"a":1}'),
         BindingSpec(BindingKind.SECRET_TEXT, "TOKEN", ""),
         BindingSpec(BindingKind.KV_NAMESPACE, "KV", "n" * 32),
         BindingSpec(BindingKind.QUEUE, "QUEUE", "q" * 32),
+        BindingSpec(BindingKind.D1, "DB", DATABASE),
         BindingSpec(BindingKind.SERVICE, "AUTH", "auth"),
         BindingSpec(BindingKind.DISPATCH_NAMESPACE, "DISPATCHER", "customers"),
     )
@@ -59,6 +67,7 @@ async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore
         version,
         kv=kv,
         queues=queues,
+        d1=d1,
         secrets=SealedSecrets(lambda ref, name: None, no_key),
         runner=MemoryRunner(),
         fetcher=gateway,
@@ -83,6 +92,7 @@ async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore
     assert await kv.get_entry("n" * 32, "k") is not None
     await call("queue.send", "QUEUE", {"a": 1})
     assert queues.backlog("q" * 32).messages == 1
+    assert (await call("d1.query", "DB", "SELECT 1 AS one"))["results"] == [{"one": 1}]  # type: ignore[index]
     for operation, binding, args in (
         ("secret.get", "TOKEN", []),
         ("service.fetch", "AUTH", [{"url": "http://a/"}]),

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 from starlette.applications import Starlette
 
+from cli.d1_link import D1ByChannel, answer_control
 from cli.policy_reading import named_materials
 from control.app import create_control_app
 from control.host_check import HostRules
@@ -27,6 +29,8 @@ from runtime.artifact import read_artifact
 from storage.audit_store import AuditStore, audit_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.d1.service import D1Service
+from storage.d1.store import D1Store
 from storage.database import Database
 from storage.keys import RootKey
 from storage.kv_store import KvStore, kv_migrations
@@ -112,6 +116,8 @@ class Host:
         self._kv = Database.open(folder / "kv.db", kv_migrations())
         self._queues = Database.open(folder / "queues.db", queue_migrations())
         self.audit = AuditStore(Database.open(folder / "audit.db", audit_migrations()))
+        (folder / "d1").mkdir(exist_ok=True)
+        self.d1 = D1Service(D1Store(folder / "d1"))
         self.publisher = ReadingPublisher()
         self.logs = ListedLogs()
         self.triggered: list[tuple[ScriptRef, str, Mapping[str, Any]]] = []
@@ -121,6 +127,7 @@ class Host:
             tokens=self.tokens,
             kv=KvStore(self._kv),
             queues=QueueStore(self._queues),
+            d1=D1ByChannel(folder / "d1", self._ask_d1),
             objects=FolderObjectStore(folder / "objects"),
             sealer=RootKeySealer(self.root_key),
             publisher=self.publisher,
@@ -142,6 +149,7 @@ class Host:
 
     async def close(self) -> None:
         await self.api.aclose()
+        await self.d1.close()
         for closing in (self.store, self.tokens, self._kv, self._queues, self.audit, self.sequence):
             closing.close()
 
@@ -154,6 +162,11 @@ class Host:
             (name, self.store.database.read(f"SELECT * FROM {name} ORDER BY 1, 2"))  # noqa: S608
             for (name,) in tables
         )
+
+    async def _ask_d1(self, namespace: str | None, asked: Mapping[str, Any], timeout_s: float) -> Any:
+        """What the channel to a worker process does, without its frames: MessagePack there and back."""
+        answer = await answer_control(self.d1)(msgspec.msgpack.decode(msgspec.msgpack.encode(asked)))
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(answer))
 
     async def _trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         self.triggered.append((ref, kind, payload))

@@ -418,6 +418,16 @@ static inline tn_result tn_secret(const char *binding) {
     return tn_finish(tn_begin("secret.get", binding, 0));
 }
 
+/* SQL: tn_sql begins a statement with `params` parameters, which the caller writes; tn_finish runs it. The answer's
+ * rows are maps: TN_EACH(row, tn_rows(result)). */
+static TN_SHARED tn_writer *tn_sql(const char *binding, const char *sql, uint32_t params) {
+    tn_writer *call = tn_begin("d1.query", binding, 2);
+    tn_write_key(call, sql);
+    tn_write_array(call, params);
+    return call;
+}
+static inline tn_value tn_rows(tn_result result) { return tn_get(result.value, "results"); }
+
 /* Streams: a chunk is bytes, nil at the end. */
 static TN_SHARED tn_result tn_stream_read(int64_t stream, uint32_t most) {
     tn_writer *call = tn_begin("stream.read", NULL, 2);

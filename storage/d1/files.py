@@ -1,0 +1,235 @@
+"""The files of tenants' databases, all in one folder: made, copied while in use, put back, removed.
+
+Of the database `<id>`: `<id>.sqlite` with SQLite's `-wal` and `-shm`, `<id>.lock` (whose turn it is to write), and
+`<id>@<unix ms>-<bookmark>.snapshot`, its restore points. Everything here blocks: it is called in threads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+
+from storage.d1.limits import PAGE_BYTES
+from storage.failures import DiskFull, StorageBusy, StorageLost, from_os_error
+from storage.file_lock import FileLock
+
+_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SNAPSHOT: Final = re.compile(
+    r"(?P<id>[0-9a-f-]{36})@(?P<at>[0-9]{1,15})-(?P<bookmark>[0-9]{1,19})\.snapshot"
+)
+_LOCK_S: Final = 30.0
+_BUSY_MS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Snapshot:
+    """A restore point: the database as it was at `at_ms`, after the write `bookmark`."""
+
+    at_ms: int
+    bookmark: int
+    path: Path
+
+
+class NoSuchDatabase(Exception):
+    """There is no file of this id."""
+
+
+def is_id(text: str) -> bool:
+    """Whether it can be a database's id, and so part of a file's name."""
+    return _ID.fullmatch(text) is not None
+
+
+def path_of(folder: Path, database_id: str) -> Path:
+    if not is_id(database_id):
+        raise NoSuchDatabase
+    return folder / f"{database_id}.sqlite"
+
+
+def create(folder: Path, database_id: str) -> None:
+    """An empty database, durable. Idempotent. Raises StorageError."""
+    path = path_of(folder, database_id)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    with _opened(path) as connection:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL").fetchall()
+        # It is part of the header from here on, and the file has its first page.
+        connection.execute("PRAGMA user_version = 1").fetchall()
+    _sync(folder)
+
+
+def delete(folder: Path, database_id: str) -> None:
+    """With its restore points. Whoever has it open finds it gone, and writes no more. Idempotent."""
+    path = path_of(folder, database_id)
+    lock_path = folder / f"{database_id}.lock"
+    try:
+        with _turn(lock_path):
+            path.unlink(missing_ok=True)
+        for other in folder.glob(f"{database_id}*"):
+            other.unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    _sync(folder)
+
+
+def bytes_of(folder: Path, database_id: str) -> int:
+    """Of the file, without what its log holds: SQLite is not asked."""
+    try:
+        return path_of(folder, database_id).stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise from_os_error(error, folder) from error
+
+
+def size(folder: Path, database_id: str) -> tuple[int, int]:
+    """(bytes, tables), without SQLite's own. Reads the header and the schema, and runs nothing of a tenant's."""
+    path = path_of(folder, database_id)
+    with _opened(path) as connection:
+        pages = cast("int", connection.execute("PRAGMA page_count").fetchall()[0][0])
+        rows = connection.execute(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        ).fetchall()
+        return pages * PAGE_BYTES, cast("int", rows[0][0])
+
+
+def snapshot(folder: Path, database_id: str, now_ms: int) -> Snapshot:
+    """A copy as of now, beside whoever reads and writes. The one that is there, when nothing was written since."""
+    path = path_of(folder, database_id)
+    with _opened(path) as source:
+        source.execute("BEGIN").fetchall()
+        bookmark = _bookmark(source)
+        for point in snapshots(folder, database_id):
+            if point.bookmark == bookmark:
+                return point
+        made = folder / f"{database_id}@{now_ms}-{bookmark}.snapshot"
+        _copy(source, made)
+    return Snapshot(now_ms, bookmark, made)
+
+
+def snapshots(folder: Path, database_id: str) -> list[Snapshot]:
+    """The newest first."""
+    found = [
+        Snapshot(int(match["at"]), int(match["bookmark"]), path)
+        for path in folder.glob(f"{database_id}@*.snapshot")
+        if (match := _SNAPSHOT.fullmatch(path.name))
+    ]
+    return sorted(found, reverse=True)
+
+
+def restore(folder: Path, database_id: str, point: Snapshot) -> int:
+    """Put a restore point's content back, as one write; its number. Others go on, and see it whole or not at all."""
+    path = path_of(folder, database_id)
+    prepared = folder / f"{database_id}.restoring"
+    try:
+        with _turn(folder / f"{database_id}.lock"), _opened(path) as target:
+            number = _bookmark(target) + 1
+            # Numbers only grow, so the copy gets its own before it takes the place.
+            with _opened(point.path, read_only=True) as source:
+                _copy(source, prepared)
+            with _opened(prepared) as source:
+                source.execute(f"PRAGMA journal_mode = DELETE; PRAGMA user_version = {number}").fetchall()
+                _backup(target, source)
+        return number
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+def stale(points: Sequence[Snapshot], now_ms: int, recent: int = 48, days: int = 30) -> list[Snapshot]:
+    """Which restore points may go: all but the `recent` newest and, of older ones, one a day for `days`. Pure."""
+    day_ms = 86_400_000
+    gone: list[Snapshot] = []
+    days_kept: set[int] = set()
+    for number, point in enumerate(sorted(points, reverse=True)):
+        day = point.at_ms // day_ms
+        if number < recent:
+            continue
+        if point.at_ms < now_ms - days * day_ms or day in days_kept:
+            gone.append(point)
+        else:
+            days_kept.add(day)
+    return gone
+
+
+def _copy(source: apsw.Connection, to: Path) -> None:
+    """The whole of `source`, or no file at all."""
+    partial = to.with_name(f"{to.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with _opened(partial) as target:
+            _backup(target, source)
+        os.replace(partial, to)
+        _sync(to.parent)
+    except OSError as error:
+        raise from_os_error(error, to) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _backup(target: apsw.Connection, source: apsw.Connection) -> None:
+    with target.backup("main", source, "main") as backup:
+        while not backup.done:
+            backup.step(-1)
+
+
+def _bookmark(connection: apsw.Connection) -> int:
+    return cast("int", connection.execute("PRAGMA user_version").fetchall()[0][0])
+
+
+@contextmanager
+def _opened(path: Path, *, read_only: bool = False) -> Iterator[apsw.Connection]:
+    """A connection for the pages alone: no statement of a tenant's runs in it. Raises StorageError."""
+    if not path.exists():
+        raise NoSuchDatabase
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+    try:
+        connection = apsw.Connection(str(path), flags=flags | apsw.SQLITE_OPEN_NOFOLLOW)
+        try:
+            connection.set_busy_timeout(_BUSY_MS)
+            connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+            connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+            connection.execute("PRAGMA synchronous = FULL").fetchall()
+            yield connection
+        finally:
+            connection.close(True)
+    except apsw.BusyError as error:
+        raise StorageBusy("the database is busy", detail=f"{path}: {error}") from error
+    except apsw.FullError as error:
+        raise DiskFull("the storage is full", detail=f"{path}: {error}") from error
+    except apsw.Error as error:
+        raise StorageLost("the database can't be read or written", detail=f"{path}: {error}") from error
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        if not lock.acquire(_LOCK_S):
+            raise StorageBusy("the database is busy: others write to it", detail=str(path))
+        try:
+            yield
+        finally:
+            lock.release()
+    finally:
+        lock.close()
+
+
+def _sync(folder: Path) -> None:
+    """What was made, renamed or removed in it stays so after a power loss."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise from_os_error(error, folder) from error

@@ -1,0 +1,283 @@
+"""Tenants' databases as one process serves them: off the loop, a few threads, each database one request at a time.
+
+Any process of the machine may serve any database (docs/decisions/0014-d1-placement.md). Bounded are: open files
+(least recently used first), what waits for one database and for all, how long it waits, and how many threads one
+tenant has. One loop, its thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import apsw
+
+from model.errors import OperationError, OperationErrorCode
+from model.sql import SqlExecuted, SqlResult, SqlStatement
+from storage.d1.connection import D1Connection, DatabaseGone
+from storage.d1.failures import missing, sql_error
+from storage.d1.files import path_of
+from storage.d1.guard import Asker
+from storage.d1.limits import D1Limits
+from storage.failures import StorageClosed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class D1Room:
+    """What one process may use. Each open database holds 4 descriptors: file, log, index, lock."""
+
+    open_databases: int = 32
+    threads: int = 8
+    #: Of one tenant at once.
+    threads_a_tenant: int = 2
+    waiting_a_database: int = 100
+    waiting: int = 2_000
+    wait_s: float = 30.0
+
+    @property
+    def descriptors(self) -> int:
+        return 4 * self.open_databases
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[D1Connection, Asker], Any]
+    tenant: str
+    future: asyncio.Future[Any]
+    since: float
+    asker: Asker = field(default_factory=Asker)
+
+
+class _Database:
+    __slots__ = ("connection", "id", "jobs", "running")
+
+    def __init__(self, database_id: str) -> None:
+        self.id = database_id
+        self.jobs: deque[_Job] = deque()
+        self.running: _Job | None = None
+        #: Touched by the thread that runs, and by the loop while none does.
+        self.connection: D1Connection | None = None
+
+
+class D1Store:
+    """See model.capabilities.SqlDatabase for what its methods promise."""
+
+    def __init__(self, folder: Path, limits: D1Limits | None = None, room: D1Room | None = None) -> None:
+        self.folder = folder
+        self.limits = limits = limits or D1Limits()
+        self._room = room = room or D1Room()
+        #: Those with a file open or something to do; the least recently used first.
+        self._databases: OrderedDict[str, _Database] = OrderedDict()
+        self._ready: deque[_Database] = deque()
+        self._of_tenant: Counter[str] = Counter()
+        self._busy = 0
+        self._waiting = 0
+        self._closed = False
+        self._threads = ThreadPoolExecutor(room.threads, "d1", initializer=_be_nice)
+        #: Called on the loop after a write, with the database's id.
+        self.on_write: Callable[[str], None] = _nothing
+        apsw.hard_heap_limit(limits.hard_memory_bytes)
+
+    async def query(
+        self, database_id: str, statement: SqlStatement, tenant: str, seen: int | None = None
+    ) -> SqlResult:
+        def work(connection: D1Connection, asker: Asker) -> SqlResult:
+            return connection.query(statement, asker, seen)
+
+        result = await self.run(database_id, tenant, work)
+        if result.meta.changed_db:
+            self.on_write(database_id)
+        return result
+
+    async def batch(
+        self, database_id: str, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+    ) -> list[SqlResult]:
+        def work(connection: D1Connection, asker: Asker) -> list[SqlResult]:
+            return connection.batch(statements, asker, seen)
+
+        results = await self.run(database_id, tenant, work)
+        if any(result.meta.changed_db for result in results):
+            self.on_write(database_id)
+        return results
+
+    async def exec(self, database_id: str, script: str, tenant: str) -> SqlExecuted:
+        try:
+            return await self.run(
+                database_id, tenant, lambda connection, asker: connection.script(script, asker)
+            )
+        finally:
+            self.on_write(database_id)
+
+    async def load(self, database_id: str, script: str, tenant: str) -> SqlExecuted:
+        """A dump, in one transaction."""
+        executed = await self.run(
+            database_id, tenant, lambda connection, asker: connection.load(script, asker)
+        )
+        self.on_write(database_id)
+        return executed
+
+    async def bookmark(self, database_id: str, tenant: str) -> int:
+        return await self.run(database_id, tenant, lambda connection, asker: connection.bookmark())
+
+    async def run(self, database_id: str, tenant: str, work: Callable[[D1Connection, Asker], T]) -> T:
+        """What `work` returned, in a thread, in the database's turn. Cancelling ends what only reads."""
+        if self._closed:
+            raise StorageClosed("the database is closed")
+        database = self._databases.get(database_id)
+        if database is None:
+            database = self._databases[database_id] = _Database(database_id)
+        self._databases.move_to_end(database_id)
+        if len(database.jobs) >= self._room.waiting_a_database or self._waiting >= self._room.waiting:
+            self._forget_if_idle(database)
+            raise _overloaded("Too many requests queued.")
+        loop = asyncio.get_running_loop()
+        job = _Job(work, tenant, loop.create_future(), time.monotonic())
+        database.jobs.append(job)
+        self._waiting += 1
+        if database.running is None and len(database.jobs) == 1:
+            self._ready.append(database)
+        self._start_ready(loop)
+        try:
+            return cast("T", await job.future)
+        except asyncio.CancelledError:
+            job.asker.gone = True
+            raise
+
+    async def close(self) -> None:
+        """End what reads, let writes finish for a moment, and let go of the files."""
+        self._closed = True
+        for database in self._databases.values():
+            for job in database.jobs:
+                _fail(job, StorageClosed("the database is closed"))
+            database.jobs.clear()
+            if database.running is not None:
+                database.running.asker.closing = True
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        for database in self._databases.values():
+            if database.connection is not None:
+                database.connection.close()
+        self._databases.clear()
+
+    # -- turns -------------------------------------------------------------------------------------------
+
+    def _start_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give free threads to databases in turn; those of a tenant that has its threads wait."""
+        for _ in range(len(self._ready)):
+            if self._busy >= self._room.threads or self._closed:
+                return
+            database = self._ready.popleft()
+            job = self._next_job(database)
+            if job is None:
+                self._forget_if_idle(database)
+            elif self._of_tenant[job.tenant] >= self._room.threads_a_tenant:
+                database.jobs.appendleft(job)
+                self._waiting += 1
+                self._ready.append(database)
+            else:
+                self._start(database, job, loop)
+
+    def _next_job(self, database: _Database) -> _Job | None:
+        now = time.monotonic()
+        while database.jobs:
+            job = database.jobs.popleft()
+            self._waiting -= 1
+            if now - job.since <= self._room.wait_s:
+                return job
+            _fail(job, _overloaded("Requests queued for too long."))
+        return None
+
+    def _start(self, database: _Database, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        database.running = job
+        self._busy += 1
+        self._of_tenant[job.tenant] += 1
+        victim = self._one_to_close() if database.connection is None else None
+
+        def done(future: Future[Any]) -> None:
+            try:
+                loop.call_soon_threadsafe(self._done, database, job, future, loop)
+            except RuntimeError:
+                pass  # the loop has ended: nobody waits
+
+        self._threads.submit(self._work, database, job, victim).add_done_callback(done)
+
+    def _one_to_close(self) -> D1Connection | None:
+        """The connection whose place the next one takes; None while there is room."""
+        is_open = [one for one in self._databases.values() if one.connection is not None]
+        starting = sum(
+            1 for one in self._databases.values() if one.running is not None and one.connection is None
+        )
+        if len(is_open) + starting <= self._room.open_databases:
+            return None
+        for one in is_open:
+            if one.running is None:
+                victim, one.connection = one.connection, None
+                self._forget_if_idle(one)
+                return victim
+        return None
+
+    def _work(self, database: _Database, job: _Job, victim: D1Connection | None) -> object:
+        """On a thread."""
+        if victim is not None:
+            victim.close()
+        try:
+            if database.connection is None:
+                database.connection = D1Connection(path_of(self.folder, database.id), self.limits)
+            return job.work(database.connection, job.asker)
+        except DatabaseGone as error:
+            if database.connection is not None:
+                database.connection.close()
+                database.connection = None
+            raise missing(database.id) from error
+
+    def _done(
+        self, database: _Database, job: _Job, future: Future[Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        database.running = None
+        self._busy -= 1
+        self._of_tenant[job.tenant] -= 1
+        if not self._of_tenant[job.tenant]:
+            del self._of_tenant[job.tenant]
+        if not job.future.done():
+            error = future.exception()
+            if error is None:
+                job.future.set_result(future.result())
+            else:
+                job.future.set_exception(error)
+        if database.jobs:
+            self._ready.append(database)
+        else:
+            self._forget_if_idle(database)
+        self._start_ready(loop)
+
+    def _forget_if_idle(self, database: _Database) -> None:
+        is_idle = database.connection is None and database.running is None and not database.jobs
+        if is_idle and self._databases.get(database.id) is database:
+            del self._databases[database.id]
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)
+
+
+def _overloaded(why: str) -> OperationError:
+    return sql_error(OperationErrorCode.LOAD_SHED, f"D1 DB is overloaded. {why}")
+
+
+def _be_nice() -> None:
+    """What tenants compute here gives way to the loop."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+def _nothing(database_id: str) -> None:
+    """Nobody listens for writes."""
