@@ -214,12 +214,15 @@ def choose(
     """Pin the first of `candidates` (canonical text of addresses, at least one), or say which address forbids all.
 
     One bad address denies the whole answer: a name that points both outside and inside is an attack or
-    a mistake, and which address is dialled must not be luck. IPv4 comes first, in the answer's order.
+    a mistake, and which address is dialled must not be luck. IPv4 comes first, in the answer's order; what is
+    IPv4-mapped is dialled as the IPv4 address that was judged.
     """
     v4: list[str] = []
     v6: list[str] = []
     for text in candidates:
         address = _read(text)
+        if isinstance(address, ipaddress.IPv6Address) and (mapped := address.ipv4_mapped) is not None:
+            address, text = mapped, str(mapped)
         found = classify(address, port, ranges, opened)
         if found not in ALLOWED:
             return Denied(str(address), found)

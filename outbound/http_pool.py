@@ -225,7 +225,7 @@ def build_url(target: Target, host: str) -> URL:
     """For the HTTP library, which must change nothing of it."""
     return URL.build(
         scheme=target.scheme,
-        host=host,
+        host=f"[{host}]" if ":" in host else host,
         port=target.port,
         path=target.path,
         query_string=target.query,

@@ -406,6 +406,7 @@ def test_an_opened_name_opens_its_private_addresses(text: str, port: int, expect
 def test_one_bad_address_denies_all() -> None:
     assert choose(["8.8.8.8", "2606:4700::1"], 443, NOTHING) == Pinned("8.8.8.8", 443, ("2606:4700::1",))
     assert choose(["2606:4700::1", "8.8.8.8"], 443, NOTHING) == Pinned("8.8.8.8", 443, ("2606:4700::1",))
+    assert choose(["::ffff:8.8.8.8"], 443, NOTHING) == Pinned("8.8.8.8", 443)
     assert choose(["8.8.8.8", "10.0.0.1"], 443, NOTHING) == Denied("10.0.0.1", C.PRIVATE)
     assert choose(["2606:4700::1", "::1", "8.8.8.8"], 443, NOTHING) == Denied("::1", C.LOOPBACK)
 

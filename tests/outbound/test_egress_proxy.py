@@ -75,6 +75,20 @@ async def test_http_is_asked_of_the_proxy_by_address_with_the_names_host(
         assert proxy.requests[0].headers["host"] == f"api.test:{upstream.port}"
 
 
+async def test_an_ipv6_address_is_asked_for_in_brackets(way_out: WayOut) -> None:
+    way_out.dns.set("six.test", "2001:db8::1")
+    async with ConnectProxy(authorization="nobody's") as proxy:
+        way_out.policy = parse_policy(policy(f"http://127.0.0.1:{proxy.port}", opened="2001:db8::/32"))
+        for url in ("http://six.test:81/x", "https://six.test/", "http://[2001:db8::1]/"):
+            with pytest.raises(OperationError, match="proxy"):
+                await way_out.fetch(url)
+        assert [request.line for request in proxy.requests] == [
+            "GET http://[2001:db8::1]:81/x HTTP/1.1",
+            "CONNECT [2001:db8::1]:443 HTTP/1.1",
+            "GET http://[2001:db8::1]/ HTTP/1.1",
+        ]
+
+
 async def test_what_may_not_be_reached_is_not_asked_of_the_proxy(way_out: WayOut) -> None:
     way_out.dns.set("inside.test", "10.0.0.1")
     async with ConnectProxy() as proxy:

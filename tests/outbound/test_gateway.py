@@ -158,6 +158,16 @@ async def test_a_listener_of_the_platform_is_not_reached_even_when_opened(way_ou
         assert control.connections == 0
 
 
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "six.test", "[::ffff:127.0.0.1]"])
+async def test_ipv6_is_spoken_to_like_ipv4(way_out: WayOut, host: str) -> None:
+    way_out.dns.set("six.test", "::1")
+    listens_on = "127.0.0.1" if "127" in host else "::1"
+    async with Upstream(host=listens_on) as upstream:
+        response = await way_out.fetch(f"http://{host}:{upstream.port}/a?b=%20")
+        assert (await read_all(response)).startswith(b"GET /a?b=%20 ")
+    assert way_out.last_record().address == listens_on
+
+
 async def test_the_next_checked_address_is_tried_when_one_does_not_accept(way_out: WayOut) -> None:
     async with Upstream(host="127.0.0.2") as upstream:
         way_out.dns.set("two.test", "127.0.0.1", "127.0.0.2")

@@ -92,7 +92,7 @@ async def test_a_length_of_many_digits_is_a_large_one(at_home: WayOut, length: b
     """A worker says what it likes of its own response; here no wire has looked at it."""
 
     async def answer() -> Response:
-        return Response(200, [(b"content-length", length)], PieceSource([b"hello"]))
+        return Response(200, [(b"content-length", length)], PieceSource(5))
 
     at_home.local = lambda target, request, context: answer()
     at_home.rebuild()
