@@ -51,6 +51,7 @@ from runtime.capi.engine_store import Engine
 from runtime.fiber import Lanes
 from runtime.instance_pool import MAX_MODULES, InstancePool
 from runtime.linking import make_linker
+from runtime.memory_budget import for_events, resident_bytes
 from runtime.metering import Ending
 from runtime.running import RunningEvents
 from runtime.worker import RuntimeHost, Worker
@@ -163,7 +164,8 @@ class DataPlane:
         )
         cache = AotCache(data / "aot", settings.aot_key)
         self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile, settings.max_modules)
-        self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots))
+        memory_bytes = for_events(settings.memory_share_bytes, resident_bytes())
+        self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots, memory_bytes))
         self.running = RunningEvents(settings.memory_share_bytes, self._shed, on_unexplained_memory)
         self.lanes = Lanes()
         self._host = RuntimeHost(engine, self.lanes, self.pool, OPERATIONS, observer, self.running)
@@ -326,7 +328,10 @@ class DataPlane:
         self, worker: Worker, handler: str, event: Mapping[str, object]
     ) -> tuple[Ending, object]:
         version = worker.version
-        permit = self.admission.try_admit(version.tenant) or await self.admission.wait_admit(version.tenant)
+        expected = worker.expected_bytes
+        permit = self.admission.try_admit(version.tenant, expected)
+        if permit is None:
+            permit = await self.admission.wait_admit(version.tenant, expected)
         try:
             context = EventContext(
                 version.account,

@@ -21,7 +21,8 @@ from model.errors import LoadShed
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
     """Of one process. `slots` is what its instance pool has; of those, `reserve` are for nested sandboxes:
-    a tree is admitted only while more than that is free.
+    a tree is admitted only while more than that is free. `memory_bytes`: what its trees may be expected to touch,
+    all together, by the peaks of those before them.
     """
 
     running: int = 256
@@ -34,18 +35,27 @@ class AdmissionLimits:
     waiting: int = 512
     wait_s: float = 1.0
     retry_after_s: int = 1
+    memory_bytes: int = 1 << 62
 
     def __post_init__(self) -> None:
-        for name in ("running", "suspended", "slots", "least_share", "waiting", "retry_after_s"):
+        for name in (
+            "running",
+            "suspended",
+            "slots",
+            "least_share",
+            "waiting",
+            "retry_after_s",
+            "memory_bytes",
+        ):
             if getattr(self, name) < (0 if name == "waiting" else 1):
                 raise ValueError(f"{name} {getattr(self, name)}: too small")
         if not 0 <= self.reserve < self.slots:
             raise ValueError(f"reserve {self.reserve}: 0 to {self.slots - 1}, below slots")
 
     @staticmethod
-    def for_slots(slots: int) -> AdmissionLimits:
+    def for_slots(slots: int, memory_bytes: int = 1 << 62) -> AdmissionLimits:
         """The defaults for an instance pool of `slots` (at least 8), with an eighth of it as reserve."""
-        return AdmissionLimits(slots=slots, reserve=slots // 8)
+        return AdmissionLimits(slots=slots, reserve=slots // 8, memory_bytes=memory_bytes)
 
 
 class Decision(Enum):
@@ -58,7 +68,9 @@ class Decision(Enum):
 
 @dataclass(slots=True)
 class Counts:
-    """What a decision looks at. `tenant_…` are the asking tenant's, `active_tenants` counts it too."""
+    """What a decision looks at. `tenant_…` are the asking tenant's, `active_tenants` counts it too. `expected`: bytes
+    that trees are expected to touch; `asked`, those of the one that asks.
+    """
 
     running: int = 0
     suspended: int = 0
@@ -67,6 +79,9 @@ class Counts:
     tenant_running: int = 0
     tenant_suspended: int = 0
     active_tenants: int = 1
+    expected: int = 0
+    tenant_expected: int = 0
+    asked: int = 0
 
 
 def share(used: int, limit: int, active_tenants: int, least: int) -> int:
@@ -86,21 +101,34 @@ def decide(limits: AdmissionLimits, counts: Counts) -> Decision:
         < share(counts.running, limits.running, counts.active_tenants, limits.least_share)
         and counts.tenant_suspended
         < share(counts.suspended, limits.suspended, counts.active_tenants, limits.least_share)
+        and _has_memory(limits, counts)
     )
     if has_room:
         return Decision.ADMIT
     return Decision.WAIT if counts.waiting < limits.waiting else Decision.SHED
 
 
+def _has_memory(limits: AdmissionLimits, counts: Counts) -> bool:
+    """Who asks for more than there is gets it alone; who is not known for much is not held up."""
+    if not counts.asked or not counts.expected:
+        return True
+    if counts.expected + counts.asked > limits.memory_bytes:
+        return False
+    return counts.tenant_expected < share(
+        counts.expected, limits.memory_bytes, counts.active_tenants, counts.asked
+    )
+
+
 class _Holder:
     """One tenant's part; forgotten when it holds nothing and nobody waits for it."""
 
-    __slots__ = ("running", "suspended", "tenant", "waiters")
+    __slots__ = ("expected", "running", "suspended", "tenant", "waiters")
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
         self.running = 0
         self.suspended = 0
+        self.expected = 0
         self.waiters: deque[_Waiter] = deque()
 
     def weight(self) -> int:
@@ -108,9 +136,10 @@ class _Holder:
 
 
 class _Waiter:
-    __slots__ = ("future", "holder", "timer")
+    __slots__ = ("expected", "future", "holder", "timer")
 
-    def __init__(self, holder: _Holder, future: asyncio.Future[Permit]) -> None:
+    def __init__(self, holder: _Holder, future: asyncio.Future[Permit], expected: int) -> None:
+        self.expected = expected
         self.holder = holder
         self.future = future
         self.timer: asyncio.TimerHandle | None = None
@@ -121,9 +150,10 @@ class Permit:
     that gives back all that the tree still holds, so that no failure in between can leak.
     """
 
-    __slots__ = ("_admission", "_holder", "_nested", "_parked", "_released")
+    __slots__ = ("_admission", "_expected", "_holder", "_nested", "_parked", "_released")
 
-    def __init__(self, admission: Admission, holder: _Holder) -> None:
+    def __init__(self, admission: Admission, holder: _Holder, expected: int) -> None:
+        self._expected = expected
         self._admission = admission
         self._holder = holder
         self._nested = 0
@@ -181,6 +211,9 @@ class Permit:
         self._released = True
         admission, holder = self._admission, self._holder
         admission.slots -= 1 + self._nested
+        if self._expected:
+            admission.expected -= self._expected
+            holder.expected -= self._expected
         if self._parked > self._nested:
             admission.suspended -= 1
             holder.suspended -= 1
@@ -218,6 +251,8 @@ class Admission:
         self.suspended = 0
         #: Sandboxes of all trees, nested ones too.
         self.slots = 0
+        #: Bytes that its trees are expected to touch.
+        self.expected = 0
         self.waiting = 0
         #: Requests turned away, since the start.
         self.shed = 0
@@ -240,8 +275,11 @@ class Admission:
     def active_tenants(self) -> int:
         return len(self._holders)
 
-    def try_admit(self, tenant: str) -> Permit | None:
-        """A permit at once, or None: then `await wait_admit(tenant)`. Raises LoadShed when memory is short."""
+    def try_admit(self, tenant: str, expected: int = 0) -> Permit | None:
+        """A permit at once, or None: then `await wait_admit(tenant)`. Raises LoadShed when memory is short.
+
+        `expected`: how many bytes this event is expected to touch, if it is known for much.
+        """
         if self.shedding and tenant in self.shedding:
             self.shed += 1
             raise LoadShed(
@@ -255,22 +293,25 @@ class Admission:
             and self.slots < self._easy_slots
         )
         # Nobody is overtaken: whoever still waits after the last release waits for its own share.
-        if not is_easy and self._decide(holder) is not Decision.ADMIT:
+        if (expected or not is_easy) and self._decide(holder, expected) is not Decision.ADMIT:
             return None
         if holder is None:
             holder = self._holders[tenant] = _Holder(tenant)
         self.running += 1
         self.slots += 1
         holder.running += 1
-        return Permit(self, holder)
+        if expected:
+            self.expected += expected
+            holder.expected += expected
+        return Permit(self, holder, expected)
 
-    async def wait_admit(self, tenant: str) -> Permit:
+    async def wait_admit(self, tenant: str, expected: int = 0) -> Permit:
         """A permit within `limits.wait_s`. Raises LoadShed: after that, or at once when too many wait.
 
         When the waiting room is full the tenant that holds and awaits the most loses its youngest waiter,
         or is turned away if it is the one who asks.
         """
-        permit = self.try_admit(tenant)
+        permit = self.try_admit(tenant, expected)
         if permit is not None:
             return permit
         if self.waiting >= self.limits.waiting and not self._make_place(tenant):
@@ -280,7 +321,7 @@ class Admission:
         holder = self._holders.get(tenant)
         if holder is None:
             holder = self._holders[tenant] = _Holder(tenant)
-        waiter = _Waiter(holder, loop.create_future())
+        waiter = _Waiter(holder, loop.create_future(), expected)
         holder.waiters.append(waiter)
         self._turns.setdefault(tenant, holder)
         self.waiting += 1
@@ -303,7 +344,7 @@ class Admission:
             for holder in list(self._turns.values()):
                 if not self._has_room():
                     return
-                if holder.waiters and self._decide(holder) is Decision.ADMIT:
+                if holder.waiters and self._decide(holder, holder.waiters[0].expected) is Decision.ADMIT:
                     self._let_in(holder)
                     progress = True
 
@@ -319,7 +360,9 @@ class Admission:
         self.running += 1
         self.slots += 1
         holder.running += 1
-        waiter.future.set_result(Permit(self, holder))
+        self.expected += waiter.expected
+        holder.expected += waiter.expected
+        waiter.future.set_result(Permit(self, holder, waiter.expected))
 
     def _has_room(self) -> bool:
         """Whether any tenant at all could be let in."""
@@ -334,7 +377,7 @@ class Admission:
         if not holder.running and not holder.suspended and not holder.waiters:
             self._holders.pop(holder.tenant, None)
 
-    def _decide(self, holder: _Holder | None) -> Decision:
+    def _decide(self, holder: _Holder | None, asked: int = 0) -> Decision:
         return decide(
             self.limits,
             Counts(
@@ -345,6 +388,9 @@ class Admission:
                 tenant_running=holder.running if holder else 0,
                 tenant_suspended=holder.suspended if holder else 0,
                 active_tenants=len(self._holders) + (holder is None),
+                expected=self.expected,
+                tenant_expected=holder.expected if holder else 0,
+                asked=asked,
             ),
         )
 

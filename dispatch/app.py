@@ -119,7 +119,10 @@ class DispatchApp:
         responder.max_header_bytes = worker.fetch_limits.response_header_bytes
         if request.body is not None:
             await take_body(request, worker.fetch_limits.request_body_bytes)
-        permit = self._admission.try_admit(version.tenant) or await self._admission.wait_admit(version.tenant)
+        expected = worker.expected_bytes
+        permit = self._admission.try_admit(version.tenant, expected)
+        if permit is None:
+            permit = await self._admission.wait_admit(version.tenant, expected)
         try:
             context = EventContext(
                 version.account,

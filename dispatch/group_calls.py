@@ -125,7 +125,7 @@ class GroupCalls:
             visitor,
             worker.fetch_limits.response_header_bytes,
         )
-        permit = await self._admit(version.tenant, question.depth)
+        permit = await self._admit(version.tenant, question.depth, worker.expected_bytes)
         try:
             asker = asker_of(question, self._index, permit)
             holds = stands(question, version, asker, trusted)
@@ -203,15 +203,15 @@ class GroupCalls:
             raise LoadShed(_ELSEWHERE)
         return version
 
-    async def _admit(self, tenant: TenantId, depth: int) -> Permit:
-        permit = self._admission.try_admit(tenant)
+    async def _admit(self, tenant: TenantId, depth: int, expected: int = 0) -> Permit:
+        permit = self._admission.try_admit(tenant, expected)
         if permit is not None:
             return permit
         if depth:
             # A tree holds sandboxes in the process that asks: if it waited here, and another the other way
             # round, both would wait for ever.
             raise LoadShed("no room for another sandbox in the processes of that worker")
-        return await self._admission.wait_admit(tenant)
+        return await self._admission.wait_admit(tenant, expected)
 
     def _check_call(self, question: Question, from_group: str) -> None:
         """That a worker of that group may call what it says it calls, or ask it. Raises VisitorError."""

@@ -41,6 +41,8 @@ class RemoteWorker:
     ) -> None:
         """`is_hook`: `version` stands for an outbound hook, which runs there by the script's name."""
         self.version = version
+        #: What its events touch counts where they run.
+        self.expected_bytes = 0
         self._is_hook = is_hook
         given = {name: value for name, value in version.limits.items() if name in Limits.__slots__}
         self.fetch_limits = replace(FETCH_LIMITS, **given)

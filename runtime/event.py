@@ -33,6 +33,7 @@ from runtime.capi.failures import GuestTrap, PoolExhausted
 from runtime.capi.guest import AbiViolation
 from runtime.fiber import Stopped
 from runtime.instance_pool import LoadedModule
+from runtime.memory_budget import expected_bytes
 from runtime.metering import Ending
 from runtime.running import Running
 from runtime.sandbox import Sandbox
@@ -179,6 +180,8 @@ class Event:
                 worker.off_loop_until_s = time.monotonic() + OFF_LOOP_S
             await sandbox.close()
             host.running.gone(running)
+            if sandbox.touched or worker.expected_bytes:
+                worker.expected_bytes = expected_bytes(worker.expected_bytes, sandbox.touched)
         responder = self.responder
         unfinished = responder is not None and responder.started and not sandbox.session.response_ended
         if responder is not None and unfinished:

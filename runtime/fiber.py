@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from runtime.capi.guest import Guest
-from runtime.pool_lane import PoolLane
+from runtime.pool_lane import Job, PoolLane
 
 #: Slices that a guest has on the loop before it moves to the pool; after a host call; after it was sent back
 #: from the pool because it calls the host in a loop.
@@ -41,6 +41,8 @@ class Lanes:
         count = max(1, (os.cpu_count() or 2) - 1) if threads is None else threads
         self._gate = asyncio.Lock()
         self._pool = PoolLane(count)
+        #: The slice in the pool of each guest that has one.
+        self._slices: dict[Guest, Job] = {}
 
     async def poll_at_gate(self, guest: Guest) -> bool:
         """One slice on the loop, when this guest's turn comes: so one preempted slice a turn of the loop."""
@@ -57,6 +59,7 @@ class Lanes:
         guest.in_pool = True
         guest.slice_ticks = POOL_SLICE_TICKS
         job = self._pool.submit(tenant, lambda: guest.doomed is None and guest.poll())
+        self._slices[guest] = job
         try:
             return await asyncio.shield(job.done)
         except asyncio.CancelledError:
@@ -65,19 +68,31 @@ class Lanes:
                 await _settle(job.done)
             raise
         finally:
+            del self._slices[guest]
             guest.in_pool = False
             guest.slice_ticks = 1
 
-    async def in_pool(self, work: Callable[[], None], tenant: str) -> None:
-        """Run something slow of `tenant`'s that has nothing to do with the loop, and wait for it even when
-        cancelled: once handed over it is done.
+    def is_polled_in_pool(self, guest: Guest) -> bool:
+        """A thread has it: nobody else may look at it."""
+        job = self._slices.get(guest)
+        return job is not None and job.begun
+
+    def doomed(self, guest: Guest) -> None:
+        """Behind a hundred others it would keep its memory until its turn comes."""
+        job = self._slices.get(guest)
+        if job is not None:
+            self._pool.skip(job)
+
+    async def delete_in_pool(self, delete: Callable[[], None], tenant: str) -> None:
+        """Free a large store of `tenant`'s in a thread, ahead of guests' slices. Cancelled or not, it is done when
+        this returns.
         """
 
         def run() -> bool:
-            work()
+            delete()
             return True
 
-        job = self._pool.submit(tenant, run)
+        job = self._pool.submit(tenant, run, deletes=True)
         try:
             await asyncio.shield(job.done)
         except asyncio.CancelledError:

@@ -15,6 +15,8 @@ from typing import Final
 
 SHED_ABOVE: Final = 0.80
 END_ABOVE: Final = 0.95
+#: Below this only numbers count, as for nearly every event.
+COUNTED_FROM_BYTES: Final = 8 << 20
 #: Of the machine, for all worker processes together: the rest is the kernel's, control's and the page cache's.
 _WORKERS_SHARE: Final = 0.75
 _LEAST_SHARE_BYTES: Final = 256 << 20
@@ -54,6 +56,19 @@ def decide(resident_bytes: int, share_bytes: int, held: Mapping[str, int], leavi
     return Pressure(
         shed, int(remaining - SHED_ABOVE * share_bytes) if remaining > END_ABOVE * share_bytes else 0
     )
+
+
+def expected_bytes(before: int, touched: int) -> int:
+    """What a script's next event is expected to touch, after one that was expected to touch `before`: its peak, which
+    fades over some tens of events that touch less. 0: too little to be counted.
+    """
+    expected = max(touched, before - max(0, before - touched) // 16)
+    return expected if expected > COUNTED_FROM_BYTES else 0
+
+
+def for_events(share_bytes: int, resident_bytes: int) -> int:
+    """Of a process's share, what events may be expected to touch, given what it has resident without any."""
+    return max(share_bytes // 4, int(SHED_ABOVE * share_bytes) - resident_bytes)
 
 
 def resident_bytes() -> int:

@@ -50,6 +50,7 @@ class Sandbox:
         "limits",
         "peak_memory",
         "session",
+        "touched",
     )
 
     def __init__(
@@ -78,12 +79,16 @@ class Sandbox:
         self.guest = open_guest(engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io)
         self.guest.clock_ns = None if trusted else frozen_clock_ns()
         self.peak_memory = 0
+        #: Of a large store, when it has been deleted: bytes of memory that were resident.
+        self.touched = 0
 
     def doom(self, why: str) -> None:
         """End it at its next tick, or now when it waits. From the loop only; the first word counts."""
         if self.guest.doomed is None:
             self.guest.doomed = why
             self.session.stop_waiting()
+            if self.guest.in_pool:
+                self._lanes.doomed(self.guest)
 
     async def run(self, pre: InstancePre, handler: str, event: bytes, *, initialize: bool) -> int:
         """Instantiate, hand the event over, run the handler: its i64 result.
@@ -188,7 +193,8 @@ class Sandbox:
         """
         if self._closed:
             return 0
-        return self.limits.memory_bytes if self.guest.in_pool else self.memory_now()
+        is_polled = self.guest.in_pool and self._lanes.is_polled_in_pool(self.guest)
+        return self.limits.memory_bytes if is_polled else self.memory_now()
 
     def memory_now(self) -> int:
         """Bytes of linear memory; 0 before there is an instance, the peak after it."""
@@ -199,7 +205,7 @@ class Sandbox:
     async def close_guest(self) -> None:
         """Delete the store, keeping the session: a body that the host passes on needs no guest any more."""
         if not self._close_small():
-            await self._lanes.in_pool(lambda: self.guest.close(off_loop=True), self.tenant)
+            await self._lanes.delete_in_pool(self._delete_large, self.tenant)
 
     def _close_small(self) -> bool:
         """False when there is a large store left, to be deleted off the loop."""
@@ -213,6 +219,11 @@ class Sandbox:
         self.guest.close()
         return True
 
+    def _delete_large(self) -> None:
+        """In a thread."""
+        self.touched = self.guest.give_back_memory()
+        self.guest.close(off_loop=True)
+
     def _guest_is_gone(self) -> None:
         """Its last call copied the result and deleted the store."""
         flush(self.io)
@@ -225,4 +236,4 @@ class Sandbox:
             self.session.close()
         finally:
             if not self._close_small():
-                await self._lanes.in_pool(lambda: self.guest.close(off_loop=True), self.tenant)
+                await self._lanes.delete_in_pool(self._delete_large, self.tenant)

@@ -47,6 +47,8 @@ class Worker:
         self.fetch_limits, self.background_limits = _limits_of(tuple(sorted(version.limits.items())), ceiling)
         #: Its events begin in the pool lane until then (monotonic).
         self.off_loop_until_s = 0.0
+        #: Memory that one of its events is expected to touch, if that is much: what admission counts.
+        self.expected_bytes = 0
 
     def fetch(
         self,

@@ -31,6 +31,7 @@ from runtime.capi.frame import (
     give_back,
     take_frame,
 )
+from runtime.capi.guest_pages import give_back as give_back_pages
 from runtime.capi.library import EPOCH_CALLBACK, bind
 
 if TYPE_CHECKING:
@@ -303,6 +304,11 @@ class Guest:
         if pointer + len(data) > _memory_size(self._context, memory):
             raise AbiViolation(f"{len(data)} bytes at {pointer} are outside of memory")
         memmove(_memory_data(self._context, memory) + pointer, data, len(data))
+
+    def give_back_memory(self) -> int:
+        """The bytes of memory that it had touched. They are gone: it can't run again, and is to be closed."""
+        memory, context = self._memory, self._context
+        return give_back_pages(_memory_data(context, memory), _memory_size(context, memory)) if memory else 0
 
     def _no_memory(self) -> int:
         if self._store is None:

@@ -57,6 +57,55 @@ def test_decisions(counts: Counts, decision: Decision) -> None:
     assert decide(LIMITS, counts) is decision
 
 
+MIB = 1 << 20
+BUDGET = AdmissionLimits(memory_bytes=1_000 * MIB, wait_s=0.05)
+
+
+@pytest.mark.parametrize(
+    ("counts", "decision"),
+    [
+        (Counts(asked=128 * MIB), Decision.ADMIT),
+        (Counts(asked=5_000 * MIB), Decision.ADMIT),  # alone, whatever it takes
+        (Counts(expected=10 * MIB, asked=5_000 * MIB), Decision.WAIT),
+        (Counts(expected=872 * MIB, asked=128 * MIB), Decision.ADMIT),
+        (Counts(expected=873 * MIB, asked=128 * MIB), Decision.WAIT),
+        (Counts(expected=2_000 * MIB), Decision.ADMIT),  # who is not known for much is not held up
+        (
+            Counts(expected=600 * MIB, tenant_expected=300 * MIB, asked=9 * MIB, active_tenants=4),
+            Decision.WAIT,
+        ),
+        (
+            Counts(expected=600 * MIB, tenant_expected=99 * MIB, asked=9 * MIB, active_tenants=4),
+            Decision.ADMIT,
+        ),
+        (Counts(expected=600 * MIB, asked=128 * MIB, active_tenants=40), Decision.ADMIT),
+    ],
+)
+def test_decisions_by_expected_memory(counts: Counts, decision: Decision) -> None:
+    assert decide(BUDGET, counts) is decision
+
+
+async def test_expected_memory_is_given_back_and_who_waits_for_it_is_let_in() -> None:
+    admission = Admission(BUDGET)
+    permits = [admission.try_admit(f"t{n}", 400 * MIB) for n in range(2)]
+    assert all(permits)
+    assert admission.try_admit("t2", 400 * MIB) is None
+    small = admission.try_admit("t2")
+    assert small is not None
+    waiting = asyncio.ensure_future(admission.wait_admit("t2", 400 * MIB))
+    await asyncio.sleep(0)
+    assert permits[0] is not None
+    permits[0].release()
+    third = await waiting
+    assert admission.expected == 800 * MIB
+    with pytest.raises(LoadShed):
+        await admission.wait_admit("t3", 400 * MIB)
+    for permit in (permits[1], small, third):
+        assert permit is not None
+        permit.release()
+    assert (admission.expected, admission.running, admission.active_tenants) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("wrong", [{"running": 0}, {"slots": 10, "reserve": 10}, {"waiting": -1}])
 def test_limits_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(set(wrong) - {"slots"}))):

@@ -246,6 +246,32 @@ async def test_cancelling_while_a_thread_polls_waits_until_it_has_let_go(track: 
     guest.close()
 
 
+async def test_a_guest_doomed_while_it_waits_for_a_thread_ends_now(track: Track) -> None:
+    """Behind a hundred others it would keep its memory until its turn comes."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def holds_the_thread() -> None:
+        entered.set()
+        leave.wait(10)
+
+    lanes = Lanes(1)
+    holding = asyncio.create_task(lanes.delete_in_pool(holds_the_thread, "other"))
+    await asyncio.to_thread(entered.wait, 10)
+    guest = track.guest(SPIN)
+    running = asyncio.create_task(drive(guest, lanes, "tenant", lambda request: b"", off_loop=True))
+    await asyncio.sleep(0.01)
+    assert guest.in_pool
+    assert not lanes.is_polled_in_pool(guest)
+    guest.doomed = "memory"
+    lanes.doomed(guest)
+    with pytest.raises(Stopped, match="memory"):
+        await asyncio.wait_for(running, 5)
+    leave.set()
+    await holding
+    lanes.close()
+    guest.close()
+
+
 async def test_slow_work_is_waited_for_even_when_cancelled(track: Track) -> None:
     entered, leave = threading.Event(), threading.Event()
     done: list[int] = []
@@ -255,7 +281,7 @@ async def test_slow_work_is_waited_for_even_when_cancelled(track: Track) -> None
         leave.wait(10)
         done.append(1)
 
-    running = asyncio.create_task(track.lanes.in_pool(work, "tenant"))
+    running = asyncio.create_task(track.lanes.delete_in_pool(work, "tenant"))
     await asyncio.to_thread(entered.wait, 10)
     running.cancel()
     await asyncio.sleep(0)

@@ -9,11 +9,22 @@ import pytest
 
 from model.outcome import EventOutcome
 from runtime import running as running_module
-from runtime.memory_budget import NONE, Pressure, decide, memory_limits, resident_bytes, share_bytes
+from runtime.memory_budget import (
+    COUNTED_FROM_BYTES,
+    NONE,
+    Pressure,
+    decide,
+    expected_bytes,
+    for_events,
+    memory_limits,
+    resident_bytes,
+    share_bytes,
+)
 from runtime.running import RunningEvents
 from tests.support.guests import Guests, request, sample
 
 GIB = 1 << 30
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -116,3 +127,32 @@ async def test_what_no_running_event_explains_is_told_and_ends_nobody(
     assert (ending.outcome, response.status) == (EventOutcome.OK, 200)
     assert told[0] == 960 << 20
     guests.close()
+
+
+def test_what_is_expected_is_the_peak_and_fades() -> None:
+    assert expected_bytes(0, COUNTED_FROM_BYTES) == 0  # too little to be counted
+    assert expected_bytes(0, 100 * MIB) == 100 * MIB
+    assert expected_bytes(100 * MIB, 120 * MIB) == 120 * MIB
+    expected, events = 128 * MIB, 0
+    while expected:
+        faded = expected_bytes(expected, 0)
+        assert faded < expected
+        expected, events = faded, events + 1
+    assert 20 < events < 100
+
+
+def test_events_have_what_is_below_the_quiet_edge_and_at_least_a_quarter() -> None:
+    assert for_events(1_000 * MIB, 100 * MIB) == 700 * MIB
+    assert for_events(1_000 * MIB, 900 * MIB) == 250 * MIB
+
+
+async def test_a_worker_is_known_for_what_its_events_touched_not_for_what_they_reserved(
+    guests: Guests,
+) -> None:
+    worker = guests.worker(sample("hostile"), limits={"cpu_ms": 10_000})
+    ending, _ = await guests.fetch(worker, request(path="/memory?mib=40"))
+    assert ending.outcome is EventOutcome.OK
+    assert 40 * MIB <= worker.expected_bytes < 44 * MIB
+    hello = guests.worker(sample("hello"))
+    await guests.fetch(hello, request())
+    assert hello.expected_bytes == 0

@@ -47,6 +47,20 @@ async def test_owners_take_turns_in_the_order_in_which_they_came() -> None:
     lane.close()
 
 
+async def test_deletions_go_ahead_of_slices_and_every_second_job_is_a_slice() -> None:
+    """Else a deletion waits until everybody has grown; a tenant whose guests are deleted pays with its turn."""
+    lane = PoolLane(1)
+    hog = Hog(lane)
+    order: list[str] = []
+    jobs = [lane.submit(name[0], noting(order, name)) for name in ("a1", "a2", "b1", "b2")]
+    jobs += [lane.submit("a", noting(order, name), deletes=True) for name in ("d1", "d2", "d3", "d4", "d5")]
+    assert lane.waiting == 9
+    hog.let_go()
+    await asyncio.gather(*(job.done for job in jobs))
+    assert order == ["d1", "b1", "d2", "b2", "d3", "a1", "d4", "a2", "d5"]
+    lane.close()
+
+
 async def test_a_job_that_waits_can_be_withdrawn_and_one_that_runs_cannot() -> None:
     lane = PoolLane(1)
     hog = Hog(lane)
