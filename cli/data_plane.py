@@ -83,6 +83,8 @@ class DataPlaneSettings:
     hop_key: bytes
     #: Ports that the platform listens on: no subrequest may reach them on this host.
     listener_ports: frozenset[int]
+    #: Those of them on which visitors come.
+    visitor_ports: frozenset[int]
     #: What this process may have resident before it sheds.
     memory_share_bytes: int
     trusted_proxies: tuple[str, ...] = ()
@@ -150,7 +152,7 @@ class DataPlane:
             local=LocalDispatch(
                 lambda scope, receive, send: self.app(scope, receive, send),
                 self.index.match,
-                settings.listener_ports | _WEB_PORTS,
+                settings.visitor_ports | _WEB_PORTS,
             ),
         )
         self._secrets = SealedSecrets(self.store.secret_ciphertext, link.secret_key)

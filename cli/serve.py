@@ -151,6 +151,7 @@ async def _supervise(settings: ServeSettings, keys: _Keys, in_force: InForce) ->
     worker_config = common | {
         "resolver": [resolver.host, resolver.port] if resolver else None,
         "hop_key": keys.hop,
+        "visitor_ports": [http.address.port],
         "listener_ports": [http.address.port, control.address.port],
         "trusted_proxies": list(settings.trusted_proxies),
         "min_rate": settings.min_rate,

@@ -92,6 +92,7 @@ async def _serve(
             config["aot_key"],
             config["hop_key"],
             frozenset(config["listener_ports"]),
+            frozenset(config["visitor_ports"]),
             share_bytes(int(config["workers"])),
             tuple(config["trusted_proxies"]),
             hooks,

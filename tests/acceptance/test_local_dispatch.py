@@ -37,6 +37,12 @@ def test_a_worker_fetches_another_tenants_hostname_through_dispatch(
     answer = platform.request("asker.localhost", asking)
     assert (answer.status, "Hello from C" in answer.body) == (200, True)
 
+    # What is meant for the API is no worker's to read, whatever name it goes by.
+    api = f"http://{HOSTNAME}:{platform.control_port}/client/v4/user/tokens/verify"
+    answer = platform.request("asker.localhost", f"/?url={quote(api, safe='')}")
+    assert answer.status == 403
+    assert "self_connection" in answer.body
+
     def decisions() -> list[dict[str, object]]:
         lines = [
             json.loads(line) for line in platform.log().splitlines() if HOSTNAME in line and "egress" in line
