@@ -27,7 +27,7 @@ def test_secrets_stay_closed_and_unsaid_when_the_root_key_is_lost(
         assert host.stop() == 0
         assert "root key" not in host.log()
         (host.data / "root-key").unlink()
-        with pytest.raises(DemoFailed, match="the root key .*/root-key is not there"):
+        with pytest.raises(DemoFailed, match=r"the root key .*/root-key is not there"):
             host.start()
         assert "--new-root-key" in host.log()
         assert not (host.data / "root-key").exists()
