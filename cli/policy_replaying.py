@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def replay(
     Example:
       tenantry policy replay policy.yaml --namespace production --since 7d --fail-on-change
     """
-    from outbound.policy_replay import Replay, Replayer
+    from outbound.policy_replay import Replay, Replayer, counted
 
     if tag is not None and tenant is not None:
         raise BadUsage("--tag and --tenant: one policy at a time; name one of them")
@@ -77,17 +78,18 @@ def replay(
         "until": unix_ms_text(until, "--until", now_s),
     }
     path = egress_path(client, namespace, "egress-audit")
-    # One more than are looked at tells whether there are more.
-    raw = list(client.cursor_pages(path, query, at_most=limit + 1))
-    complete = len(raw) <= limit
-    records = [recorded(each) for each in raw[:limit]]
-    if tag is not None:
-        records = [record for record in records if tag in record.tags or _lost_tags(record)]
+    pages = client.cursor_pages(path, query, at_most=limit + 1)
+    # Counted as they come: of what is alike one is kept.
+    found = map(recorded, islice(pages, limit))
+    records = counted(each for each in found if tag is None or _may_have(each, tag))
+    complete = next(pages, None) is None
     fetched = FetchedPolicies(client, namespace)
-    policies = fetched.of_records(records, policy, tag=tag, tenant=tenant, widen=widen)
+    policies = fetched.of_records(
+        (record for record, _ in records), policy, tag=tag, tenant=tenant, widen=widen
+    )
     replayer, result = Replayer(policies), Replay()
-    for record in records:
-        result.add(record, replayer.replay(record))
+    for record, count in records:
+        result.add(record, replayer.replay(record), count)
     if as_json:
         print_json(_as_json(result, complete=complete))
     else:
@@ -126,8 +128,8 @@ def recorded(shown: Mapping[str, Any]) -> Recorded:
     )
 
 
-def _lost_tags(record: Recorded) -> bool:
-    return record.truncated and not record.tags
+def _may_have(record: Recorded, tag: str) -> bool:
+    return tag in record.tags or (record.truncated and not record.tags)
 
 
 def _show(result: Replay) -> None:

@@ -7,7 +7,7 @@ asks for such a fact may have matched or not. Where that makes a difference the 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import product
@@ -29,8 +29,6 @@ from outbound.target import InvalidTarget, parse_target
 CUT_PATH: Final = 1_024
 #: Ways in which unknown facts may turn out, of one decision.
 _MOST_WAYS: Final = 256
-#: Decisions that are remembered: records repeat themselves.
-_REMEMBERED: Final = 50_000
 _NO_RANGES: Final = AddressRanges()
 _ADDRESS: Final = "address."
 
@@ -104,24 +102,14 @@ class Replayed:
 
 
 class Replayer:
-    """Asks one set of policies; remembers what it was asked."""
+    """Asks one set of policies."""
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
-        self._remembered: dict[Recorded, Replayed] = {}
         self._uncertain: dict[tuple[str, frozenset[str]], list[tuple[int, Rule, frozenset[Missing]]]] = {}
 
     def replay(self, record: Recorded) -> Replayed:
         """Never raises."""
-        key = replace(record, ray_id="")
-        found = self._remembered.get(key)
-        if found is None:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            found = self._remembered[key] = self._replay(record)
-        return found
-
-    def _replay(self, record: Recorded) -> Replayed:
         was = was_decided(record)
         if not record.policy_reason:
             return Replayed(was)
@@ -168,6 +156,16 @@ class Replayer:
         ]
         found.append((None if first is None else policy.rules[first], frozenset()))
         return found
+
+
+def counted(records: Iterable[Recorded]) -> list[tuple[Recorded, int]]:
+    """Each once, with how often it is there; records repeat themselves. The first one's ray id stands for all."""
+    found: dict[Recorded, tuple[str, int]] = {}
+    for record in records:
+        alike = replace(record, ray_id="")
+        ray_id, count = found.get(alike, (record.ray_id, 0))
+        found[alike] = ray_id, count + 1
+    return [(replace(record, ray_id=ray_id), count) for record, (ray_id, count) in found.items()]
 
 
 def was_decided(record: Recorded) -> Decision:
@@ -288,18 +286,18 @@ class Replay:
         default_factory=dict
     )
 
-    def add(self, record: Recorded, found: Replayed) -> None:
-        self.total += 1
+    def add(self, record: Recorded, found: Replayed, count: int = 1) -> None:
+        self.total += count
         if found.now == found.was:
-            self.unchanged += 1
+            self.unchanged += count
         elif found.now is None and not found.missing:
-            self.not_asked += 1
+            self.not_asked += count
         else:
             key = record.host, found.was, found.now, found.missing
             group = self._groups.get(key)
             if group is None:
                 group = self._groups[key] = Group(*key, ray_id=record.ray_id)
-            group.count += 1
+            group.count += count
 
     @property
     def results(self) -> list[Group]:

@@ -19,6 +19,7 @@ from outbound.policy_replay import (
     Replay,
     Replayed,
     Replayer,
+    counted,
     was_decided,
 )
 from outbound.policy_set import PolicySet
@@ -230,6 +231,19 @@ def test_a_recorded_denial_is_of_the_policy_or_the_address() -> None:
     assert denied.now is not None
     assert denied.now.result is Result.ALLOW
     assert was_decided(RECORD) == WAS
+
+
+def test_what_is_alike_is_asked_about_once() -> None:
+    def given(ray_id: str, **changed: Any) -> Recorded:
+        values = {name: getattr(RECORD, name) for name in Recorded.__slots__}
+        return Recorded(**{**values, "ray_id": ray_id, **changed})
+
+    found = counted([given("1"), given("2", path="/other"), given("3"), given("4", params=(("a", "b"),))])
+    assert [(record.ray_id, record.path, count) for record, count in found] == [
+        ("1", "/v1", 2),
+        ("2", "/other", 1),
+        ("4", "/v1", 1),
+    ]
 
 
 def test_records_are_counted_by_what_would_change() -> None:
