@@ -1,16 +1,19 @@
 """The events that run now, their deadlines, and one sweeper for all of them.
 
-A timer for each event would cost two heap operations a request; a sweep looks at each running event 20 times
-a second instead, so a wall limit is kept to 50 ms. The sweep also passes on what long events have logged.
+A timer for each event would cost two heap operations a request; a sweep looks at each event that is awake 20 times a
+second instead, so a wall limit is kept to 50 ms. The sweep also passes on what long events have logged. An event that
+waits for a host operation logs nothing: it sleeps, and is looked at again when it goes on, or its last second has
+come. So 5,000 that wait cost the loop nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from runtime.memory_budget import NONE, SHED_ABOVE, decide, resident_bytes
@@ -20,6 +23,8 @@ from runtime.sandbox import Sandbox
 _log = logging.getLogger("tenantry.runtime")
 
 _SWEEP_S: Final = 0.05
+#: Of one that sleeps: it doesn't.
+_AWAKE: Final = -1
 
 
 class Doomable(Protocol):
@@ -31,20 +36,29 @@ class Doomable(Protocol):
 class Running:
     """One event under way. `deadline_s` is monotonic."""
 
-    __slots__ = ("deadline_s", "ends", "event", "sandbox", "why")
+    __slots__ = ("deadline_s", "ends", "event", "events", "sandbox", "second", "why")
 
-    def __init__(self, sandbox: Sandbox, event: Doomable, deadline_s: float) -> None:
+    def __init__(self, events: RunningEvents, sandbox: Sandbox, event: Doomable, deadline_s: float) -> None:
+        self.events = events
         self.sandbox = sandbox
         self.event = event
         self.deadline_s = deadline_s
         self.why = WALL
         #: It was told to, for its memory.
         self.ends = False
+        #: While it sleeps: the second in which it is to be looked at.
+        self.second = _AWAKE
 
     def give_until(self, deadline_s: float, why: str) -> None:
         """A new deadline, and the word for it: after the response has ended, the wall limit counts no more."""
+        self.wake()
         self.deadline_s = deadline_s
         self.why = why
+
+    def wake(self) -> None:
+        """It goes on, or something else about it has changed."""
+        if self.second != _AWAKE:
+            self.events.wake(self)
 
 
 class RunningEvents:
@@ -59,7 +73,10 @@ class RunningEvents:
         on_shed: Callable[[frozenset[str]], None] = lambda tenants: None,
         on_unexplained: Callable[[int], None] = lambda resident: None,
     ) -> None:
-        self._running: set[Running] = set()
+        self._awake: set[Running] = set()
+        #: Those that wait, by the second before their deadline.
+        self._asleep: dict[int, set[Running]] = {}
+        self._sleeping = 0
         self._sweeper: asyncio.Task[None] | None = None
         self._memory_share_bytes = memory_share_bytes
         self._on_shed = on_shed
@@ -70,16 +87,20 @@ class RunningEvents:
         self._is_short = False
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._awake) + self._sleeping
+
+    def __iter__(self) -> Iterator[Running]:
+        return itertools.chain(self._awake, *self._asleep.values())
 
     def add(self, sandbox: Sandbox, event: Doomable, deadline_s: float) -> Running:
-        running = Running(sandbox, event, deadline_s)
-        self._running.add(running)
+        running = Running(self, sandbox, event, deadline_s)
+        self._awake.add(running)
         return running
 
     def remove(self, running: Running) -> None:
         """It has ended. Its sandbox is not deleted yet: `gone` comes when it is."""
-        self._running.discard(running)
+        running.wake()
+        self._awake.discard(running)
         if self._is_short:
             self._leaving[running] = running.sandbox.memory_estimate()
 
@@ -95,17 +116,42 @@ class RunningEvents:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
-            for running in list(self._running):
+            for second in [second for second in self._asleep if second <= now]:
+                for running in list(self._asleep[second]):
+                    self.wake(running)
+            for running in list(self._awake):
                 if now > running.deadline_s:
                     running.event.doom(running.why)
-                if running.sandbox.io.lines:  # looked at here: 5,000 that wait are 5,000 calls otherwise
+                if running.sandbox.io.lines:
                     try:
                         running.event.drain_lines()
                     except Exception:
                         # Whatever an observer does, wall limits must go on being kept.
                         _log.exception("passing on an event's log lines failed")
+                if running.sandbox.session.is_waiting:
+                    self._put_to_sleep(running, now)
             if self._memory_share_bytes is not None:
                 self._keep_to_budget(self._memory_share_bytes)
+
+    def _put_to_sleep(self, running: Running, now: float) -> None:
+        second = int(running.deadline_s) - 1
+        if second <= now:
+            return
+        self._awake.discard(running)
+        self._asleep.setdefault(second, set()).add(running)
+        self._sleeping += 1
+        running.second = second
+        running.sandbox.session.on_resume = running.wake
+
+    def wake(self, running: Running) -> None:
+        sleepers = self._asleep[running.second]
+        sleepers.remove(running)
+        if not sleepers:
+            del self._asleep[running.second]
+        self._sleeping -= 1
+        running.second = _AWAKE
+        running.sandbox.session.on_resume = None
+        self._awake.add(running)
 
     def _keep_to_budget(self, share_bytes: int) -> None:
         resident = resident_bytes()
@@ -115,7 +161,7 @@ class RunningEvents:
         if self._is_short:
             held: Counter[str] = Counter()
             leaving = sum(self._leaving.values())
-            for running in self._running:
+            for running in self:
                 size = running.sandbox.memory_estimate()
                 if running.ends:
                     leaving += size
@@ -152,13 +198,13 @@ class RunningEvents:
 
     def doom_all(self) -> None:
         """The drain is over: what still runs is ended."""
-        for running in list(self._running):
+        for running in list(self):
             running.event.doom(SHUTDOWN)
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until nothing runs; False when something still does after `timeout_s`."""
         end = time.monotonic() + timeout_s
-        while self._running:
+        while len(self):
             if time.monotonic() > end:
                 return False
             await asyncio.sleep(0.01)

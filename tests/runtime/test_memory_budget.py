@@ -97,7 +97,7 @@ async def test_the_largest_event_is_ended_and_its_tenant_shed_until_it_is_gone(
         asyncio.create_task(guests.fetch(large, request(path="/memory?mib=40&ms=60000"))),
     ]
     for _ in range(500):
-        held = [running.sandbox.memory_estimate() for running in guests.host.running._running]
+        held = [running.sandbox.memory_estimate() for running in guests.host.running]
         if len(held) == 2 and max(held) >= 40 << 20:
             break
         await asyncio.sleep(0.01)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -13,8 +13,14 @@ from runtime.metering import BACKGROUND, SHUTDOWN, WALL
 from runtime.running import RunningEvents
 from runtime.sandbox import Sandbox
 
-#: All that the sweep looks at: that there are lines to pass on.
-WITH_LINES = cast(Sandbox, SimpleNamespace(io=SimpleNamespace(lines=[(1, b"a line")])))
+
+def sandbox(*, waits: bool = False) -> Any:
+    """All that the sweep looks at: that there are lines to pass on, and whether the guest waits in a call."""
+    session = SimpleNamespace(is_waiting=waits, on_resume=None)
+    return SimpleNamespace(io=SimpleNamespace(lines=[(1, b"a line")]), session=session)
+
+
+WITH_LINES = cast(Sandbox, sandbox())
 
 
 class Event:
@@ -59,6 +65,51 @@ async def test_new_deadline_comes_with_its_own_word() -> None:
     running.give_until(time.monotonic() - 1, BACKGROUND)
     await within(event.was_doomed)
     assert event.doomed[0] == BACKGROUND
+    events.stop()
+
+
+async def test_one_that_waits_is_not_looked_at_until_it_goes_on() -> None:
+    events = RunningEvents()
+    events.start()
+    held, event = sandbox(waits=True), Event()
+    running = events.add(held, event, time.monotonic() + 60)
+    await within(event.was_drained)  # once: what it logged before it began to wait
+    event.was_drained.clear()
+    other = Event()
+    events.add(WITH_LINES, other, time.monotonic() + 60)
+    for _ in range(2):
+        await within(other.was_drained)
+        other.was_drained.clear()
+    assert not event.was_drained.is_set()
+    assert len(events) == 2
+    assert running in list(events)
+    held.session.is_waiting = False
+    held.session.on_resume()
+    assert held.session.on_resume is None  # no ring is left
+    await within(event.was_drained)
+    events.remove(running)
+    assert len(events) == 1
+    events.stop()
+
+
+@pytest.mark.parametrize("by_deadline", [True, False])
+async def test_one_that_waits_is_doomed_in_time(by_deadline: bool) -> None:
+    """At its deadline, and at an earlier one that it is given meanwhile."""
+    events = RunningEvents()
+    events.start()
+    event, held = Event(), sandbox(waits=True)
+    deadline = time.monotonic() + (3 if by_deadline else 60)
+    running = events.add(held, event, deadline)
+    await within(event.was_drained)
+    await asyncio.sleep(0)
+    assert held.session.on_resume is not None, "it sleeps"
+    if not by_deadline:
+        running.give_until(time.monotonic() - 1, BACKGROUND)
+    await within(event.was_doomed)
+    assert not by_deadline or 0 <= time.monotonic() - deadline < 0.5
+    events.remove(running)
+    assert len(events) == 0
+    assert held.session.on_resume is None
     events.stop()
 
 

@@ -237,7 +237,7 @@ class Cut:
             elif self.how == "visitor left":
                 visitor.leave()
             else:
-                for running in list(tree.guests.host.running._running):
+                for running in list(tree.guests.host.running):
                     running.event.doom(metering.WALL)
 
         event = self.worker.fetch(request("POST", self.path, body=body), responder, whose, {}, None, visitor)

@@ -82,6 +82,8 @@ class Session:
         self._ready: list[tuple[int, bytes]] = []
         self._untaken = 0
         self._waiter: asyncio.Future[None] | None = None
+        #: Called when its wait ends; set by who wants to know.
+        self.on_resume: Callable[[], None] | None = None
         self._to_close: list[Callable[[], None]] = []
         #: The response's operations are carried out one after another, in the order in which they were asked.
         self._turn: asyncio.Lock | None = None
@@ -99,6 +101,11 @@ class Session:
             if self._ended:
                 streams.close()
         return streams
+
+    @property
+    def is_waiting(self) -> bool:
+        """The guest waits in a call."""
+        return self._waiter is not None
 
     # -- GuestEvent ----------------------------------------------------------------------------------
 
@@ -172,6 +179,8 @@ class Session:
         finally:
             permit.unpark()
             self._waiter = None
+            if self.on_resume is not None:
+                self.on_resume()
             if timer is not None:
                 timer.cancel()
         return self._reply()
