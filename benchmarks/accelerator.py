@@ -33,7 +33,7 @@ def accelerator() -> list[Figure]:
             ("hello", get("hello.localhost"), 1.15),
             ("hello with one KV read", get("reader.localhost", "/greeting"), 1.1),
         ):
-            for host in sides.values():  # only now: connections that wait are closed
+            for name, host in sides.items():  # only now: connections that wait are closed
                 load.connect(f"{work}, {name}", host.port, [request])
             pairs = compare(
                 load, (f"{work}, short", short.worker_pid), (f"{work}, reference", reference.worker_pid)
