@@ -59,6 +59,8 @@ class Connection(ResponseHandler):
     _answered = False
     _received = 0
     _informational = 0
+    #: How many bytes of the answer's body are certain to come one after the other.
+    _plain_bytes = 0
     _counted = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, among: Open) -> None:
@@ -79,30 +81,34 @@ class Connection(ResponseHandler):
         """A request is about to go over it."""
         self.used = self._asked = True
         self._answered = False
-        self._received = self._informational = 0
+        self._received = self._informational = self._plain_bytes = 0
 
     def rest(self) -> None:
         """It was answered; until `begin` nothing may come."""
         self._asked = False
 
     def data_received(self, data: bytes) -> None:
-        if not data:  # the library goes on with what it has
+        payload, size = self._payload, len(data)
+        if not size or (
+            payload is not None and payload.total_bytes + size <= self._plain_bytes and self._asked
+        ):
+            # The library goes on with what it has; or all of this is a body's, without framing.
             super().data_received(data)
             return
         start = 0
-        while start < len(data):
-            if not self._asked or self._is_over:
+        while start < size:
+            if not self._asked or (self._answered and self._is_over):
                 self._hang_up()
                 return
             end = start + (_BODY_SLICE if self._answered else _HEAD_SLICE)
-            piece = data if not start and end >= len(data) else data[start:end]
+            piece = data if not start and end >= size else data[start:end]
             self._received += len(piece)
             super().data_received(piece)
             if self._exception is not None:
                 # The library forgets to, where a trailer was wrong.
                 self._fail_body(self._exception)
                 return
-            if self._is_too_much:
+            if (self._received > MAX_HEAD_BYTES or self._informational) and self._is_too_much:
                 self._break_off()
                 return
             start = end
@@ -116,12 +122,14 @@ class Connection(ResponseHandler):
             self._informational += 1
         else:
             self._answered = True
+            if not data[1].is_eof():
+                self._plain_bytes = _plain_bytes(data[0])
         super().feed_data(data, size)
 
     @property
     def _is_over(self) -> bool:
         """The answer came whole, and the request may still be on its way."""
-        return self._answered and self._payload is not None and self._payload.is_eof()
+        return self._payload is not None and self._payload.is_eof()
 
     @property
     def _is_too_much(self) -> bool:
@@ -147,6 +155,18 @@ class Connection(ResponseHandler):
         payload = self._payload
         if self._answered and payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(problem)
+
+
+def _plain_bytes(message: RawResponseMessage) -> int:
+    length = message.headers.get("content-length", "")
+    if (
+        message.chunked
+        or message.code in (204, 304)
+        or len(length) > 18
+        or not (length.isascii() and length.isdigit())
+    ):
+        return 0
+    return int(length)
 
 
 class Request(ClientRequest):
