@@ -26,6 +26,10 @@ from model.errors import OperationError, OperationErrorCode
 from model.identity import DEFAULT_ACCOUNT, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
 from model.scripts import ScriptRef
+from model.sql import SqlExecuted, SqlResult, SqlStatement
+from storage.d1.connection import D1Connection
+from storage.d1.guard import Asker
+from storage.d1.limits import D1Limits
 from storage.kv_store import LOOP_VALUE_BYTES, PAGE_BYTES, decode_cursor, encode_cursor
 
 _CURSOR_KEY: Final = b"in memory, so there is nothing to forge"
@@ -103,6 +107,33 @@ class MemoryQueueProducer:
                 OperationErrorCode.LIMIT_EXCEEDED, f"Storage Limit Exceeded: the queue holds {held} bytes"
             )
         self.messages += messages
+
+
+@dataclass
+class MemorySqlDatabase:
+    """A SqlDatabase in memory: SQLite under the same rules, without a file and a thread."""
+
+    limits: D1Limits = field(default_factory=D1Limits)
+
+    def __post_init__(self) -> None:
+        self.connection = D1Connection(None, self.limits)
+
+    async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
+        await asyncio.sleep(0)  # the real one takes a turn of the loop at least
+        return self.connection.query(statement, Asker(), seen)
+
+    async def batch(
+        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+    ) -> list[SqlResult]:
+        await asyncio.sleep(0)
+        return self.connection.batch(statements, Asker(), seen)
+
+    async def exec(self, script: str, tenant: str) -> SqlExecuted:
+        await asyncio.sleep(0)
+        return self.connection.script(script, Asker())
+
+    def close(self) -> None:
+        self.connection.close()
 
 
 @dataclass

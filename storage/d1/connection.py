@@ -23,7 +23,8 @@ from storage.d1 import limits as most
 from storage.d1.failures import CAUGHT, sql_error, translate
 from storage.d1.guard import Asker, Guard
 from storage.d1.limits import D1Limits
-from storage.d1.sandbox import confine
+from storage.d1.rows import bytes_of_row, size_of, take_rows, too_much
+from storage.d1.sandbox import NOTHING_TEMPORARY, confine
 from storage.d1.sql import first_words, is_blank, split_statements
 from storage.failures import StorageBusy, StorageError, from_os_error
 from storage.file_lock import FileLock
@@ -32,9 +33,6 @@ from storage.transaction import Row
 _BUSY_MS: Final = 5_000
 #: Small statements, compiled: what tenants repeat.
 _CACHED: Final = 24
-_ROW_BYTES: Final = 4
-#: Of a result, its figures.
-_META_BYTES: Final = 320
 _CHANGE_ROWS: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"})
 
 
@@ -161,6 +159,7 @@ class D1Connection:
                     self._step(SqlStatement(part.text))
                     count += 1
                 line = 0
+                self._check_schema()
                 self._commit(changed=True)
         except CAUGHT as error:
             failed = self._translated(error)
@@ -221,7 +220,7 @@ class D1Connection:
         began = time.perf_counter()
         try:
             running = cursor.execute(sql, statement.params)
-            rows = _take_rows(running, _ROW_BYTES + sum(_bytes(name) for name in columns))
+            rows = take_rows(running, bytes_of_row(columns))
         except apsw.ExecTraceAbort:
             if more is not None:
                 raise more from None
@@ -260,13 +259,14 @@ class D1Connection:
             result = self._step(statement)
             if result is None:
                 raise AssertionError("a statement in a transaction was not run")
-            if not tells and self._schema_version() != schema:
+            if not tells:
                 self._check_schema()
+            if not tells and self._schema_version() != schema:
                 result = replace(result, meta=replace(result.meta, changed_db=True))
             changed = changed or result.meta.changed_db
-            room -= _size_of(result)
+            room -= size_of(result)
             if room < 0 and number:
-                raise _too_much()
+                raise too_much()
             results.append(result)
         number = self._commit(changed=changed)
         size = self._size()
@@ -349,6 +349,9 @@ class D1Connection:
         return cast("int", self._ours("PRAGMA schema_version")[0][0])
 
     def _check_schema(self) -> None:
+        # `CREATE TRIGGER temp.x … ON main.t` says nothing of `temp` to the authorizer.
+        if self._ours("SELECT 1 FROM sqlite_temp_schema LIMIT 1"):
+            raise sql_error(OperationErrorCode.DENIED, f"not authorized: {NOTHING_TEMPORARY}", "SQLITE_AUTH")
         used, _ = self._connection.status(apsw.SQLITE_DBSTATUS_SCHEMA_USED)
         if used > most.SCHEMA_BYTES:
             raise sql_error(
@@ -363,37 +366,6 @@ class D1Connection:
     def _translated(self, error: BaseException) -> OperationError | StorageError:
         sandbox = getattr(self, "_sandbox", None)
         return translate(error, self._guard, "" if sandbox is None else sandbox.why, self._limits)
-
-
-def _take_rows(cursor: apsw.Cursor, row_bytes: int) -> list[Row]:
-    """All of them. `row_bytes` is what each takes beside its values: a row travels as a map."""
-    rows: list[Row] = []
-    size = 0
-    for row in cursor:
-        size += row_bytes + sum(map(_bytes, row))
-        if size > most.RESULT_BYTES or len(rows) == most.RESULT_ROWS:
-            raise _too_much()
-        rows.append(row)
-    return rows
-
-
-def _size_of(result: SqlResult) -> int:
-    names = _ROW_BYTES + sum(map(_bytes, result.columns))
-    return sum(names + sum(map(_bytes, row)) for row in result.rows) + _META_BYTES
-
-
-def _bytes(value: object) -> int:
-    """As MessagePack, or a little more."""
-    if isinstance(value, str):
-        return 5 + (len(value) if value.isascii() else len(value.encode()))
-    return 5 + len(value) if isinstance(value, bytes) else 9
-
-
-def _too_much() -> OperationError:
-    return sql_error(
-        OperationErrorCode.LIMIT_EXCEEDED,
-        f"the result is above {most.RESULT_BYTES} bytes or {most.RESULT_ROWS} rows; ask for less at once, by LIMIT",
-    )
 
 
 def _several() -> OperationError:

@@ -27,18 +27,17 @@ _WORDS: Final = {
     apsw.SQLITE_SAVEPOINT: "SAVEPOINT, RELEASE and ROLLBACK TO are not for statements: send several as one batch",
     apsw.SQLITE_ATTACH: "ATTACH and VACUUM reach other files",
     apsw.SQLITE_DETACH: "DETACH is not allowed",
-    apsw.SQLITE_CREATE_TEMP_TABLE: "temporary tables do not outlive a statement here; make a table",
-    apsw.SQLITE_CREATE_TEMP_VIEW: "temporary views do not outlive a statement here; make a view",
-    apsw.SQLITE_CREATE_TEMP_TRIGGER: "temporary triggers do not outlive a statement here; make a trigger",
-    apsw.SQLITE_CREATE_TEMP_INDEX: "temporary tables do not outlive a statement here; make a table",
 }
+NOTHING_TEMPORARY: Final = "temporary tables, views and triggers do not outlive a statement here"
+_TEMP_SCHEMAS: Final = frozenset({"sqlite_temp_master", "sqlite_temp_schema"})
 
-#: Those that show the schema or look after it. `defer_foreign_keys` ends with its transaction. Not here, among
+#: Those that show the schema or look after it. `defer_foreign_keys` ends with its transaction;
+#: fts5 asks for `data_version`. Not here, among
 #: others: what names the host's files (database_list), changes what an acknowledged write is worth, or would stay
 #: with the connection for whoever comes next.
 _PRAGMAS = (
     "table_list table_info table_xinfo index_list index_info index_xinfo foreign_key_list foreign_key_check"
-    " quick_check optimize defer_foreign_keys"
+    " quick_check optimize defer_foreign_keys data_version"
 )
 PRAGMAS: Final = frozenset(_PRAGMAS.split())
 _MODULES: Final = ("fts5", "fts5vocab")
@@ -82,15 +81,18 @@ class Sandbox:
             return apsw.SQLITE_OK
         if self._guard.prepare_is_late():
             return apsw.SQLITE_DENY
-        why = _refuses(action, one, two)
+        why = _refuses(action, one, two, database)
         if why is None:
             return apsw.SQLITE_OK
         self.why = self.why or why
         return apsw.SQLITE_DENY
 
 
-def _refuses(action: int, one: str | None, two: str | None) -> str | None:
+def _refuses(action: int, one: str | None, two: str | None, database: str | None) -> str | None:
     """Why a tenant's statement may not do this; None when it may. Pure."""
+    # `CREATE TABLE temp.x` comes as any other CREATE. ALTER looks through the empty schema of `temp`, too.
+    if database == "temp" and one not in _TEMP_SCHEMAS:
+        return NOTHING_TEMPORARY
     if action in _FREE:
         if action == apsw.SQLITE_READ and one is not None:
             return _hidden(one.lower())
