@@ -197,16 +197,21 @@ class Resolver:
                 if name in chain or len(chain) > MAX_CNAMES:
                     raise ResolveFailed(f"DNS of {host} is a loop or has more than {MAX_CNAMES} CNAMEs")
                 chain.append(name)
-                ttl_s = min(ttl_s, record.ttl)
+                ttl_s = min(ttl_s, _kept_s(record.ttl))
             for record in result.answer:
                 # Records of other names in the answer are nobody's business here.
                 if record.type == wanted and _plain(record.name) == name:
                     addresses.append(_address(host, getattr(record.data, "addr", "")))
-                    ttl_s = min(ttl_s, record.ttl)
+                    ttl_s = min(ttl_s, _kept_s(record.ttl))
             if len(addresses) > MAX_ADDRESSES:
                 raise ResolveFailed(f"DNS gave {host} more than {MAX_ADDRESSES} addresses")
             if addresses or name == asked:
                 return Resolution(tuple(addresses), tuple(chain[1:]), ttl_s)
+
+
+def _kept_s(ttl: int) -> int:
+    """RFC 2181 §8: with its highest bit set it is none."""
+    return ttl if 0 <= ttl < 1 << 31 else 0
 
 
 def _plain(name: str) -> str:
