@@ -12,9 +12,12 @@ from typing import Final
 from edge.door import DoorLimits
 from outbound.quotas import MOST_RUNNING
 from runtime.instance_pool import MAX_MODULES
+from storage.d1.store import D1Room
 
 #: Of the host itself: databases, a connection of each for each thread, channels, files opened for a moment.
 _OWN: Final = 256
+#: Open SQL databases, each with its log, its index and its lock.
+_DATABASES: Final = D1Room().descriptors
 _LEAST: Final = 32
 
 
@@ -34,7 +37,7 @@ def share_out(limit: int) -> DescriptorShares:
     connections, outbound = DoorLimits().connections, 2 * MOST_RUNNING
     if limit == -1:
         return DescriptorShares(MAX_MODULES, connections, outbound)
-    free = max(0, limit - _OWN)
+    free = max(0, limit - _OWN - _DATABASES)
     modules = min(MAX_MODULES, max(_LEAST, free // 5))
     connections = min(connections, max(_LEAST, (free - modules) * 3 // 4))
     return DescriptorShares(modules, connections, min(outbound, max(_LEAST, free - modules - connections)))

@@ -136,7 +136,7 @@ def restore(folder: Path, database_id: str, point: Snapshot) -> int:
             with _opened(point.path, read_only=True) as source:
                 _copy(source, prepared)
             with _opened(prepared) as source:
-                source.execute(f"PRAGMA journal_mode = DELETE; PRAGMA user_version = {number}").fetchall()
+                source.execute(f"PRAGMA user_version = {number}").fetchall()
                 _backup(target, source)
         return number
     finally:
@@ -167,6 +167,8 @@ def _copy(source: apsw.Connection, to: Path) -> None:
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with _opened(partial) as target:
             _backup(target, source)
+            # A copy is one file: nobody needs a log beside it.
+            target.execute("PRAGMA journal_mode = DELETE").fetchall()
         os.replace(partial, to)
         _sync(to.parent)
     except OSError as error:

@@ -24,7 +24,7 @@ from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.d1.connection import D1Connection, DatabaseGone
 from storage.d1.failures import missing, sql_error
-from storage.d1.files import path_of
+from storage.d1.files import NoSuchDatabase, path_of
 from storage.d1.guard import Asker
 from storage.d1.limits import D1Limits
 from storage.failures import StorageClosed
@@ -233,7 +233,7 @@ class D1Store:
             if database.connection is None:
                 database.connection = D1Connection(path_of(self.folder, database.id), self.limits)
             return job.work(database.connection, job.asker)
-        except DatabaseGone as error:
+        except (DatabaseGone, NoSuchDatabase) as error:
             if database.connection is not None:
                 database.connection.close()
                 database.connection = None
