@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -24,6 +25,11 @@ SLICES_OF_A_SPINNER: Final = 16
 POOL_SLICE_TICKS: Final = 5
 #: For a guest that may not come back to the loop and yet calls the host in a loop: so many calls a pause.
 _PAUSE_S: Final = 0.001
+
+
+def frozen_clock_ns() -> int:
+    """The time in whole ms, as an untrusted guest sees it until its next host operation."""
+    return time.time_ns() // 1_000_000 * 1_000_000
 
 
 class Stopped(Exception):
@@ -124,6 +130,7 @@ async def drive(
 
     `answer(request)` gives the reply to a host call: at once, or as an awaitable. Raises Stopped when the host
     ended the guest; the call's own failure comes from `guest.finish()`.
+    The clock of a guest that sees a frozen one goes on when it has waited.
     """
     slices = FIRST_SLICES
     turn_started_ns = 0
@@ -135,6 +142,8 @@ async def drive(
             reply = answer(wanted)
             if not isinstance(reply, bytes):
                 reply = await reply
+                if guest.clock_ns is not None:
+                    guest.clock_ns = frozen_clock_ns()
                 turn_started_ns = guest.cpu_ns
             if guest.doomed is not None:
                 raise Stopped(guest.doomed)
@@ -168,4 +177,6 @@ async def drive(
             done = await lanes.poll_in_pool(guest, tenant)
             turn_started_ns = guest.cpu_ns
         if done:
+            if guest.doomed is not None:  # while a thread ran its last slice
+                raise Stopped(guest.doomed)
             return

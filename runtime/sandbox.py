@@ -5,9 +5,9 @@ A sandbox runs one handler of one module, once. Whatever happens, `close` delete
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import thread_time_ns
+from typing import Any
 
 from model.capabilities import EventContext, OperationTable, WorkerEnv
 from model.limits import Limits
@@ -27,12 +27,7 @@ from runtime.capi.guest import (
     AbiViolation,
 )
 from runtime.capi.linker import InstancePre
-from runtime.fiber import Lanes, Stopped, drive
-
-
-def frozen_clock_ns() -> int:
-    """The time in whole ms, as an untrusted guest sees it until its next host operation."""
-    return time.time_ns() // 1_000_000 * 1_000_000
+from runtime.fiber import Lanes, Stopped, drive, frozen_clock_ns
 
 
 class Sandbox:
@@ -44,7 +39,6 @@ class Sandbox:
         "_has_memory",
         "_lanes",
         "_off_loop",
-        "_trusted",
         "guest",
         "io",
         "limits",
@@ -69,7 +63,6 @@ class Sandbox:
     ) -> None:
         self._engine = engine
         self._lanes = lanes
-        self._trusted = trusted
         self._off_loop = off_loop
         self._closed = False
         self._has_memory = False
@@ -109,6 +102,8 @@ class Sandbox:
                 self._guest_is_gone()
                 return guest.result_i64()
             self._has_memory = stage >= ALLOCATING
+            if stage > ALLOCATED:
+                event = b""  # the guest has it: who waits need not keep it, too
             if stage % 2:
                 await self._drive()
             if stage <= INSTANTIATED and initialize:
@@ -131,6 +126,7 @@ class Sandbox:
                     raise AbiViolation(f"`alloc` had no room for the event's {len(event)} bytes")
                 guest.write(pointer, event)
                 guest.begin_call("handler", pointer, len(event))
+                event = b""
                 if off_loop or not poll():
                     await self._drive()
             guest.finish()
@@ -144,11 +140,8 @@ class Sandbox:
                 raise Stopped(guest.stopped) from failure
             raise
 
-    async def _drive(self) -> None:
-        guest = self.guest
-        await drive(guest, self._lanes, self.tenant, self._answer, off_loop=self._off_loop)
-        if guest.doomed is not None:  # while a thread ran its last slice
-            raise Stopped(guest.doomed)
+    def _drive(self) -> Coroutine[Any, Any, None]:
+        return drive(self.guest, self._lanes, self.tenant, self._answer, off_loop=self._off_loop)
 
     def _answer(self, request: bytes) -> Awaitable[bytes] | bytes:
         guest = self.guest
@@ -156,17 +149,9 @@ class Sandbox:
         reply = self.session.answer(request)
         # Decoding and encoding for a guest is its own CPU time; waiting is not.
         guest.cpu_ns += thread_time_ns() - started
-        if isinstance(reply, bytes):
-            if not self._trusted:
-                guest.clock_ns = frozen_clock_ns()
-            return reply
-        return self._answer_later(reply)
-
-    async def _answer_later(self, reply: Awaitable[bytes]) -> bytes:
-        data = await reply
-        if not self._trusted:
-            self.guest.clock_ns = frozen_clock_ns()
-        return data
+        if guest.clock_ns is not None and isinstance(reply, bytes):
+            guest.clock_ns = frozen_clock_ns()
+        return reply
 
     def read_result(self, result: int, limit: int) -> bytes:
         """The bytes that a handler's `pointer << 32 | length` names. Raises AbiViolation."""

@@ -7,6 +7,7 @@ pending operations. Runs on the loop, never on the guest's stack.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, cast
@@ -57,6 +58,30 @@ _MAP_OVERHEAD: Final = 64
 
 class Session:
     """See GuestEvent in model.capabilities for what operations may do with it."""
+
+    __slots__ = (
+        "_closed",
+        "_ended",
+        "_given",
+        "_last_step",
+        "_limits",
+        "_on_response_end",
+        "_opened",
+        "_pending",
+        "_ready",
+        "_responder",
+        "_table",
+        "_to_close",
+        "_turn",
+        "_untaken",
+        "_waiter",
+        "context",
+        "env",
+        "on_resume",
+        "operations",
+        "response_ended",
+        "subrequests",
+    )
 
     def __init__(
         self,
@@ -136,7 +161,7 @@ class Session:
             task = self._pending.get(operation_id)
             if task is not None:
                 _cancel(task)
-        mine = set()
+        mine: list[int] = []
         is_large = len(data) > _SMALL_CALL
         for operation_id, name, binding, args in call.ops:
             ready = self._ready
@@ -145,12 +170,12 @@ class Session:
             # What is written to a stream counts there.
             weight = len(encode(args)) if is_large and name != "stream.write" else 0
             self._start(operation_id, name, binding, args, weight)
-            mine.add(operation_id)
+            mine.append(operation_id)
         if not self._pending or self._satisfied(call, mine) or call.timeout_ms == 0:
             return self._reply()
         return self._wait(call, mine)
 
-    def _satisfied(self, call: Call, mine: set[int]) -> bool:
+    def _satisfied(self, call: Call, mine: list[int]) -> bool:
         if call.wait == "none":
             # A cancelled task is done only when the loop has run it.
             return not any(operation_id in self._pending for operation_id in call.cancel)
@@ -158,7 +183,7 @@ class Session:
             return bool(self._ready) or not self._pending
         return not any(operation_id in self._pending for operation_id in mine)
 
-    async def _wait(self, call: Call, mine: set[int]) -> bytes:
+    async def _wait(self, call: Call, mine: list[int]) -> bytes:
         loop = asyncio.get_running_loop()
         permit = self.context.permit
         timer = None
@@ -225,7 +250,7 @@ class Session:
             self._given.now += weight
             if name.startswith("response."):
                 self._last_step = task
-            task.add_done_callback(lambda task: self._finished(operation_id, task, waiting, weight))
+            task.add_done_callback(functools.partial(self._finished, operation_id, waiting, weight))
         else:
             self._deliver(operation_id, result)
 
@@ -292,7 +317,7 @@ class Session:
             raise _internal(name, error) from error
 
     def _finished(
-        self, operation_id: int, task: asyncio.Task[object], waiting: Awaitable[object], weight: int
+        self, operation_id: int, waiting: Awaitable[object], weight: int, task: asyncio.Task[object]
     ) -> None:
         self._pending.pop(operation_id, None)
         self._given.now -= weight
