@@ -94,9 +94,9 @@ class Gateway:
                 following = None
                 pause_s = self._pause_after(attempt, refused.reason, trip)
                 if pause_s is None:
-                    raise OperationError(
-                        code_of(refused.reason), trip.clean(refused.message)
-                    ) from refused.__cause__
+                    # What lies behind it may hold the upstream's own words, and those a secret.
+                    cause = refused.__cause__ if trip.redactor is None else None
+                    raise OperationError(code_of(refused.reason), trip.clean(refused.message)) from cause
             except asyncio.CancelledError:
                 attempt.finish(Reason.CANCELLED)
                 raise

@@ -83,18 +83,19 @@ class UpstreamBody:
             return b""
         try:
             piece = await response.content.readany()
-        except TimeoutError as error:
+        except TimeoutError:
             raise self._fail(
                 Reason.UPSTREAM_TIMEOUT,
                 f"the upstream sent nothing for {self._bounds.silence_s * 1_000:.0f} ms",
-            ) from error
-        except Exception as error:
-            # The HTTP library's errors of a body are of no one family; reading a stream fails no other way.
+            ) from None
+        except Exception:
+            # The HTTP library's errors of a body are of no one family; reading a stream fails no other way. They
+            # hold bytes of the upstream's, which may be a secret that it was sent, and go no further.
             if self._failure is not None:  # the connection was dropped under this read: by `_expire`
-                raise UpstreamError(self._failure) from error
+                raise UpstreamError(self._failure) from None
             raise self._fail(
                 Reason.UPSTREAM_FAILED, "the upstream broke off before the response's end"
-            ) from error
+            ) from None
         self.received += len(piece)
         if self.received > self._bounds.max_response_bytes:
             raise self._fail(Reason.RESPONSE_TOO_LARGE, too_large(self._bounds.max_response_bytes))
