@@ -13,6 +13,7 @@ Source: RFC 9112 (§3.2 target and Host, §6.1 Transfer-Encoding, §9.3 pipelini
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
 
@@ -27,6 +28,7 @@ from edge.cycle import DoorCycle, UntilCloseCycle
 from edge.door import Door, Visitor
 from edge.first_step import FirstSteps
 from edge.pace import Pace, break_off, moved_bytes
+from edge.readiness import Signal
 from edge.target import BadTarget, origin_form
 from model.hostname import InvalidHostname, parse_host
 
@@ -36,6 +38,8 @@ LINGER_BYTES: Final = 1 << 20
 #: The same of an upload that a worker has answered before its end: its visitor did nothing wrong.
 EARLY_ANSWER_BYTES: Final = 256 << 20
 _SLASH: Final = ord("/")
+#: Of nearly all connections; stays empty.
+_NO_PIPELINE: Final[deque[tuple[RequestResponseCycle, ASGI3Application]]] = deque(maxlen=0)
 
 
 class DoorConfig(uvicorn.Config):
@@ -88,6 +92,8 @@ class DoorProtocol(HttpToolsProtocol):
         #: The cycle that the visitor waits for now. `self.cycle` is the latest whose headers came, which
         #: is another one when requests are pipelined.
         self._running: RequestResponseCycle | None = None
+        #: Made when the first pipelined request comes.
+        self.pipeline = _NO_PIPELINE
         #: Bytes of an unfinished head, the chunk being parsed left out.
         self._head = 0
         self._chunk = 0
@@ -108,6 +114,7 @@ class DoorProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow._is_writable_event = cast(asyncio.Event, Signal(is_set=True))
         if self._door.closed:
             transport.abort()
         elif len(self.connections) > self._limits.connections:
@@ -191,6 +198,8 @@ class DoorProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, self.app)
         else:
             self.flow.pause_reading()
+            if self.pipeline is _NO_PIPELINE:
+                self.pipeline = deque()
             self.pipeline.appendleft((cycle, self.app))
 
     def _begin_cycle(self, version: str, visitor: Visitor) -> DoorCycle:
@@ -212,7 +221,7 @@ class DoorProtocol(HttpToolsProtocol):
             self.access_logger,
             self.access_log,
             self.server_state.default_headers,
-            asyncio.Event(),
+            cast(asyncio.Event, Signal()),
             self.expect_100_continue,
             version == "1.1"
             and parser.should_keep_alive()
