@@ -39,7 +39,15 @@ CLOSED = parse_policy("version: 1\nrules: [{name: any, action: allow, timeout_ms
 
 
 #: TLS over transports is each loop's own, and `tenantry serve` runs on uvloop.
-_BOTH_LOOPS = ("test_egress_proxy.py", "test_tls_contexts.py", "test_upstream_answers.py")
+_BOTH_LOOPS = (
+    "test_egress_proxy.py",
+    "test_hostile_connections.py",
+    "test_request_bytes.py",
+    "test_secret_nowhere.py",
+    "test_tenants_apart.py",
+    "test_tls_contexts.py",
+    "test_upstream_answers.py",
+)
 
 
 def pytest_asyncio_loop_factories(
