@@ -260,7 +260,7 @@ def test_route_of_a_path_below_is_no_hindrance(host: RecordingApi, run: Run, mod
         (("--name", "h", "--var", "1A=x"), "binding name '1A'"),
         (("--name", "h", "--kv", "A="), "--kv A= leads to nothing"),
         (("--name", "h", "--var", "A=x", "--kv", "A=t"), "--kv A: --var has that name already"),
-        (("--name", "h", "--share", "A"), "--share A: no --kv, --queue or --service"),
+        (("--name", "h", "--share", "A"), "--share A: no --kv, --d1, --queue or --service"),
         (("--name", "h", "--limit", "cpu=1"), "'cpu' is no limit; cpu_ms, subrequests"),
         (("--name", "h", "--limit", "cpu_ms=-5"), "a whole number is right"),
         (("--name", "h", "--limit", "cpu_ms=0"), "a whole number from 1 to 300000"),

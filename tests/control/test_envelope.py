@@ -21,6 +21,7 @@ _PARAMS = {
     "route": "none",
     "hostname": "none.example.com",
     "kv": "none",
+    "database": "none",
     "key": "none",
     "queue": "none",
     "consumer": "none",

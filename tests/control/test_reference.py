@@ -17,6 +17,7 @@ _SHORT = {
     "NS": [_NAMESPACE],
     "S": [f"{_NAMESPACE}/scripts/{{script}}", f"{_ACCOUNT}/workers/scripts/{{script}}"],
     "KV": [f"{_ACCOUNT}/storage/kv/namespaces/{{kv}}"],
+    "D1": [f"{_ACCOUNT}/d1/database/{{database}}"],
     "Q": [f"{_ACCOUNT}/queues/{{queue}}"],
     "P": [
         f"{place}/egress-policy{layer}"

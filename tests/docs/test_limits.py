@@ -16,6 +16,9 @@ from observability import log_ring
 from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
 from storage import binding_rules, control_records, queue_store
+from storage.d1 import limits as d1
+from storage.d1.service import IMPORT_BYTES
+from storage.d1.store import D1Room
 from tests.docs.pages import code, number, read, section, table
 
 PAGE = read("limits.md")
@@ -115,6 +118,37 @@ def test_slots_and_their_reserve() -> None:
             f" {header_hygiene.MAX_HEADER_BYTES:,} bytes",
         ),
         ("## KV, queues, outbound", f"in a row | {hops.MAX_HOPS} "),
+        ("## SQL databases", f"a script for `d1.exec` | {d1.SQL_BYTES:,} bytes"),
+        ("## SQL databases", f"parameters of a statement | {d1.PARAMETERS} "),
+        ("## SQL databases", f"columns of a table or a result | {d1.COLUMNS} "),
+        ("## SQL databases", f"a text, a blob, a row | {d1.VALUE_BYTES:,} bytes"),
+        ("## SQL databases", f"a result | {d1.RESULT_BYTES:,} bytes, {d1.RESULT_ROWS:,} rows"),
+        ("## SQL databases", f"statements of a batch | {d1.BATCH_STATEMENTS:,} "),
+        ("## SQL databases", f"| {d1.LIKE_PATTERN_BYTES} bytes; {d1.FUNCTION_ARGUMENTS} "),
+        (
+            "## SQL databases",
+            f"| {d1.EXPRESSION_DEPTH}; {d1.COMPOUND_SELECTS}; {d1.TRIGGER_DEPTH} |",
+        ),
+        ("## SQL databases", f"a database | {d1.D1Limits().database_bytes:,} bytes"),
+        ("## SQL databases", f"its schema, in memory | {d1.SCHEMA_BYTES >> 20} MiB"),
+        (
+            "## SQL databases",
+            f"time | {d1.D1Limits().query_s:g} s, of it {d1.D1Limits().prepare_s:g} s to compile",
+        ),
+        ("## SQL databases", f"files that it writes | {d1.D1Limits().written_bytes >> 30} GiB"),
+        (
+            "## SQL databases",
+            f"| {d1.D1Limits().memory_bytes >> 20} MiB; SQLite itself takes no more than"
+            f" {d1.D1Limits().hard_memory_bytes >> 30} GiB",
+        ),
+        (
+            "## SQL databases",
+            f"for all of a process | {D1Room().waiting_a_database}, {D1Room().waiting:,} ",
+        ),
+        ("## SQL databases", f"how long one waits | {D1Room().wait_s:g} s"),
+        ("## SQL databases", f"of one tenant | {D1Room().threads}, {D1Room().threads_a_tenant} "),
+        ("## SQL databases", f"open databases of a worker process | {D1Room().open_databases} "),
+        ("## SQL databases", f"a dump that is read | {IMPORT_BYTES >> 20} MiB"),
         (
             "## KV, queues, outbound",
             f"{log_ring.LINES_PER_SCRIPT:,} lines and {log_ring.BYTES_PER_SCRIPT >> 10} KiB a script,"

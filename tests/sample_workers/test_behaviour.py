@@ -10,7 +10,14 @@ from collections.abc import Callable
 import pytest
 
 from bindings.dispatch_namespace import StoredDispatcher
-from bindings.memory import MemoryFetcher, MemoryKvNamespace, MemoryQueueProducer, MemoryRunner, memory_env
+from bindings.memory import (
+    MemoryFetcher,
+    MemoryKvNamespace,
+    MemoryQueueProducer,
+    MemoryRunner,
+    MemorySqlDatabase,
+    memory_env,
+)
 from bindings.service import NamedService
 from model.capabilities import Binding, KvEntry, WorkerEnv
 from model.errors import OperationError, OperationErrorCode
@@ -69,6 +76,22 @@ async def test_counter_goes_on_from_what_is_stored(guests: Guests) -> None:
         (200, "3\n"),
     ]
     assert store.entries[b"visits"].value == b"3"
+
+
+async def test_a_guest_book_is_signed_and_read(guests: Guests) -> None:
+    database = MemorySqlDatabase()
+    env = memory_env(DB=Binding(BindingKind.D1, database))
+    worker = guests.worker(guests.sample("guest_book"), env=env)
+    assert (await text(guests, "guest_book", "/", env))[0] == 503  # no table yet
+    for number, entry in enumerate([b"Hello", "Grüße".encode()], 1):
+        _, response = await guests.fetch(worker, request(method="POST", path="/?name=Ada", body=entry))
+        assert (response.status, bytes(response.body)) == (201, b"%d\n" % number)
+    assert await text(guests, "guest_book", "/", env) == (200, "2 Ada: Grüße\n1 Ada: Hello\n")
+    assert await text(guests, "guest_book", "/entries/1", env) == (200, "1 Ada: Hello\n")
+    _, refused = await guests.fetch(worker, request(method="POST", path="/", body=b""))
+    assert refused.status == 400
+    assert b"CHECK constraint failed" in bytes(refused.body)
+    database.close()
 
 
 async def test_kv_read_answers_with_the_value_of_its_path_whole_or_streamed(guests: Guests) -> None:
