@@ -21,7 +21,9 @@ from cli.d1_link import D1ByChannel
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
+from cli.scheduled_runs import ScheduledRuns
 from control.app import create_control_app
+from control.cron_runner import CronRunner
 from control.deletions import finish_deletions
 from control.envelope import ApiError, Code
 from control.host_check import HostRules
@@ -46,6 +48,7 @@ from runtime.compile_queue import FairQueue
 from storage.audit_store import AuditStore, audit_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.database import Database
 from storage.keys import RootKey
 from storage.kv_store import KvStore, kv_migrations
@@ -112,11 +115,18 @@ class WorkerProcesses:
         for group in groups.names:
             self.counters.gauge("tenantry_group_processes", partial(self._running_of_group, group), group)
 
+    def channel_for(self, ref: ScriptRef) -> Channel:
+        """To a worker process of the script's group, the next one in turn."""
+        return next(self._turns[self._group_of(ref)])
+
+    def missed_runs(self, count: int) -> None:
+        self.counters.count("tenantry_cron_missed_total").value += count
+
     async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run an event in a worker process of the script's group, the next one in turn."""
         wanted = {"namespace": ref.namespace, "script": ref.script, "kind": kind, "event": dict(payload)}
         try:
-            answer = await next(self._turns[self._group_of(ref)]).request("trigger", wanted, _TRIGGER_S)
+            answer = await self.channel_for(ref).request("trigger", wanted, _TRIGGER_S)
         except ChannelError as error:
             raise ApiError(503, Code.INTERNAL, f"no worker process ran it: {error}; try again") from error
         if not isinstance(answer, Mapping):
@@ -236,6 +246,8 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     store = ControlStore.open(data / "control.db", sequence)
     kv_database = Database.open(data / "kv.db", kv_migrations())
     queue_database = Database.open(data / "queues.db", queue_migrations())
+    cron_database = Database.open(data / "cron.db", cron_migrations())
+    cron_store = SqliteCronStore(cron_database)
     tokens = TokenStore.open(data / "tokens.db")
     audit_store = AuditStore(Database.open(data / "audit.db", audit_migrations()))
     retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
@@ -261,6 +273,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         tokens=tokens,
         kv=KvStore(kv_database),
         queues=QueueStore(queue_database),
+        cron=cron_store,
         d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
         objects=objects,
         sealer=sealer,
@@ -286,15 +299,27 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     sweep = LeftoverSweep(
         store.scripts, {"modules": objects, "images": cache}, cache.remove_foreign, processes.left_over
     )
-    sweeping = asyncio.create_task(sweep.run())
+    cron = CronRunner(
+        store,
+        cron_store,
+        ScheduledRuns(processes.channel_for),
+        "",
+        may_begin=lambda: not processes.draining,
+        on_missed=processes.missed_runs,
+    )
+    processes.counters.gauge("tenantry_cron_waiting", lambda: cron.waiting)
+    beside = [asyncio.create_task(work) for work in (sweep.run(), cron.run(), cron.sweep_forever())]
     inherited.ready(in_force)
     await stop.wait()
-    sweeping.cancel()
+    # The worker processes have ended before this one: how their last runs ended is known by now.
+    await cron.stop(1.0)
+    for task in beside:
+        task.cancel()
     server.begin_drain()
     await server.drained(min(2.0, float(config["drain_s"])))
     server.close()
     await audit.close()
-    for closing in (store, tokens, kv_database, queue_database):
+    for closing in (store, tokens, kv_database, queue_database, cron_database):
         closing.close()
     return 0
 

@@ -8,8 +8,9 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict
 from bindings.env import build_env
@@ -52,7 +53,6 @@ from runtime.fiber import Lanes
 from runtime.instance_pool import MAX_MODULES, InstancePool
 from runtime.linking import make_linker
 from runtime.memory_budget import for_events, resident_bytes
-from runtime.metering import Ending
 from runtime.running import RunningEvents
 from runtime.worker import RuntimeHost, Worker
 from storage.changes import ChangeSequence
@@ -65,6 +65,8 @@ from storage.kv_store import KvStore, kv_migrations
 from storage.queue_store import QueueStore, Settled, queue_migrations
 
 _log = logging.getLogger("tenantry.data_plane")
+
+T = TypeVar("T")
 
 _CHECK_LOG_S: Final = 1.0
 #: In the data folder: a file for each SQL database.
@@ -238,7 +240,11 @@ class DataPlane:
         return reasons
 
     async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, object]) -> dict[str, object]:
-        """Run `scheduled` once, now, for whoever asked for it by hand."""
+        """Run `scheduled` once, now: a cron trigger is due, or somebody asked for it by hand. Whatever is raised,
+        nothing has run.
+        """
+        if self.draining:
+            raise OperationError(OperationErrorCode.UNAVAILABLE, "this process is about to end; try again")
         worker = self.workers.get(ref)
         if worker is None:
             raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"Worker not found: {ref}")
@@ -246,14 +252,14 @@ class DataPlane:
             raise OperationError(
                 OperationErrorCode.UNAVAILABLE, f"{ref} has just moved to other processes; try again"
             )
-        if kind not in worker.version.handlers:
+        if kind != "scheduled" or kind not in worker.version.handlers:
             raise OperationError(
                 OperationErrorCode.INVALID_ARGUMENT,
                 f"{ref} has no `{kind}` handler; deploy one that exports it",
             )
-        event = {**payload, "vars": worker.env.vars}
-        ending, _ = await self._background(worker, kind, event)
-        return {"outcome": str(ending.outcome), "error": ending.message}
+        event = {"late_ms": 0, "missed": 0, **payload, "vars": worker.env.vars}
+        ending, cpu_us = await self._background(worker, partial(worker.scheduled, event))
+        return {"outcome": str(ending.outcome), "error": ending.message, "cpu_us": cpu_us}
 
     def begin_drain(self, drain_s: float) -> None:
         """Be unready, and lease no more batches; those that run may go on for `drain_s`."""
@@ -321,14 +327,13 @@ class DataPlane:
         if not isinstance(worker, Worker) or "queue" not in worker.version.handlers:
             _log.warning("queue %s: its consumer %s is not there", consumer.queue_name, consumer.script)
             return FAILED
-        ending, answer = await self._background(worker, "queue", batch.guest_value(worker.env.vars))
+        event = batch.guest_value(worker.env.vars)
+        ending, answer = await self._background(worker, partial(worker.background, "queue", event))
         if ending.outcome is not EventOutcome.OK:
             return FAILED
         return parse_verdict(answer)
 
-    async def _background(
-        self, worker: Worker, handler: str, event: Mapping[str, object]
-    ) -> tuple[Ending, object]:
+    async def _background(self, worker: Worker, run: Callable[[EventContext], Awaitable[T]]) -> T:
         version = worker.version
         expected = worker.expected_bytes
         permit = self.admission.try_admit(version.tenant, expected)
@@ -347,7 +352,7 @@ class DataPlane:
                 permit,
                 outbound_worker=version.outbound_worker,
             )
-            return await worker.background(handler, event, context)
+            return await run(context)
         finally:
             if self._runner.has_tree(permit):
                 await self._runner.wait_for_tree(permit)

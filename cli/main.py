@@ -37,6 +37,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "kv": "Read and write KV namespaces.",
         "d1": "Make SQL databases, query them, dump and restore.",
         "queues": "Make queues, send messages, attach consumers.",
+        "cron": "Run a worker's scheduled handler at its times.",
         "trigger": "Run a worker's scheduled handler now.",
         "logs": "Show what a worker wrote.",
     },

@@ -97,6 +97,7 @@ _RULES: Final[Mapping[Rule, tuple[int, int]]] = {
     Rule.CONSUMER_MISSING: (404, 11001),
     Rule.CONSUMER_EXISTS: (409, 11004),
     Rule.HANDLER_MISSING: (400, 10069),
+    Rule.SCHEDULE_INVALID: (400, 10100),
     Rule.POLICY_MISSING: (404, 20021),
     Rule.POLICY_VERSION_MISSING: (404, 20022),
     Rule.POLICY_CHANGED: (412, 20023),

@@ -18,6 +18,7 @@ from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.audit_store import AuditPage, AuditQuery
 from storage.control_records import Owner
 from storage.control_store import ControlStore
+from storage.cron_protocol import CronStore
 from storage.d1.service import Restored
 from storage.token_store import TokenStore
 
@@ -118,6 +119,7 @@ class ControlServices:
     tokens: TokenStore
     kv: KvContents
     queues: QueueContents
+    cron: CronStore
     d1: D1Contents
     objects: ObjectStore
     sealer: SecretSealer

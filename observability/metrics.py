@@ -123,6 +123,12 @@ METRICS: Final = (
         "What removing them freed.",
         (Label("kind", ("modules", "images")),),
     ),
+    Metric(
+        "tenantry_cron_missed_total",
+        COUNTER,
+        "Due times of cron triggers that nobody ran: the host was down, or too busy for too long.",
+    ),
+    Metric("tenantry_cron_waiting", GAUGE, "Due runs of cron triggers that wait for room."),
     Metric("tenantry_running_events", GAUGE, "Events that hold a sandbox and want the CPU."),
     Metric("tenantry_suspended_events", GAUGE, "Events that hold a sandbox and wait for the host."),
     Metric(

@@ -368,6 +368,10 @@ class BackgroundEvent(Event):
         self._value = value
         self.answer: object = None
 
+    @property
+    def cpu_us(self) -> int:
+        return 0 if self.sandbox is None else self.sandbox.guest.cpu_ns // 1000
+
     def encode(self, sandbox: Sandbox) -> bytes:
         return codec.encode(self._value)
 

@@ -76,6 +76,12 @@ class Worker:
         ending = await event.run()
         return ending, event.answer
 
+    async def scheduled(self, value: Mapping[str, object], context: EventContext) -> tuple[Ending, int]:
+        """Run `scheduled`; the second of the pair is the µs of CPU time that it used."""
+        event = BackgroundEvent(self, context, "scheduled", value)
+        ending = await event.run()
+        return ending, event.cpu_us
+
     @functools.cached_property
     def _narrowed(self) -> Callable[[tuple[tuple[str, int], ...]], Limits]:
         # Called in a loop by dispatchers: the same few limits come again and again. Most workers never need it.

@@ -37,6 +37,7 @@ class Rule(StrEnum):
     CONSUMER_MISSING = "consumer_missing"
     CONSUMER_EXISTS = "consumer_exists"
     HANDLER_MISSING = "handler_missing"
+    SCHEDULE_INVALID = "schedule_invalid"
     POLICY_MISSING = "policy_missing"
     POLICY_VERSION_MISSING = "policy_version_missing"
     POLICY_CHANGED = "policy_changed"

@@ -5,7 +5,7 @@ thread. Each change is one transaction that also adds to the change log (`storag
 process serves what it cached longer than until its next compare of the sequence. Keys in the log: "route" (the
 pattern), "script" and "secret" (`namespace/name` or `/name`), "policy" (`namespace/layer/name`, `namespace//` for
 all of a namespace), "material" (`namespace/name`, `namespace/` for all), "namespace" (its name), "consumer" (the
-queue's id). The namespace is "" for plain scripts.
+queue's id), "schedule" (`namespace/name`). The namespace is "" for plain scripts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from storage.outbound_workers import NONE, from_columns, outbound_workers
 from storage.policy_records import PolicyRecords
 from storage.resource_records import KvNamespaceRecords, PendingDeletions, QueueRecords
 from storage.route_records import RouteRecords
+from storage.schedule_records import ScheduleRecords
 from storage.script_records import ScriptRecords
 from storage.secret_records import SecretRecords
 
@@ -70,6 +71,7 @@ class ControlStore:
         self._settings_at = -1
         self.namespaces = NamespaceRecords(database, now_ms)
         self.scripts = ScriptRecords(database, now_ms)
+        self.schedules = ScheduleRecords(database, now_ms)
         self.secrets = SecretRecords(database, now_ms)
         self.routes = RouteRecords(database, now_ms)
         self.kv_namespaces = KvNamespaceRecords(database, now_ms)

@@ -29,6 +29,7 @@ from runtime.artifact import read_artifact
 from storage.audit_store import AuditStore, audit_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.d1.service import D1Service
 from storage.d1.store import D1Store
 from storage.database import Database
@@ -115,6 +116,8 @@ class Host:
         self.root_key = RootKey.load_or_create(folder / "root-key")
         self._kv = Database.open(folder / "kv.db", kv_migrations())
         self._queues = Database.open(folder / "queues.db", queue_migrations())
+        self.cron_database = Database.open(folder / "cron.db", cron_migrations())
+        self.cron = SqliteCronStore(self.cron_database)
         self.audit = AuditStore(Database.open(folder / "audit.db", audit_migrations()))
         (folder / "d1").mkdir(exist_ok=True)
         self.d1 = D1Service(D1Store(folder / "d1"))
@@ -127,6 +130,7 @@ class Host:
             tokens=self.tokens,
             kv=KvStore(self._kv),
             queues=QueueStore(self._queues),
+            cron=self.cron,
             d1=D1ByChannel(folder / "d1", self._ask_d1),
             objects=FolderObjectStore(folder / "objects"),
             sealer=RootKeySealer(self.root_key),
@@ -150,7 +154,7 @@ class Host:
     async def close(self) -> None:
         await self.api.aclose()
         await self.d1.close()
-        for closing in (self.store, self.tokens, self._kv, self._queues, self.audit, self.sequence):
+        for closing in (self.store, self.tokens, self._kv, self._queues, self.cron_database, self.audit, self.sequence):
             closing.close()
 
     def state(self) -> tuple[Any, ...]:

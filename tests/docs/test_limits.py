@@ -7,7 +7,8 @@ from dataclasses import fields
 import pytest
 
 from bindings import kv, queues
-from control import route_request, script_upload, upload_metadata
+from control import cron_turns, route_request, script_upload, upload_metadata
+from control.cron_runner import CronSettings
 from dispatch import received, runner
 from dispatch.admission import AdmissionLimits
 from edge.door import DoorLimits
@@ -15,7 +16,7 @@ from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
 from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
-from storage import binding_rules, control_records, queue_store
+from storage import binding_rules, control_records, cron_protocol, queue_store, schedule_records
 from storage.d1 import limits as d1
 from storage.d1.service import IMPORT_BYTES
 from storage.d1.store import D1Room
@@ -44,6 +45,18 @@ def test_what_an_upload_may_set_is_what_control_takes() -> None:
             least, most = (int(part.replace(",", "")) for part in cells[3].partition(", ")[2].split(" to "))
             told[code(cells[3])] = (least, most)
     assert told == {name: (least, most) for name, (_, least, most, _) in upload_metadata._LIMITS.items()}
+
+
+def test_cron_triggers() -> None:
+    told = [row[1] for row in table(PAGE, "## Cron triggers")]
+    assert told == [
+        str(schedule_records.SCHEDULES_PER_SCRIPT),
+        str(cron_turns.MOST_RUNNING),
+        f"a quarter of what is free, but {cron_turns.LEAST_SHARE}",
+        str(cron_protocol.RUNS_PER_SCRIPT),
+        str(CronSettings().history_ms // (24 * 3600 * 1000)),
+    ]
+    assert cron_turns._SHARE_OF_FREE == 4
 
 
 @pytest.mark.parametrize("field", fields(DoorLimits), ids=lambda field: field.name)
