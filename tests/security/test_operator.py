@@ -50,8 +50,8 @@ def test_not_ready_on_a_full_disk_and_ready_again_when_there_is_room(
     [
         (-1, 4_000, 16_384),
         (524_288, 4_000, 16_384),
-        (20_000, 3_948, 11_847),
-        (1_024, 153, 461),
+        (20_000, 3_923, 11_769),
+        (1_024, 128, 384),
         (256, 32, 32),
         (64, 32, 32),
     ],
@@ -63,7 +63,7 @@ def test_neither_modules_nor_visitors_can_take_all_descriptors(
     assert (shares.modules, shares.connections) == (modules, connections)
     assert shares.outbound >= 32
     if limit >= 1_024:
-        left = limit - shares.modules - shares.connections - 256
+        left = limit - shares.modules - shares.connections - 384
         assert shares.outbound == min(8_192, left)
         assert left > shares.modules // 2
 
