@@ -12,14 +12,14 @@ from model.capabilities import Binding, Fetcher, WorkerEnv, WorkerRunner
 from model.identity import NamespaceName, ScriptName
 from model.scripts import BindingKind, ScriptVersion
 from storage.d1.store import D1Store
-from storage.kv_store import KvStore
+from storage.kv_protocol import KvStorage
 from storage.queue_store import QueueStore
 
 
 def build_env(
     version: ScriptVersion,
     *,
-    kv: KvStore,
+    kv: KvStorage,
     queues: QueueStore,
     d1: D1Store,
     secrets: SealedSecrets,

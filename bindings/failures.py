@@ -6,7 +6,7 @@ import logging
 
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from model.messages import StreamClosed
-from storage.failures import StorageError
+from storage.failures import StorageError, WriteUncertain
 
 LOG = logging.getLogger("tenantry.bindings")
 
@@ -14,6 +14,8 @@ LOG = logging.getLogger("tenantry.bindings")
 def unavailable(error: StorageError) -> OperationError:
     """The disk's failure, for a guest: its details are for the operator, and go to the log."""
     LOG.error("storage failed under a binding: %s (%s)", error.message, error.detail)
+    if isinstance(error, WriteUncertain):
+        return OperationError(OperationErrorCode.UNAVAILABLE, f"{error.message}: look before you try again")
     return OperationError(OperationErrorCode.UNAVAILABLE, f"{error.message}; trying again later may help")
 
 

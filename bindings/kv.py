@@ -1,14 +1,15 @@
 """KV: what a guest may ask of a namespace, and the rules that the control API shares.
 
-Source of rules and limits: Cloudflare's Workers KV. Reads here are never stale, so `cache_ttl` is taken
-and changes nothing. Up to 64 KiB a value travels in the reply, above it as a stream.
+Source of rules and limits: Cloudflare's Workers KV, but for its one write a second and key, which comes from how
+it spreads writes: here they are ordered by one database, and as many as that bears are taken. Up to 64 KiB a value
+travels in the reply, above it as a stream.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from bindings.arguments import (
     check_count,
@@ -28,7 +29,9 @@ from model.clock import unix_s
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from model.messages import StreamClosed
 from storage.database import StorageError
-from storage.kv_store import KvStore
+from storage.kv_protocol import CACHE_TTL_S, KvStorage
+
+T = TypeVar("T")
 
 KEY_BYTES: Final = 512
 VALUE_BYTES: Final = 25 << 20
@@ -45,6 +48,8 @@ INLINE_BYTES: Final = 64 * 1024
 #: A reply holds at most 1 MiB; values of a get_many beyond this much together are streams.
 INLINE_BYTES_TOGETHER: Final = 256 * 1024
 CURSOR_BYTES: Final = 1024
+LEAST_CACHE_TTL_S: Final = 30
+LEAST_INTEGER, MOST_INTEGER = -(1 << 63), (1 << 63) - 1
 
 _GET_OPTIONS: Final = frozenset({"cache_ttl"})
 _PUT_OPTIONS: Final = frozenset({"expiration", "expiration_ttl", "metadata"})
@@ -56,12 +61,12 @@ class StoredKvNamespace:
 
     __slots__ = ("_namespace_id", "_store")
 
-    def __init__(self, store: KvStore, namespace_id: str) -> None:
+    def __init__(self, store: KvStorage, namespace_id: str) -> None:
         self._store = store
         self._namespace_id = namespace_id
 
-    def get(self, key: str) -> KvEntry | Awaitable[KvEntry | None] | None:
-        return self._store.get(self._namespace_id, key)
+    def get(self, key: str, cache_ttl_s: int = CACHE_TTL_S) -> KvEntry | Awaitable[KvEntry | None] | None:
+        return self._store.get(self._namespace_id, key, cache_ttl_s)
 
     def get_many(
         self, keys: Sequence[str], max_bytes: int
@@ -73,6 +78,12 @@ class StoredKvNamespace:
 
     async def delete(self, key: str) -> None:
         await self._store.delete(self._namespace_id, key)
+
+    async def increment(self, key: str, delta: int) -> int:
+        return await self._store.increment(self._namespace_id, key, delta)
+
+    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvEntry) -> bool:
+        return await self._store.compare_and_swap(self._namespace_id, key, expected, entry)
 
     async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
         return await self._store.list(self._namespace_id, prefix, limit, cursor)
@@ -136,10 +147,9 @@ def parse_limit(value: object) -> int:
 
 def kv_get(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
     check_count("kv.get", args, 1, 2, "key, options?")
-    if len(args) == 2:
-        _check_get_options("kv.get", args[1])
+    ttl_s = _cache_ttl("kv.get", args[1]) if len(args) == 2 else CACHE_TTL_S
     try:
-        found = cast("KvNamespace", lent).get(parse_key(args[0]))
+        found = cast("KvNamespace", lent).get(parse_key(args[0]), ttl_s)
     except StorageError as error:
         raise unavailable(error) from error
     if found is None:
@@ -152,7 +162,7 @@ def kv_get(event: GuestEvent, lent: object, args: Sequence[object]) -> Operation
 def kv_get_many(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
     check_count("kv.get_many", args, 1, 2, "keys, options?")
     if len(args) == 2:
-        _check_get_options("kv.get_many", args[1])
+        _cache_ttl("kv.get_many", args[1])
     wanted = args[0]
     if not isinstance(wanted, list | tuple) or not 1 <= len(wanted) <= GET_MANY_KEYS:
         invalid(f"keys: an array of 1 to {GET_MANY_KEYS} keys is right")
@@ -169,28 +179,56 @@ def kv_get_many(event: GuestEvent, lent: object, args: Sequence[object]) -> Oper
 async def kv_put(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
     check_count("kv.put", args, 2, 3, "key, value, options?")
     key = parse_key(args[0])
-    options = parse_options("kv.put", args[2] if len(args) == 3 else None, _PUT_OPTIONS)
-    metadata = parse_metadata(options.get("metadata"))
-    expiration = parse_expiration(options.get("expiration"), options.get("expiration_ttl"), unix_s())
-    given = args[1]
-    if isinstance(given, bytes | str):
-        entry = KvEntry(_inline_value(given), metadata, expiration)
-        await _put(cast("KvNamespace", lent), key, entry)
-        return None
-    held = _Held()
-    try:
-        entry = KvEntry(await _read_value(event, given, held), metadata, expiration)
-        await _put(cast("KvNamespace", lent), key, entry)
-    finally:
-        LARGE_VALUES.give(held.bytes)
+    options = args[2] if len(args) == 3 else None
+    await _write("kv.put", event, args[1], options, lambda entry: cast("KvNamespace", lent).put(key, entry))
     return None
 
 
-async def _put(namespace: KvNamespace, key: str, entry: KvEntry) -> None:
+async def kv_compare_and_swap(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
+    check_count("kv.compare_and_swap", args, 3, 4, "key, expected, value, options?")
+    key, expected = parse_key(args[0]), args[1]
+    if expected is not None:
+        if not isinstance(expected, bytes | str):
+            invalid(f"expected: {type_name(expected)}; bytes, a string, or nil for no value is right")
+        expected = _inline_value(expected)
+    swap = cast("KvNamespace", lent).compare_and_swap
+    options = args[3] if len(args) == 4 else None
+    return await _write(
+        "kv.compare_and_swap", event, args[2], options, lambda entry: swap(key, expected, entry)
+    )
+
+
+async def kv_increment(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
+    check_count("kv.increment", args, 1, 2, "key, delta?")
+    key = parse_key(args[0])
+    delta = parse_int("delta", args[1], LEAST_INTEGER, MOST_INTEGER) if len(args) == 2 else 1
     try:
-        await namespace.put(key, entry)
+        return await cast("KvNamespace", lent).increment(key, delta)
     except StorageError as error:
         raise unavailable(error) from error
+
+
+async def _write(
+    operation: str,
+    event: GuestEvent,
+    given: object,
+    options: object,
+    write: Callable[[KvEntry], Awaitable[T]],
+) -> T:
+    """What `write` answers for the entry that a guest gave."""
+    wanted = parse_options(operation, options, _PUT_OPTIONS)
+    metadata = parse_metadata(wanted.get("metadata"))
+    expiration = parse_expiration(wanted.get("expiration"), wanted.get("expiration_ttl"), unix_s())
+    held = _Held()
+    try:
+        value = (
+            _inline_value(given) if isinstance(given, bytes | str) else await _read_value(event, given, held)
+        )
+        return await write(KvEntry(value, metadata, expiration))
+    except StorageError as error:
+        raise unavailable(error) from error
+    finally:
+        LARGE_VALUES.give(held.bytes)
 
 
 async def kv_delete(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
@@ -229,10 +267,9 @@ async def kv_list(event: GuestEvent, lent: object, args: Sequence[object]) -> ob
     return result
 
 
-def _check_get_options(operation: str, value: object) -> None:
+def _cache_ttl(operation: str, value: object) -> int:
     ttl = parse_options(operation, value, _GET_OPTIONS).get("cache_ttl")
-    if ttl is not None:
-        parse_int("cache_ttl", ttl, 30, MOST_EXPIRATION_S)
+    return CACHE_TTL_S if ttl is None else parse_int("cache_ttl", ttl, LEAST_CACHE_TTL_S, MOST_EXPIRATION_S)
 
 
 async def _get_later(event: GuestEvent, found: Awaitable[KvEntry | None]) -> object:

@@ -15,7 +15,6 @@ from model.capabilities import (
     CallOptions,
     EventContext,
     KvEntry,
-    KvKey,
     KvPage,
     QueueMessage,
     TreePermit,
@@ -30,7 +29,8 @@ from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.d1.connection import D1Connection
 from storage.d1.guard import Asker
 from storage.d1.limits import D1Limits
-from storage.kv_store import LOOP_VALUE_BYTES, PAGE_BYTES, decode_cursor, encode_cursor
+from storage.kv_cursor import decode_cursor
+from storage.kv_protocol import CACHE_TTL_S, LOOP_VALUE_BYTES, incremented, page_of, too_much_at_once
 
 _CURSOR_KEY: Final = b"in memory, so there is nothing to forge"
 
@@ -42,7 +42,7 @@ class MemoryKvNamespace:
         self.entries: dict[bytes, KvEntry] = {}
         self._now_s = now_s
 
-    def get(self, key: str) -> KvEntry | Awaitable[KvEntry | None] | None:
+    def get(self, key: str, cache_ttl_s: int = CACHE_TTL_S) -> KvEntry | Awaitable[KvEntry | None] | None:
         entry = self._alive(key.encode())
         if entry is None or len(entry.value) <= LOOP_VALUE_BYTES:
             return entry
@@ -54,10 +54,7 @@ class MemoryKvNamespace:
         found = {key: entry for key in keys if (entry := self._alive(key.encode())) is not None}
         total = sum(len(entry.value) for entry in found.values())
         if total > max_bytes:
-            raise OperationError(
-                OperationErrorCode.LIMIT_EXCEEDED,
-                f"the values of these {len(keys)} keys are {total} bytes; {max_bytes} at once is the most",
-            )
+            raise too_much_at_once(len(keys), total, max_bytes)
         return found
 
     async def put(self, key: str, entry: KvEntry) -> None:
@@ -65,6 +62,18 @@ class MemoryKvNamespace:
 
     async def delete(self, key: str) -> None:
         self.entries.pop(key.encode(), None)
+
+    async def increment(self, key: str, delta: int) -> int:
+        entry = incremented(self._alive(key.encode()), delta)
+        await self.put(key, entry)
+        return int(entry.value)
+
+    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvEntry) -> bool:
+        now = self._alive(key.encode())
+        if (None if now is None else now.value) != expected:
+            return False
+        await self.put(key, entry)
+        return True
 
     async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
         start = prefix.encode()
@@ -74,17 +83,8 @@ class MemoryKvNamespace:
             for key in self.entries
             if key.startswith(start) and (after is None or key > after) and self._alive(key) is not None
         )
-        keys: list[KvKey] = []
-        size = 0
-        for name in names[:limit]:
-            entry = self.entries[name]
-            size += len(name) + len(entry.metadata or "")
-            if size > PAGE_BYTES and keys:
-                break
-            keys.append(KvKey(name.decode(), entry.metadata, entry.expiration))
-        if len(keys) == len(names):
-            return KvPage(keys, None)
-        return KvPage(keys, encode_cursor(_CURSOR_KEY, "", start, keys[-1].name.encode()))
+        rows = [(name, self.entries[name].metadata, self.entries[name].expiration) for name in names]
+        return page_of(rows, limit, _CURSOR_KEY, "", start)
 
     def _alive(self, key: bytes) -> KvEntry | None:
         entry = self.entries.get(key)

@@ -19,13 +19,16 @@ from bindings.kv import (
     INLINE_BYTES,
     INLINE_BYTES_TOGETHER,
     KEY_BYTES,
+    LEAST_CACHE_TTL_S,
     LEAST_TTL_S,
     LIST_LIMIT,
     METADATA_BYTES,
     VALUE_BYTES,
+    kv_compare_and_swap,
     kv_delete,
     kv_get,
     kv_get_many,
+    kv_increment,
     kv_list,
     kv_put,
 )
@@ -45,6 +48,7 @@ from model.capabilities import GuestEvent, Operation, OperationResult, Operation
 from model.errors import OperationErrorCode as Code
 from model.scripts import BindingKind
 from storage.d1 import limits as d1_limits
+from storage.kv_protocol import CACHE_TTL_S
 
 #: Any operation may answer these; they are not repeated in the rows.
 COMMON_ERRORS: Final = (
@@ -168,10 +172,17 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
         OperationNotes(
             "kv.get",
             "Read one value.",
-            (("key", "str"), ("options?", "{cache_ttl?: int} (no effect: reads are never stale)")),
+            (
+                ("key", "str"),
+                ("options?", f"{{cache_ttl?: int (s, {LEAST_CACHE_TTL_S} or more; {CACHE_TTL_S})}}"),
+            ),
             f"nil when absent or expired; {_ENTRY}",
             _STORAGE,
-            (f"key 1 to {KEY_BYTES} bytes of UTF-8, not `.` or `..`",),
+            (
+                f"key 1 to {KEY_BYTES} bytes of UTF-8, not `.` or `..`",
+                "never stale on SQLite; on PostgreSQL what was read up to `cache_ttl` ago may be answered, but for "
+                "writes that are older than a second",
+            ),
             BindingKind.KV_NAMESPACE,
             True,
         ),
@@ -181,7 +192,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
         OperationNotes(
             "kv.get_many",
             "Read several values as of one moment.",
-            (("keys", "[str…]"), ("options?", "{cache_ttl?: int} (no effect)")),
+            (("keys", "[str…]"), ("options?", "{cache_ttl?: int} (no effect: it reads what is stored now)")),
             "{key: nil | entry…}, every key asked for, an entry as of kv.get; values are also streams when "
             f"the inline ones together would be above {INLINE_BYTES_TOGETHER // _KIB} KiB",
             (*_STORAGE, (Code.LIMIT_EXCEEDED, f"the values together are above {VALUE_BYTES // _MIB} MiB")),
@@ -218,6 +229,45 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             True,
         ),
         kv_put,
+    ),
+    (
+        OperationNotes(
+            "kv.increment",
+            "Add to a value that is an integer in decimal, as one step; what is absent counts as 0. Metadata and "
+            "expiration stay.",
+            (("key", "str"), ("delta?", "int (64 bits; 1)")),
+            "int, the new value",
+            (
+                *_KV_WRITE,
+                (Code.INVALID_ARGUMENT, "the value is no integer of 64 bits, or the sum would be none"),
+            ),
+            (),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_increment,
+    ),
+    (
+        OperationNotes(
+            "kv.compare_and_swap",
+            "Write one value if the one that is there is the one expected, as one step.",
+            (
+                ("key", "str"),
+                ("expected", "bin | str (as UTF-8) | nil (there is none)"),
+                ("value", "as of kv.put"),
+                ("options?", "as of kv.put"),
+            ),
+            "bool: whether it was written",
+            (
+                *_KV_WRITE,
+                (Code.CLOSED_STREAM, "the value's stream was closed, or broke off: nothing was written"),
+                (Code.UPSTREAM_FAILED, "the value's stream failed: nothing was written"),
+            ),
+            ("values are compared, not versions: one that was changed and changed back is as expected",),
+            BindingKind.KV_NAMESPACE,
+            True,
+        ),
+        kv_compare_and_swap,
     ),
     (
         OperationNotes(
@@ -285,7 +335,10 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (
                 ("sql", "str"),
                 ("params?", _SQL_PARAMS),
-                ("options?", f'{{mode?: "all" (default) | "raw" | "first", column?: str (with first), {_SESSION}}}'),
+                (
+                    "options?",
+                    f'{{mode?: "all" (default) | "raw" | "first", column?: str (with first), {_SESSION}}}',
+                ),
             ),
             "all: {success: true, results: [{column: value}…], meta}; raw: {success, columns: [str…], rows: [[value…]…], "
             "meta}; first: the first row as a map, or nil, or its one column. Values as parameters; `meta` is "

@@ -206,12 +206,15 @@ class KvPage:
 class KvNamespace(Protocol):
     """One KV namespace. Keys, sizes and expirations were checked by who calls (`bindings.kv` has the rules).
 
-    An expired key is gone at once. What a write returned for is durable, and every reader sees it. Raises
-    OperationError: invalid_argument (cursor), not_found (the namespace was deleted), unavailable (storage).
+    An expired key is gone at once. What a write returned for is durable, and every reader sees it: within a
+    second, where a cache stands between. Raises OperationError: invalid_argument (cursor), not_found (the
+    namespace was deleted), unavailable (storage).
     """
 
-    def get(self, key: str) -> KvEntry | Awaitable[KvEntry | None] | None:
-        """None when absent. Answers at once, on the calling thread, up to 64 KiB."""
+    def get(self, key: str, cache_ttl_s: int = 60) -> KvEntry | Awaitable[KvEntry | None] | None:
+        """None when absent. At once, on the calling thread, where the value is at hand and at most 64 KiB; a
+        cache may answer with what was read up to `cache_ttl_s` ago.
+        """
 
     def get_many(
         self, keys: Sequence[str], max_bytes: int
@@ -223,6 +226,15 @@ class KvNamespace(Protocol):
 
     async def delete(self, key: str) -> None:
         """Idempotent: deleting what is not there is no error."""
+
+    async def increment(self, key: str, delta: int) -> int:
+        """The new value, which is kept as decimal text; an absent key counts as 0, metadata and expiration stay.
+
+        Raises invalid_argument when the value is no 64-bit integer, or the sum would be none.
+        """
+
+    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvEntry) -> bool:
+        """Put `entry` if the value now is `expected` (None: the key is absent); whether it was."""
 
     async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
         """At most `limit` keys, fewer when the page is full in bytes; stays right while keys are written."""

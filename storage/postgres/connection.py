@@ -168,14 +168,20 @@ class PgDatabase:
             await _close(connection)
         for connection in list(self._busy):
             connection.terminate()
+        # What was terminated lets go of its socket in the loop's next turn.
+        await asyncio.sleep(0)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[tuple[Any, bool]]:
         """(a connection, whether it had been used before). It is the caller's until the block ends."""
-        try:
-            await asyncio.wait_for(self._free.acquire(), ACQUIRE_S)
-        except TimeoutError as error:
-            raise StorageBusy("the database has no connection free", detail=self._where) from error
+        if not self._free.locked():
+            await self._free.acquire()  # does not wait
+        else:
+            try:
+                async with asyncio.timeout(ACQUIRE_S):
+                    await self._free.acquire()
+            except TimeoutError as error:
+                raise StorageBusy("the database has no connection free", detail=self._where) from error
         try:
             connection, reused = self._take_idle(), True
             if connection is None:
@@ -278,6 +284,15 @@ def tls_context(address: DatabaseAddress) -> ssl.SSLContext | bool:
     if address.ssl_mode == "require" and address.ssl_root_cert is None:
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel it and wait. Again, when that is swallowed: asyncpg waits with `wait_for`, which does so when what it
+    waited for has just come.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)
 
 
 async def _close(connection: Any) -> None:

@@ -1,4 +1,4 @@
-"""The contract of KvNamespace, held by the public fake and by SQLite alike.
+"""The contract of KvNamespace, held by the public fake, by SQLite and by PostgreSQL alike.
 
 An entry comes back whole or not at all; an expired key is gone at once, for every way of reading; a listing
 is in UTF-8 byte order, and going on from a cursor neither repeats nor skips a key, whatever is written.
@@ -6,8 +6,10 @@ is in UTF-8 byte order, and going on from a cursor neither repeats nor skips a k
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from model.capabilities import KvEntry, KvNamespace
 from model.errors import OperationError, OperationErrorCode
 from storage.database import Database
 from storage.kv_store import KvStore, kv_migrations
+from tests.support.postgres_stores import PgMachine
 
 MIB = 1 << 20
 
@@ -35,14 +38,19 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def namespace(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[KvNamespace]:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def namespace(
+    request: pytest.FixtureRequest, clock: Clock, tmp_path: Path
+) -> AsyncIterator[KvNamespace]:
     if request.param == "memory":
         yield MemoryKvNamespace(clock)
-        return
-    database = Database.open(tmp_path / "kv.db", kv_migrations())
-    yield StoredKvNamespace(KvStore(database, clock), "a" * 32)
-    database.close()
+    elif request.param == "sqlite":
+        database = Database.open(tmp_path / "kv.db", kv_migrations())
+        yield StoredKvNamespace(KvStore(database, clock), "a" * 32)
+        database.close()
+    else:
+        async with PgMachine(request.getfixturevalue("stores_address"), now_s=clock) as machine:
+            yield StoredKvNamespace(machine.kv, uuid.uuid4().hex)
 
 
 async def get(namespace: KvNamespace, key: str) -> KvEntry | None:
@@ -55,6 +63,10 @@ async def get(namespace: KvNamespace, key: str) -> KvEntry | None:
 async def get_many(namespace: KvNamespace, keys: list[str], max_bytes: int = 25 * MIB) -> dict[str, KvEntry]:
     found = namespace.get_many(keys, max_bytes)
     return dict(await found if inspect.isawaitable(found) else found)
+
+
+def repr_of_swap(value: object) -> str:
+    return f"{value!r:.8}"
 
 
 async def listed(namespace: KvNamespace, prefix: str, limit: int) -> list[str]:
@@ -80,6 +92,7 @@ async def test_value_comes_back_with_metadata_and_expiration(namespace: KvNamesp
     assert await get(namespace, "k") == entry
 
 
+@pytest.mark.parametrize("namespace", ["memory", "sqlite"], indirect=True)
 async def test_up_to_64_kib_is_answered_at_once_and_above_it_is_awaited(namespace: KvNamespace) -> None:
     await namespace.put("small", KvEntry(b"v" * 65_536))
     await namespace.put("large", KvEntry(b"v" * 65_537))
@@ -145,6 +158,105 @@ async def test_get_many_is_bounded_in_bytes(namespace: KvNamespace, max_bytes: i
     with pytest.raises(OperationError, match="2000 bytes") as caught:
         await get_many(namespace, ["a", "b"], max_bytes)
     assert caught.value.code is OperationErrorCode.LIMIT_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("value", "delta", "total"),
+    [
+        (None, 1, 1),
+        (None, -5, -5),
+        (b"0", 0, 0),
+        (b"41", 1, 42),
+        (b"-1", 1, 0),
+        (b"9223372036854775806", 1, (1 << 63) - 1),
+        (b"9223372036854775807", 1, None),  # beyond 64 bits
+        (b"-9223372036854775808", 0, -(1 << 63)),
+        (b"-9223372036854775808", -1, None),
+        (b"9223372036854775808", -1, None),  # no 64-bit integer
+        (b"", 1, None),
+        (b"01", 1, None),
+        (b"+1", 1, None),
+        (b"1 ", 1, None),
+        (b"1.0", 1, None),
+        ("٣".encode(), 1, None),  # a digit, and none of ours
+    ],
+)
+async def test_increment_adds_to_a_decimal_integer_and_to_nothing_else(
+    namespace: KvNamespace, value: bytes | None, delta: int, total: int | None
+) -> None:
+    if value is not None:
+        await namespace.put("k", KvEntry(value))
+    if total is not None:
+        assert await namespace.increment("k", delta) == total
+        assert await get(namespace, "k") == KvEntry(str(total).encode())
+        return
+    with pytest.raises(OperationError) as caught:
+        await namespace.increment("k", delta)
+    assert caught.value.code is OperationErrorCode.INVALID_ARGUMENT
+    entry = await get(namespace, "k")
+    assert entry is not None
+    assert entry.value == value
+
+
+async def test_increment_keeps_metadata_and_expiration(namespace: KvNamespace, clock: Clock) -> None:
+    await namespace.put("k", KvEntry(b"1", '"m"', int(clock.now) + 60))
+    assert await namespace.increment("k", 1) == 2
+    assert await get(namespace, "k") == KvEntry(b"2", '"m"', int(clock.now) + 60)
+    clock.now += 60
+    assert await namespace.increment("k", 5) == 5  # an expired key is an absent one
+    assert await get(namespace, "k") == KvEntry(b"5")
+
+
+async def test_increments_at_once_are_all_counted(namespace: KvNamespace) -> None:
+    sums = await asyncio.gather(*(namespace.increment("k", 1) for _ in range(50)))
+    assert sorted(sums) == list(range(1, 51))
+
+
+@pytest.mark.parametrize(
+    ("held", "expected", "swapped"),
+    [
+        (None, None, True),
+        (None, b"", False),
+        (b"", None, False),
+        (b"a", b"a", True),
+        (b"a", b"b", False),
+        (b"v" * 70_000, b"v" * 70_000, True),
+        (b"v" * 2 * MIB, b"v" * 2 * MIB, True),
+        (b"v" * 2 * MIB, b"v" * (2 * MIB - 1) + b"w", False),
+    ],
+    ids=repr_of_swap,
+)
+async def test_compare_and_swap_writes_only_over_what_was_expected(
+    namespace: KvNamespace, held: bytes | None, expected: bytes | None, swapped: bool
+) -> None:
+    if held is not None:
+        await namespace.put("k", KvEntry(held, "1"))
+    assert await namespace.compare_and_swap("k", expected, KvEntry(b"new", "2")) is swapped
+    if swapped:
+        assert await get(namespace, "k") == KvEntry(b"new", "2")
+    else:
+        assert await get(namespace, "k") == (None if held is None else KvEntry(held, "1"))
+
+
+async def test_of_many_swaps_at_once_one_wins(namespace: KvNamespace) -> None:
+    for expected in (None, b"0"):
+        won = await asyncio.gather(
+            *(namespace.compare_and_swap("k", expected, KvEntry(b"0")) for _ in range(10))
+        )
+        assert sum(won) == (1 if expected is None else 10)  # 0 is swapped for 0
+    won = await asyncio.gather(
+        *(namespace.compare_and_swap("k", b"0", KvEntry(b"%d" % number)) for number in range(1, 11))
+    )
+    assert sum(won) == 1
+    assert await get(namespace, "k") == KvEntry(b"%d" % (won.index(True) + 1))
+
+
+async def test_expired_key_is_absent_to_a_swap(namespace: KvNamespace, clock: Clock) -> None:
+    await namespace.put("k", KvEntry(b"old", None, int(clock.now) + 60))
+    clock.now += 60
+    assert not await namespace.compare_and_swap("k", b"old", KvEntry(b"new"))
+    assert await namespace.compare_and_swap("k", None, KvEntry(b"new"))
+    assert await get(namespace, "k") == KvEntry(b"new")
 
 
 KEYS_IN_BYTE_ORDER = [

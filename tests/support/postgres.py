@@ -6,6 +6,7 @@ skips what needs it; where CI=true is set, that is an error instead.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from typing import Final
 import pytest
 
 from storage.postgres.address import DatabaseAddress
+from storage.postgres.connection import PgDatabase
+from storage.postgres.schema import PgMigrations
 
 PASSWORD: Final = "correct horse battery staple"
 USER: Final = "tenantry"
@@ -184,6 +188,25 @@ def own_postgres() -> Iterator[Cluster]:
 def database_address(postgres: Cluster) -> DatabaseAddress:
     """An empty database."""
     return postgres.new_database()
+
+
+@pytest.fixture(scope="session")
+def stores_address(postgres: Cluster) -> DatabaseAddress:
+    """A database with the stores' tables, which the session's tests share: each with ids of its own."""
+    address = postgres.new_database()
+    # In a thread: a test that asks for it late has a loop running here.
+    thread = threading.Thread(target=lambda: asyncio.run(migrate(address)))
+    thread.start()
+    thread.join()
+    return address
+
+
+async def migrate(address: DatabaseAddress) -> None:
+    database = PgDatabase(address)
+    try:
+        await PgMigrations.load("kv").apply(database)
+    finally:
+        await database.close()
 
 
 def _unprivileged() -> pwd.struct_passwd:
