@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -93,12 +94,7 @@ class Platform(Host):
 
     def workers(self) -> list[int]:
         """Process ids of the worker processes that live now."""
-        children = (
-            Path(f"/proc/{self.supervisor_pid}/task/{self.supervisor_pid}/children").read_text().split()
-        )
-        return [
-            int(pid) for pid in children if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        return self._children("worker_process")
 
     def named(self) -> dict[str, int]:
         """Name of each process that runs now, such as `worker-0`, and its process id."""
@@ -116,12 +112,17 @@ class Platform(Host):
 
     def controls(self) -> list[int]:
         """The process id of control; none while it is started again."""
-        children = (
-            Path(f"/proc/{self.supervisor_pid}/task/{self.supervisor_pid}/children").read_text().split()
-        )
-        return [
-            int(pid) for pid in children if b"control_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        return self._children("control_process")
+
+    def _children(self, module: str) -> list[int]:
+        folder = Path(f"/proc/{self.supervisor_pid}/task/{self.supervisor_pid}")
+        found: list[int] = []
+        for pid in (folder / "children").read_text().split():
+            # One that ends between the two looks lives no more.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.http_port), timeout=30)
