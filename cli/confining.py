@@ -12,6 +12,7 @@ from typing import Any, Final
 import cli
 from processes import profiles
 from processes.confinement import InForce, Profile, confine
+from storage.folders import make_folder
 
 _log = logging.getLogger("tenantry.confinement")
 
@@ -36,7 +37,7 @@ _PACKAGES: Final = (
 def prepare_folder(data: Path) -> None:
     """Make what a worker process opens, since it can't: a rule is about a file that is there."""
     for folder in ("aot", SCRATCH, D1):
-        (data / folder).mkdir(mode=0o700, exist_ok=True)
+        make_folder(data / folder)
     for name in (*WORKER_READS, *WORKER_WRITES):
         if not (data / name).exists():
             os.close(os.open(data / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -62,7 +63,7 @@ def confine_control(config: Mapping[str, Any]) -> InForce:
     """First thing, in a process that holds every key: it reaches the data folder, and what runs the compiler."""
     data = Path(config["data"])
     for folder in (SCRATCH, D1):
-        (data / folder).mkdir(mode=0o700, exist_ok=True)
+        make_folder(data / folder)
     os.environ["SQLITE_TMPDIR"] = str(data / SCRATCH)
     root = Path(cli.__file__).resolve().parents[1]
     files = profiles.control_files(

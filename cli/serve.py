@@ -25,6 +25,7 @@ from runtime.map_budget import TooFewMaps, max_map_count, plan
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
+from storage.folders import make_folder
 from storage.keys import RootKey
 from storage.kv_store import kv_migrations
 from storage.queue_store import queue_migrations
@@ -49,7 +50,7 @@ def serve(settings: ServeSettings) -> int:
         _try_confinement(settings.confinement)
     if settings.accelerator == "on":
         _try_accelerator()
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(settings.data, parents=True)
     try:
         with serve_lock(settings.data / "serve.lock"):
             keys = _prepare(settings)

@@ -7,6 +7,7 @@ random 96-bit nonces one key may seal 2³² values, and each secret's version ha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from storage.failures import StorageError, from_os_error
+from storage.folders import sync_folder
 
 KEY_BYTES = 32
 _VERSION = b"\x01"
@@ -64,6 +66,10 @@ class RootKey:
         try:
             if not path.exists():
                 _create(path)
+            else:
+                # Who made it may have died before its name was durable, and secrets will be sealed with it.
+                with contextlib.suppress(PermissionError):
+                    sync_folder(path.parent)
         except OSError as error:
             raise from_os_error(error, path) from error
         return RootKey.load(path)
@@ -139,10 +145,6 @@ def _create(path: Path) -> None:
             os.link(temporary, path)
         except FileExistsError:
             return
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     finally:
         temporary.unlink()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.failures import StorageError, StorageLost, from_os_error
+from storage.folders import make_folder, sync_folder
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: A temporary file that is older than this was left by a process that died.
@@ -38,7 +39,7 @@ class FolderObjectStore:
         #: Between looking at a file's age and removing it nobody says that he wants it.
         self._removing = threading.Lock()
         try:
-            path.mkdir(mode=0o700, exist_ok=True)
+            make_folder(path)
             for temporary in path.glob(".tmp-*"):
                 if time.time() - temporary.stat().st_mtime > STALE_S:
                     temporary.unlink(missing_ok=True)
@@ -51,24 +52,15 @@ class FolderObjectStore:
         """
         digest = hashlib.sha256(data).hexdigest()
         target = self._file(digest)
-        temporary = self._path / f".tmp-{secrets.token_hex(8)}"
         try:
             with self._removing:
-                if _holds(target, data):
+                if is_there := _holds(target, data):
                     os.utime(target)
-                    return digest
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.rename(temporary, target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            if not is_there:
+                self._write(data, target)
+            # Of a file that was there, too: its writer may be between rename and sync, or have died there.
             for folder in (target.parent, self._path):
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as error:
             raise from_os_error(error, target) from error
         return digest
@@ -121,6 +113,19 @@ class FolderObjectStore:
                 if _DIGEST.fullmatch(path.name):
                     yield path.name
 
+    def _write(self, data: bytes, target: Path) -> None:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._path / f".tmp-{secrets.token_hex(8)}"
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
     def _file(self, digest: str) -> Path:
         # A digest may come from an API's path: it names a file only after this.
         if not _DIGEST.fullmatch(digest):
@@ -133,11 +138,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.read_bytes() == data
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

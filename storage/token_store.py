@@ -16,6 +16,7 @@ from model.clock import unix_ms
 from storage.control_records import new_id
 from storage.database import Database, Transaction
 from storage.failures import StorageLost
+from storage.folders import sync_folder
 from storage.migrations import Migrations
 
 #: May do everything; the only scope there is so far.
@@ -114,4 +115,5 @@ def _write_token(path: Path, token: str) -> str:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    sync_folder(path.parent)
     return token

@@ -19,6 +19,7 @@ import apsw
 from storage.d1.limits import PAGE_BYTES
 from storage.failures import DiskFull, StorageBusy, StorageLost, from_os_error
 from storage.file_lock import FileLock
+from storage.folders import sync_folder
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SNAPSHOT: Final = re.compile(
@@ -228,10 +229,6 @@ def _turn(path: Path) -> Iterator[None]:
 def _sync(folder: Path) -> None:
     """What was made, renamed or removed in it stays so after a power loss."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
     except OSError as error:
         raise from_os_error(error, folder) from error

@@ -94,3 +94,21 @@ def test_what_a_dead_writer_left_is_removed_and_a_living_ones_is_not(tmp_path: P
 def test_folder_that_can_not_be_made_is_storage_lost(tmp_path: Path) -> None:
     with pytest.raises(StorageLost):
         FolderObjectStore(tmp_path / "nowhere" / "objects")
+
+
+def test_object_that_is_there_is_acknowledged_only_when_its_name_is_durable(
+    store: FolderObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer may have died between renaming the file and syncing its folder: the next one must not trust it."""
+    synced: list[Path] = []
+
+    def dies(path: Path) -> None:
+        raise OSError(5, "the power is going")
+
+    monkeypatch.setattr("storage.object_store.sync_folder", dies)
+    with pytest.raises(StorageLost):
+        store.put(DATA)
+    assert file_of(tmp_path).exists()
+    monkeypatch.setattr("storage.object_store.sync_folder", synced.append)
+    assert store.put(DATA) == DIGEST
+    assert synced == [tmp_path / "objects" / DIGEST[:2], tmp_path / "objects"]
