@@ -6,6 +6,11 @@ import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
+from typing import Final
+
+
+#: To find a port that nobody takes between two looks.
+_ATTEMPTS: Final = 10
 
 
 class BadListenAddress(ValueError):
@@ -61,15 +66,10 @@ class PortGroup:
 
     def __init__(self, address: ListenAddress) -> None:
         """Reserve the port. Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL)."""
-        # With SO_REUSEPORT a second platform of the same user could share our port, and our visitors,
-        # unnoticed: so ask for it alone first.
-        with _bound(address, shared=False) as alone:
-            alone.listen(1)
-            port = alone.getsockname()[1]
         #: Bound, never listening: it gets no connection, but keeps the port ours while every listener is
         #: closed (all processes in back-off).
-        self._anchor = _anchored(ListenAddress(address.host, port))
-        self.address = ListenAddress(address.host, port)
+        self._anchor = _reserved(address)
+        self.address = ListenAddress(address.host, self._anchor.getsockname()[1])
 
     def open(self) -> socket.socket:
         """A new listener. It gets connections once its process listens, which a server does when it is
@@ -79,6 +79,23 @@ class PortGroup:
 
     def close(self) -> None:
         self._anchor.close()
+
+
+def _reserved(address: ListenAddress) -> socket.socket:
+    """The anchor. Of a port that the kernel chose, somebody's outgoing connection may be faster: then another."""
+    attempts = 1 if address.port else _ATTEMPTS
+    while True:
+        attempts -= 1
+        # With SO_REUSEPORT a second platform of the same user could share our port, and our visitors,
+        # unnoticed: so ask for it alone first.
+        with _bound(address, shared=False) as alone:
+            alone.listen(1)
+            port = alone.getsockname()[1]
+        try:
+            return _anchored(ListenAddress(address.host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not attempts:
+                raise
 
 
 def _anchored(address: ListenAddress) -> socket.socket:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from processes import listeners
 from processes.listeners import BadListenAddress, ListenAddress, PortGroup, parse_listen_address
 
 
@@ -63,3 +66,32 @@ def test_many_listeners_share_one_port_and_nobody_else_gets_it() -> None:
     group.open().close()
     group.close()
     PortGroup(group.address).close()
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_port_that_is_taken_at_once_is_given_up_if_the_kernel_chose_it(
+    monkeypatch: pytest.MonkeyPatch, chosen: bool
+) -> None:
+    """Between the look whether it is free and the claim, a connection that somebody opens may get it."""
+    free = PortGroup(ListenAddress("127.0.0.1", 0))
+    wanted = 0 if chosen else free.address.port
+    free.close()
+    takers: list[socket.socket] = []
+    anchored = listeners._anchored
+
+    def slow(address: ListenAddress) -> socket.socket:
+        if not takers:
+            taker = socket.socket()
+            taker.bind((address.host, address.port))
+            takers.append(taker)
+        return anchored(address)
+
+    monkeypatch.setattr(listeners, "_anchored", slow)
+    if chosen:
+        group = PortGroup(ListenAddress("127.0.0.1", wanted))
+        assert group.address.port != takers[0].getsockname()[1]
+        group.close()
+    else:
+        with pytest.raises(OSError, match="in use"):
+            PortGroup(ListenAddress("127.0.0.1", wanted))
+    takers[0].close()
