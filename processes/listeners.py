@@ -8,7 +8,6 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
-
 #: To find a port that nobody takes between two looks.
 _ATTEMPTS: Final = 10
 
