@@ -15,6 +15,7 @@ from typing import Final
 from benchmarks import (
     accelerator,
     against_peers,
+    d1,
     egress_decide,
     egress_fetch,
     isolation,
@@ -32,6 +33,7 @@ BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "hello": throughput.hello,
     "tenants": throughput.tenants,
     "kv": throughput.kv,
+    "d1": d1.point_query,
     "accelerator": accelerator.accelerator,
     "isolation": isolation.handed_over,
     "neighbours": latency.neighbours,

@@ -157,11 +157,12 @@ class BenchHost:
         tenant: str | None = None,
         kv: Mapping[str, str] | None = None,
         queues: Mapping[str, str] | None = None,
+        d1: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
         namespace: str | None = NAMESPACE,
         dispatch: Mapping[str, str] | None = None,
     ) -> None:
-        """Upload and route, by the API. `kv` is binding → namespace id, `queues` binding → name, `dispatch`
+        """Upload and route, by the API. `kv` is binding → namespace id, `d1` binding → database id, `queues` binding → name, `dispatch`
         binding → dispatch namespace. `namespace` None: a script of the platform's own.
         """
         kv = kv or {}
@@ -171,10 +172,11 @@ class BenchHost:
             tenant or name,
             kv=[(binding, binding) for binding in kv],
             queues=list((queues or {}).items()),
+            d1=[(binding, binding) for binding in d1 or {}],
             dispatch=list((dispatch or {}).items()),
             limits=[(limit, str(value)) for limit, value in (limits or {}).items()],
         )
-        metadata = json.dumps(upload_metadata(deployment, kv)).encode()
+        metadata = json.dumps(upload_metadata(deployment, kv, d1)).encode()
         content_type, body = encode_multipart(
             [
                 Part("metadata", metadata, "application/json"),
@@ -194,6 +196,13 @@ class BenchHost:
     def put_kv(self, namespace_id: str, key: str, value: bytes) -> None:
         path = self.api.path("storage", "kv", "namespaces", namespace_id, "values", key)
         self.api.put_bytes(path, value, "application/octet-stream")
+
+    def make_d1(self, name: str, tenant: str) -> str:
+        body = {"name": name, "tenant": tenant, "namespace": NAMESPACE}
+        return str(self.api.post(self.api.path("d1", "database"), body)["uuid"])
+
+    def query_d1(self, database_id: str, sql: str) -> None:
+        self.api.post(self.api.path("d1", "database", database_id, "query"), {"sql": sql})
 
     def request(
         self,

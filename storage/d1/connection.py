@@ -50,6 +50,9 @@ class D1Connection:
         self._guard = Guard(limits)
         self._identity = (0, 0)
         self._lock: FileLock | None = None
+        self._wrote = False
+        #: Bytes, as last seen: the file's own size lags behind while its log holds more.
+        self._known_size = 0
         try:
             if path is None:
                 self._connection = apsw.Connection(":memory:", statementcachesize=_CACHED)
@@ -104,6 +107,8 @@ class D1Connection:
             if result is None:
                 with self._writing():
                     return self._write_one(statement)
+            if number is None:
+                return result
             return replace(result, meta=replace(result.meta, bookmark=number))
         except CAUGHT as error:
             raise self._translated(error) from error
@@ -238,7 +243,7 @@ class D1Connection:
             changes=changes,
             last_row_id=connection.last_insert_rowid(),
             changed_db=changes > 0,
-            size_after=self._size(),
+            size_after=self._known_size,
             rows_read=max(scanned, len(rows)),
             rows_written=changes,
         )
@@ -282,7 +287,7 @@ class D1Connection:
             raise StorageBusy("the database is busy: others write to it", detail=str(self._path))
         try:
             self._check_there()
-            self._guard.writes = True
+            self._guard.writes = self._wrote = True
             self._ours("BEGIN IMMEDIATE")
             try:
                 yield
@@ -307,8 +312,10 @@ class D1Connection:
         """The number of the last write, where somebody wants to know it."""
         self._check_there()
         self._guard.begin(asker)
-        # Of an event before this one it must tell nothing.
-        self._connection.set_last_insert_rowid(0)
+        if self._wrote:
+            # Of an event before this one it must tell nothing.
+            self._wrote = False
+            self._connection.set_last_insert_rowid(0)
         if seen is None:
             return None
         number = self.bookmark()
@@ -332,6 +339,7 @@ class D1Connection:
             raise from_os_error(error, self._path) from error
         if (status.st_dev, status.st_ino) != self._identity:
             raise DatabaseGone
+        self._known_size = max(self._known_size, status.st_size)
 
     def _ours(self, sql: str) -> list[Row]:
         """A statement of ours: past the sandbox, and never cached, or a tenant's might be found in the cache."""
@@ -343,7 +351,8 @@ class D1Connection:
             sandbox.open = False
 
     def _size(self) -> int:
-        return cast("int", self._ours("PRAGMA page_count")[0][0]) * most.PAGE_BYTES
+        self._known_size = cast("int", self._ours("PRAGMA page_count")[0][0]) * most.PAGE_BYTES
+        return self._known_size
 
     def _schema_version(self) -> int:
         return cast("int", self._ours("PRAGMA schema_version")[0][0])
