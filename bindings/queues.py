@@ -7,7 +7,7 @@ Source of rules and limits: Cloudflare Queues (sizes are 1000-based there). Cons
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
 from bindings.arguments import (
     check_count,
@@ -23,7 +23,6 @@ from bindings.failures import unavailable
 from model.capabilities import GuestEvent, QueueMessage, QueueProducer
 from model.errors import OperationError, OperationErrorCode
 from storage.failures import StorageError
-from storage.queue_store import QueueStore
 
 MESSAGE_BYTES: Final = 128_000
 BATCH_BYTES: Final = 256_000
@@ -36,12 +35,18 @@ _BATCH_OPTIONS: Final = frozenset({"delay_seconds"})
 _MESSAGE_KEYS: Final = frozenset({"body", "content_type", "delay_seconds"})
 
 
+class QueueSender(Protocol):
+    """What a producer needs of a queue store."""
+
+    async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> Sequence[str]: ...
+
+
 class StoredQueueProducer:
     """A QueueProducer over the store: the queue that a binding names."""
 
     __slots__ = ("_queue_id", "_store")
 
-    def __init__(self, store: QueueStore, queue_id: str) -> None:
+    def __init__(self, store: QueueSender, queue_id: str) -> None:
         self._store = store
         self._queue_id = queue_id
 

@@ -54,6 +54,7 @@ from storage.keys import RootKey
 from storage.kv_store import KvStore, kv_migrations
 from storage.object_store import FolderObjectStore
 from storage.queue_store import QueueStore, queue_migrations
+from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
 from storage.token_store import TokenStore
 
 _log = logging.getLogger("tenantry.control")
@@ -268,11 +269,13 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     processes = WorkerProcesses(inherited.channels, groups, group_of, totals)
     processes.keep_audit(audit)
     _answer_workers(processes, store, sealer, publisher, groups)
+    kv, queues = KvStore(kv_database), QueueStore(queue_database)
+    guard = TenantGuard(store.database.read, store.sequence, measures(kv, queues, data / D1))
     services = ControlServices(
         store=store,
         tokens=tokens,
-        kv=KvStore(kv_database),
-        queues=QueueStore(queue_database),
+        kv=KvWithinQuotas(kv, guard),
+        queues=QueuesWithinQuotas(queues, guard),
         cron=cron_store,
         d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
         objects=objects,

@@ -28,6 +28,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "routes": "Say which requests reach which worker.",
         "scripts": "List, show and delete workers.",
         "namespaces": "List, make and delete dispatch namespaces.",
+        "tenants": "Say what each tenant owns and may have; delete one.",
         "secrets": "Set a worker's secrets.",
         "policy": "Say where workers may connect to, and test it.",
         "material": "Keep secrets and certificates for egress policies.",

@@ -207,10 +207,10 @@ def read_file(path: Path, *, at_most: int, what: str) -> bytes:
     return data
 
 
-def delete_unless_used(client: ApiClient, path: str, *, force: bool) -> None:
-    """DELETE what the host keeps while something stands on it, unless `force`."""
+def delete_unless_used(client: ApiClient, path: str, *, force: bool) -> Any:
+    """DELETE what the host keeps while something stands on it, unless `force`; the result."""
     try:
-        client.delete(path, {"force": "true"} if force else None)
+        return client.delete(path, {"force": "true"} if force else None)
     except ApiError as error:
         if error.status == 409 and not force:
             error.hint = "--force deletes it all the same, and what stands on it"

@@ -94,7 +94,9 @@ def _prepare(settings: ServeSettings) -> _Keys:
     data = settings.data
     root = _root_key(settings)
     sequence = ChangeSequence(data / "changes.seq")
-    ControlStore.open(data / "control.db", sequence).close()
+    store = ControlStore.open(data / "control.db", sequence)
+    store.tenants.put_host_quotas(settings.tenant_quotas)
+    store.close()
     sequence.close()
     for name, migrations in (("kv", kv_migrations()), ("queues", queue_migrations())):
         Database.open(data / f"{name}.db", migrations).close()

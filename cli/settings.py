@@ -22,6 +22,7 @@ from model.isolation import IsolationGroups, parse_groups
 from processes.confinement import MODES
 from processes.listeners import ListenAddress, parse_listen_address
 from runtime.capi import accelerator
+from storage.tenant_quotas import Quota, parse_quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class ServeSettings:
     #: How long, and with how many MiB, audit records of egress are kept.
     audit_days: float
     audit_mb: int
+    #: What a tenant may have that has no quotas of its own, where it is not the default.
+    tenant_quotas: Mapping[Quota, int | None]
     isolation_groups: IsolationGroups
     #: One of processes.confinement.MODES.
     confinement: str
@@ -352,6 +355,16 @@ SERVE: tuple[Setting, ...] = (
         "MiB",
         "Room for audit records of egress; the oldest go first.",
         parse_mebibytes,
+    ),
+    Setting(
+        "tenant_quotas",
+        "list",
+        "",
+        "",
+        "Comma-separated NAME=VALUE: how much a tenant may have that has no quotas of its own, such as "
+        "`kv_bytes=1GiB,scripts=50`; `none` for as much as there is room for. See tenants.md.",
+        parse_quotas,
+        default_text="those of tenants.md",
     ),
     Setting(
         "isolation_groups",

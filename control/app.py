@@ -45,6 +45,7 @@ from control.resources import (
     script_settings,
     scripts,
     secrets,
+    tenants,
 )
 from control.services import ControlServices
 from model.errors import PlatformFault
@@ -54,6 +55,7 @@ LOG = logging.getLogger("tenantry.control")
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *accounts.ENDPOINTS,
     *namespaces.ENDPOINTS,
+    *tenants.ENDPOINTS,
     *scripts.ENDPOINTS,
     *script_settings.ENDPOINTS,
     *secrets.ENDPOINTS,

@@ -1,4 +1,4 @@
-"""Remove what deleted KV namespaces, queues and SQL databases held, from files of their own."""
+"""Finish what was begun to be deleted: tenants, and what deleted KV namespaces, queues and SQL databases held."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ async def finish_deletions(services: ControlServices) -> None:
     request: it is logged, and tried again. Idempotent.
     """
     try:
+        for owner in services.store.tenants.deletions():
+            while await services.store.tenants.remove_some(owner):
+                pass
+            LOG.info("removed %s and all that was its own", owner)
         for kind, resource_id in services.store.pending_deletions.all():
             if kind == "kv":
                 await services.kv.delete_namespace(resource_id)

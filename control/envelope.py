@@ -103,6 +103,11 @@ _RULES: Final[Mapping[Rule, tuple[int, int]]] = {
     Rule.POLICY_CHANGED: (412, 20023),
     Rule.MATERIAL_MISSING: (404, 20024),
     Rule.MATERIAL_IN_USE: (409, 20025),
+    Rule.TENANT_MISSING: (404, 20030),
+    Rule.TENANT_IN_USE: (409, 20031),
+    Rule.TENANT_LEAVING: (409, 20032),
+    # 403, since the SDKs send a 409 again: nothing changes by itself.
+    Rule.QUOTA_EXCEEDED: (403, 20033),
 }
 _OPERATIONS: Final[Mapping[OperationErrorCode, tuple[int, int]]] = {
     OperationErrorCode.INVALID_ARGUMENT: (400, Code.VALIDATION),

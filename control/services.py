@@ -36,6 +36,8 @@ class KvContents(Protocol):
 
     async def delete_namespace(self, namespace_id: str) -> int: ...
 
+    async def usage(self, namespace_id: str) -> tuple[int, int]: ...
+
 
 class QueueContents(Protocol):
     """Messages by queue id: storage.queue_store.QueueStore."""
@@ -45,6 +47,9 @@ class QueueContents(Protocol):
     async def purge(self, queue_id: str) -> int: ...
 
     async def delete_queue(self, queue_id: str) -> int: ...
+
+    async def stored(self, queue_id: str) -> tuple[int, int]:
+        """(messages, bytes of their bodies)."""
 
 
 class D1Contents(Protocol):

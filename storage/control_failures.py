@@ -43,6 +43,10 @@ class Rule(StrEnum):
     POLICY_CHANGED = "policy_changed"
     MATERIAL_MISSING = "material_missing"
     MATERIAL_IN_USE = "material_in_use"
+    TENANT_MISSING = "tenant_missing"
+    TENANT_IN_USE = "tenant_in_use"
+    TENANT_LEAVING = "tenant_leaving"
+    QUOTA_EXCEEDED = "quota_exceeded"
 
 
 class ChangeRefused(Exception):

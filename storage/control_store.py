@@ -5,7 +5,8 @@ thread. Each change is one transaction that also adds to the change log (`storag
 process serves what it cached longer than until its next compare of the sequence. Keys in the log: "route" (the
 pattern), "script" and "secret" (`namespace/name` or `/name`), "policy" (`namespace/layer/name`, `namespace//` for
 all of a namespace), "material" (`namespace/name`, `namespace/` for all), "namespace" (its name), "consumer" (the
-queue's id), "schedule" (`namespace/name`). The namespace is "" for plain scripts.
+queue's id), "schedule" (`namespace/name`), "tenant" (its quotas:
+`namespace/tenant`, `/` for every tenant's). The namespace is "" for plain scripts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from storage.route_records import RouteRecords
 from storage.schedule_records import ScheduleRecords
 from storage.script_records import ScriptRecords
 from storage.secret_records import SecretRecords
+from storage.tenant_records import TenantRecords
 
 _NO_OUTBOUND: Final = list(NONE)
 _MAX_SETTINGS: Final = 1_000
@@ -51,7 +53,7 @@ _PLAIN: Final = _Settings()
 
 def control_migrations() -> Migrations:
     """What `Database.open` needs for the file that a ControlStore stands on."""
-    return Migrations.load("changes", "control")
+    return Migrations.load("changes", "control", "tenants")
 
 
 class ControlStore:
@@ -80,6 +82,7 @@ class ControlStore:
         self.policies = PolicyRecords(database, now_ms)
         self.materials = MaterialRecords(database, now_ms)
         self.pending_deletions = PendingDeletions(database)
+        self.tenants = TenantRecords(database, now_ms)
 
     @staticmethod
     def open(path: Path, sequence: ChangeSequence, *, read_only: bool = False) -> ControlStore:

@@ -12,6 +12,8 @@ from storage.database import Database, Transaction
 from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
 from storage.resource_removal import d1_database_missing, remove_resource
+from storage.tenant_quotas import Quota
+from storage.tenant_room import require_room
 from storage.transaction import Row
 
 
@@ -52,12 +54,13 @@ class D1Records:
         return D1DatabaseRecord(str(uuid.uuid4()), name, owner, self._now_ms())
 
     async def create(self, record: D1DatabaseRecord) -> None:
-        """Raises ChangeRefused: d1_name_exists, namespace_missing."""
+        """Raises ChangeRefused: d1_name_exists, namespace_missing, quota_exceeded, tenant_leaving."""
         owner = record.owner
 
         def work(tx: Transaction) -> None:
             if owner.namespace is not None:
                 require_namespace(tx.execute, owner.namespace, "namespace")
+            require_room(tx.execute, owner, Quota.D1_DATABASES)
             self.require_free(record.name, tx.execute)
             tx.execute(
                 self._sql["insert_database"],

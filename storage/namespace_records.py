@@ -105,6 +105,9 @@ class NamespaceRecords:
             for kind, resource_id, _ in resources:
                 remove_resource(tx, kind, resource_id, force=True)
             remove_egress(tx, name)
+            for table in ("tenant_quotas", "tenant_deletions"):
+                tx.execute(f"DELETE FROM {table} WHERE namespace = ?", (name,))  # noqa: S608 - one of these two
+            record_change(tx, "tenant", f"{name}/")
             tx.execute(self._sql["delete_namespace"], (name,))
             record_change(tx, "namespace", name)
 

@@ -12,10 +12,11 @@ from typing import Final
 from model.identity import NamespaceName, TenantId
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule
-from storage.control_records import namespace_key
+from storage.control_records import Owner, namespace_key
 from storage.database import Database, Transaction
 from storage.egress_records import (
     Author,
+    Layer,
     PolicyDraft,
     PolicyKey,
     PolicyLayer,
@@ -25,6 +26,7 @@ from storage.egress_records import (
 )
 from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
+from storage.tenant_room import require_staying
 
 #: Of one document, and of the bytes of their texts; older ones are forgotten.
 VERSIONS_KEPT: Final = 1_000
@@ -89,7 +91,7 @@ class PolicyRecords:
     ) -> PolicyVersion:
         """`expected` is the version that has to be in force, NONE_IN_FORCE that none may be, None: whatever is.
 
-        Raises ChangeRefused: namespace_missing, policy_changed.
+        Raises ChangeRefused: namespace_missing, policy_changed, tenant_leaving.
         """
         digest = hashlib.sha256(draft.text.encode()).hexdigest()
         now = self._now_ms()
@@ -97,6 +99,8 @@ class PolicyRecords:
         def work(tx: Transaction) -> PolicyVersion:
             if key.namespace is not None:
                 require_namespace(tx.execute, key.namespace)
+            if key.layer is Layer.TENANT:
+                require_staying(tx.execute, Owner(key.namespace, TenantId(key.name)))
             _check_expected(key, self._in_force(tx, key), expected)
             version = record_change(tx, "policy", key.change_key)
             made = PolicyVersion(version, draft.text, digest, draft.widen, author, draft.message, now)

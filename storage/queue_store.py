@@ -182,6 +182,11 @@ class QueueStore:
             if used_up is not None:
                 spent = tx.execute(self._sql["worn_out"], (queue_id, now, used_up.max_attempts, FRONT_ROWS))
                 for row in spent:
+    async def stored(self, queue_id: str) -> tuple[int, int]:
+        """(messages, bytes of their bodies): as `backlog`, of whatever engine."""
+        found = self.backlog(queue_id)
+        return found.messages, found.bytes
+
                     self._dead_letter(tx, cast("int", row[0]), used_up.queue_id, now, touched)
             taken = tx.execute(self._sql["lease"], (queue_id, now, count, lease_id, ends))
             self._refresh(tx, touched)

@@ -29,6 +29,8 @@ from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
 from storage.resource_removal import kv_namespace_missing, queue_missing, remove_resource
 from storage.script_removal import script_missing
+from storage.tenant_quotas import Quota
+from storage.tenant_room import require_room
 
 #: (order, descending) → the query's name.
 _KV_ORDERS: Final = {
@@ -63,11 +65,12 @@ class KvNamespaceRecords:
         return [to_kv_namespace(row) for row in rows], total
 
     async def create(self, title: str, owner: Owner) -> KvNamespaceRecord:
-        """Raises ChangeRefused: kv_title_exists, namespace_missing."""
+        """Raises ChangeRefused: kv_title_exists, namespace_missing, quota_exceeded, tenant_leaving."""
         record = KvNamespaceRecord(new_id(), title, owner, self._now_ms())
 
         def work(tx: Transaction) -> None:
             _require_owner(tx.execute, owner)
+            require_room(tx.execute, owner, Quota.KV_NAMESPACES)
             self._require_free(tx.execute, title)
             tx.execute(
                 self._sql["insert_kv_namespace"],
@@ -124,12 +127,13 @@ class QueueRecords:
         return [to_queue(row) for row in rows], self._database.read(self._sql["count_queues"])[0][0]
 
     async def create(self, name: str, owner: Owner) -> QueueRow:
-        """Raises ChangeRefused: queue_exists, namespace_missing."""
+        """Raises ChangeRefused: queue_exists, namespace_missing, quota_exceeded, tenant_leaving."""
         now = self._now_ms()
         row = QueueRow(new_id(), name, owner, now, now)
 
         def work(tx: Transaction) -> None:
             _require_owner(tx.execute, owner)
+            require_room(tx.execute, owner, Quota.QUEUES)
             self._require_free(tx.execute, name)
             tx.execute(self._sql["insert_queue"], (row.id, name, owner.tenant, owner.namespace, now))
 

@@ -16,6 +16,7 @@ from storage.control_records import (
     encode_conditions,
     namespace_key,
     new_id,
+    to_owner,
     to_route,
 )
 from storage.database import Database, Transaction
@@ -23,6 +24,8 @@ from storage.hostname_index import refresh_pattern
 from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
 from storage.script_removal import require_script
+from storage.tenant_quotas import Quota
+from storage.tenant_room import require_room
 
 
 class RouteRecords:
@@ -139,6 +142,10 @@ class RouteRecords:
             if target.namespace is not None:
                 require_namespace(tx.execute, target.namespace, "target.namespace")
             require_script(tx.execute, target, "target.script")
+            if target.namespace is not None and not tx.execute(self._sql["route"], (route.id,)):
+                key = (target.namespace, target.script)
+                row = tx.execute(load_queries("tenants")["route_owner"], key)[0]
+                require_room(tx.execute, to_owner(row[1], row[0]), Quota.ROUTES)
         count = tx.execute(self._sql["count_routes_of_pattern"], (route.pattern,))[0][0]
         if count >= ROUTES_PER_PATTERN and not tx.execute(self._sql["route"], (route.id,)):
             raise ChangeRefused(

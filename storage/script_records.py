@@ -16,6 +16,7 @@ from storage.binding_rules import (
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule
 from storage.control_records import (
+    Owner,
     Read,
     decode_script,
     describe,
@@ -28,6 +29,8 @@ from storage.migrations import load_queries
 from storage.namespace_records import require_namespace
 from storage.outbound_workers import to_columns
 from storage.script_removal import remove_script, script_missing
+from storage.tenant_quotas import Quota
+from storage.tenant_room import require_room, require_staying
 
 #: (secret's name, its version, its text) → what is stored. Pure, since a work may run twice.
 Seal = Callable[[str, int, str], bytes]
@@ -112,7 +115,7 @@ class ScriptRecords:
         """Replace the version that is served; secrets that no binding names any more go with it.
 
         Raises ChangeRefused: namespace_missing, binding_invalid, inherit_invalid, not_the_owner,
-        handler_missing (it consumes a queue), script_in_use.
+        handler_missing (it consumes a queue), script_in_use, quota_exceeded, tenant_leaving.
         """
         ref, now = deployment.ref, self._now_ms()
         key = (namespace_key(ref.namespace), ref.script)
@@ -188,6 +191,11 @@ class ScriptRecords:
         tenant = deployment.tenant or (TenantId(ref.script) if before is None else before.tenant)
         resolved = resolve_bindings(read, ref, tenant, deployment.bindings, before)
         check_service_users(read, ref, tenant)
+        owner = Owner(ref.namespace, tenant)
+        if ref.namespace is None or (before is not None and before.tenant == tenant):
+            require_staying(read, owner)
+        else:
+            require_room(read, owner, Quota.SCRIPTS)
         return tenant, before, resolved
 
     def _store(self, tx: Transaction, version: ScriptVersion, resolved: list[ResolvedBinding] | None) -> None:

@@ -53,6 +53,8 @@ class D1Connection:
         self._wrote = False
         #: Bytes, as last seen: the file's own size lags behind while its log holds more.
         self._known_size = 0
+        #: What is said when the database may not grow for want of room of its tenant's.
+        self._no_room = ""
         try:
             if path is None:
                 self._connection = apsw.Connection(":memory:", statementcachesize=_CACHED)
@@ -70,7 +72,7 @@ class D1Connection:
             raise self._translated(error) from error
         try:
             self._connection.set_busy_timeout(_BUSY_MS)
-            pages = max(1, limits.database_bytes // most.PAGE_BYTES)
+            self._pages = pages = max(1, limits.database_bytes // most.PAGE_BYTES)
             for pragma in (
                 "journal_mode = WAL",
                 "synchronous = FULL",
@@ -96,6 +98,23 @@ class D1Connection:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def limit_to(self, room: tuple[int, str] | None) -> None:
+        """How large it may become from now on, and what to say then; None: as large as any. What is there stays,
+        and can be deleted. Raises OperationError, StorageError.
+        """
+        most_bytes = self._limits.database_bytes
+        self._no_room = ""
+        if room is not None and room[0] < most_bytes:
+            most_bytes, self._no_room = room
+        pages = max(1, most_bytes // most.PAGE_BYTES)
+        if pages == self._pages:
+            return
+        try:
+            self._ours(f"PRAGMA max_page_count = {pages}")
+            self._pages = pages
+        except CAUGHT as error:
+            raise self._translated(error) from error
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -373,6 +392,8 @@ class D1Connection:
             self._steps = event["stmt_status"]
 
     def _translated(self, error: BaseException) -> OperationError | StorageError:
+        if self._no_room and isinstance(error, apsw.FullError):
+            return sql_error(OperationErrorCode.LIMIT_EXCEEDED, self._no_room, "SQLITE_FULL")
         sandbox = getattr(self, "_sandbox", None)
         return translate(error, self._guard, "" if sandbox is None else sandbox.why, self._limits)
 

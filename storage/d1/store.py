@@ -55,6 +55,7 @@ class _Job:
     tenant: str
     future: asyncio.Future[Any]
     since: float
+    room: tuple[int, str] | None
     asker: Asker = field(default_factory=Asker)
 
 
@@ -86,6 +87,8 @@ class D1Store:
         self._threads = ThreadPoolExecutor(room.threads, "d1", initializer=_be_nice)
         #: Called on the loop after a write, with the database's id.
         self.on_write: Callable[[str], None] = _nothing
+        #: How large a database may become, and what to say then: D1Connection.limit_to.
+        self.room_for: Callable[[str], Awaitable[tuple[int, str] | None]] = _any_room
         apsw.hard_heap_limit(limits.hard_memory_bytes)
 
     async def query(
@@ -131,6 +134,7 @@ class D1Store:
 
     async def run(self, database_id: str, tenant: str, work: Callable[[D1Connection, Asker], T]) -> T:
         """What `work` returned, in a thread, in the database's turn. Cancelling ends what only reads."""
+        room = await self.room_for(database_id)
         if self._closed:
             raise StorageClosed("the database is closed")
         database = self._databases.get(database_id)
@@ -141,7 +145,7 @@ class D1Store:
             self._forget_if_idle(database)
             raise _overloaded("Too many requests queued.")
         loop = asyncio.get_running_loop()
-        job = _Job(work, tenant, loop.create_future(), time.monotonic())
+        job = _Job(work, tenant, loop.create_future(), time.monotonic(), room)
         database.jobs.append(job)
         self._waiting += 1
         if database.running is None and len(database.jobs) == 1:
@@ -232,6 +236,7 @@ class D1Store:
         try:
             if database.connection is None:
                 database.connection = D1Connection(path_of(self.folder, database.id), self.limits)
+            database.connection.limit_to(job.room)
             return job.work(database.connection, job.asker)
         except (DatabaseGone, NoSuchDatabase) as error:
             if database.connection is not None:
@@ -277,6 +282,10 @@ def _overloaded(why: str) -> OperationError:
 def _be_nice() -> None:
     """What tenants compute here gives way to the loop."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+async def _any_room(database_id: str) -> None:
+    """No quota holds it."""
 
 
 def _nothing(database_id: str) -> None:

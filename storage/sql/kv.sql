@@ -48,7 +48,7 @@ DELETE FROM kv_entries WHERE namespace_id = ?1 AND key IN (
 )
 
 -- :name usage
-SELECT count(*), coalesce(sum(size), 0) FROM kv_entries WHERE namespace_id = ?1
+SELECT coalesce(sum(keys), 0), coalesce(sum(bytes), 0) FROM kv_usage WHERE namespace_id = ?1
 
 -- :name cursor_key
 SELECT key FROM kv_cursor_key

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from storage.keys import RootKey
 from storage.kv_store import KvStore, kv_migrations
 from storage.object_store import FolderObjectStore
 from storage.queue_store import QueueStore, queue_migrations
+from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
+from storage.tenant_quotas import Quota
 from storage.token_store import TokenStore
 
 AUTHORITY = "127.0.0.1:8788"
@@ -125,11 +128,16 @@ class Host:
         self.logs = ListedLogs()
         self.triggered: list[tuple[ScriptRef, str, Mapping[str, Any]]] = []
         self.reasons: list[str] = []
+        kv, queues = KvStore(self._kv), QueueStore(self._queues)
+        self.guard = TenantGuard(
+            self.store.database.read, self.store.sequence, measures(kv, queues, folder / "d1")
+        )
+        self.d1.store.room_for = partial(self.guard.room, Quota.D1_BYTES)
         self.services = ControlServices(
             store=self.store,
             tokens=self.tokens,
-            kv=KvStore(self._kv),
-            queues=QueueStore(self._queues),
+            kv=KvWithinQuotas(kv, self.guard),
+            queues=QueuesWithinQuotas(queues, self.guard),
             cron=self.cron,
             d1=D1ByChannel(folder / "d1", self._ask_d1),
             objects=FolderObjectStore(folder / "objects"),
