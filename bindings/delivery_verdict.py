@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bindings.arguments import invalid, type_name
 from bindings.queues import MOST_DELAY_S, body_value, parse_delay
-from storage.queue_store import StoredMessage
+from storage.queue_protocol import StoredMessage
 
 #: Ids of one verdict: a batch has at most 100 messages, and an id may stand in both lists.
 _MOST_IDS: Final = 200

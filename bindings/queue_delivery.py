@@ -18,7 +18,7 @@ from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, retries_
 from model.errors import OperationError, PlatformError
 from model.queues import ConsumerRecord
 from storage.failures import StorageError
-from storage.queue_store import DeadLettering, Lease, QueueStore, Settled
+from storage.queue_protocol import DeadLettering, Lease, QueueStorage, Settled
 
 LOG = logging.getLogger("tenantry.queues")
 
@@ -49,7 +49,7 @@ class QueueDelivery:
 
     def __init__(
         self,
-        store: QueueStore,
+        store: QueueStorage,
         consumers: Callable[[], Sequence[ConsumerRecord]],
         run_batch: RunBatch,
         settings: DeliverySettings = DeliverySettings(),

@@ -1,9 +1,4 @@
-"""Queues in one SQLite file: durable sending, leases, settling; for bindings, delivery and the control API.
-
-A message is delivered by leasing it: until the lease's end nobody else gets it, and when its deliverer died
-it is simply ready again. So delivery is at least once, and never twice at a time while the lease holds.
-`attempts` counts deliveries begun, so that a message which kills its deliverer is used up like any other.
-"""
+"""Queues in one SQLite file: the QueueStorage of a host by itself."""
 
 from __future__ import annotations
 
@@ -11,23 +6,29 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
 from model.capabilities import QueueMessage
 from model.clock import unix_ms
-from model.errors import OperationError, OperationErrorCode
 from storage.database import Database, StorageError, Transaction
 from storage.migrations import Migrations, load_queries
+from storage.queue_protocol import (
+    BACKLOG_BYTES,
+    RETENTION_MS,
+    SWEEP_ROWS,
+    Backlog,
+    DeadLettering,
+    Lease,
+    ReadyQueue,
+    Settled,
+    StoredMessage,
+    backlog_full,
+    deleted_queue,
+    nobody,
+)
 
 LOG = logging.getLogger("tenantry.queues")
 
-#: How long a message waits for a consumer before it is dropped: 4 days, as Cloudflare's default.
-RETENTION_MS: Final = 4 * 24 * 3600 * 1000
-#: What one queue may hold: Cloudflare's 25 GB.
-BACKLOG_BYTES: Final = 25_000_000_000
-#: Rows that one transaction of a purge, sweep or deletion removes: others wait for it.
-SWEEP_ROWS: Final = 500
 #: Ready messages that a lease checks for used-up ones before it takes up to 100 of them.
 FRONT_ROWS: Final = 200
 
@@ -37,67 +38,8 @@ def queue_migrations() -> Migrations:
     return Migrations.load("queues")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """`attempts` counts this delivery, so a consumer's first look sees 1."""
-
-    id: str
-    sent_at_ms: int
-    attempts: int
-    content_type: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Messages lent to one deliverer until `ends_at_ms`, unless renewed."""
-
-    id: str
-    queue_id: str
-    ends_at_ms: int
-    messages: tuple[StoredMessage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLettering:
-    """`max_attempts` deliveries at the most, then to `queue_id`; None there: deleted."""
-
-    max_attempts: int
-    queue_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of the messages of a lease. Those that the lease had lost are in none of them."""
-
-    acknowledged: int = 0
-    retried: int = 0
-    dead_lettered: int = 0
-    #: Used up, and there was no dead-letter queue.
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyQueue:
-    queue_id: str
-    #: Since when its oldest ready message has been waiting.
-    ready_since_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """Messages that are stored: ready, delayed and leased."""
-
-    messages: int = 0
-    bytes: int = 0
-
-
 class QueueStore:
-    """Use from one event loop; several processes may hold the same file.
-
-    The unit is a queue's id. Raises StorageError subclasses when the disk fails, OperationError as each
-    method says. Sizes of messages were checked by who calls (`bindings.queues` has the rules).
-    """
+    """Use from one event loop; several processes may hold the same file. Its methods are QueueStorage's."""
 
     def __init__(
         self,
@@ -112,32 +54,23 @@ class QueueStore:
         self._retention_ms = retention_ms
         self._backlog_bytes = backlog_bytes
         self._sql = load_queries("queues")
-        #: Called with the queue's id after each send of this process, so that delivery need not poll for it.
-        self.on_send: Callable[[str], None] = _nobody
+        self.on_send: Callable[[str], None] = nobody
 
     @property
     def now_ms(self) -> int:
         return self._now_ms()
 
     async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> list[str]:
-        """All or none, durable when it returns: their ids.
-
-        Raises OperationError: not_found (the queue was deleted), limit_exceeded (its backlog is full).
-        """
         now = self._now_ms()
         ids = [secrets.token_hex(16) for _ in messages]
         expires = now + self._retention_ms
 
         def work(tx: Transaction) -> None:
             if tx.execute(self._sql["is_deleted"], (queue_id,)):
-                raise OperationError(OperationErrorCode.NOT_FOUND, "this queue was deleted; bind another one")
+                raise deleted_queue()
             held = _backlog(tx.execute(self._sql["backlog"], (queue_id,)))
             if held.bytes + sum(len(message.body) for message in messages) > self._backlog_bytes:
-                raise OperationError(
-                    OperationErrorCode.LIMIT_EXCEEDED,
-                    f"Storage Limit Exceeded: the queue holds {held.bytes} bytes of {self._backlog_bytes};"
-                    " wait until its consumer has caught up, or purge it",
-                )
+                raise backlog_full(held, self._backlog_bytes)
             for message_id, message in zip(ids, messages, strict=True):
                 ready = now + message.delay_s * 1000
                 tx.execute(
@@ -150,15 +83,10 @@ class QueueStore:
         return ids
 
     async def ready_queues(self) -> list[ReadyQueue]:
-        """Queues with a message that may be delivered now, the longest waiting first.
-
-        One indexed query whose cost follows the queues that are ready, not those that exist.
-        """
         rows = await self._database.read_in_thread(self._sql["ready_queues"], (self._now_ms(),))
         return [ReadyQueue(cast("str", queue_id), cast("int", ready)) for queue_id, ready in rows]
 
     async def ready_count(self, queue_id: str, at_most: int) -> int:
-        """How many messages may be delivered now, counted up to `at_most`."""
         rows = await self._database.read_in_thread(
             self._sql["ready_count"], (queue_id, self._now_ms(), at_most)
         )
@@ -167,11 +95,6 @@ class QueueStore:
     async def lease(
         self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering | None = None
     ) -> Lease | None:
-        """Take up to `count` ready messages, oldest first, for `lease_ms`; None when there are none.
-
-        With `used_up`, messages whose deliveries are spent (their deliverers died) are dead-lettered
-        instead of being delivered once more.
-        """
         now = self._now_ms()
         lease_id = secrets.token_hex(16)
         ends = now + lease_ms
@@ -182,11 +105,6 @@ class QueueStore:
             if used_up is not None:
                 spent = tx.execute(self._sql["worn_out"], (queue_id, now, used_up.max_attempts, FRONT_ROWS))
                 for row in spent:
-    async def stored(self, queue_id: str) -> tuple[int, int]:
-        """(messages, bytes of their bodies): as `backlog`, of whatever engine."""
-        found = self.backlog(queue_id)
-        return found.messages, found.bytes
-
                     self._dead_letter(tx, cast("int", row[0]), used_up.queue_id, now, touched)
             taken = tx.execute(self._sql["lease"], (queue_id, now, count, lease_id, ends))
             self._refresh(tx, touched)
@@ -211,7 +129,6 @@ class QueueStore:
         return Lease(lease_id, queue_id, ends, tuple(message for _, message in taken))
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
-        """Let it end `lease_ms` from now; returns how many messages it still has."""
         ends = self._now_ms() + lease_ms
 
         def work(tx: Transaction) -> int:
@@ -225,12 +142,6 @@ class QueueStore:
     async def settle(
         self, lease: Lease, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
     ) -> Settled:
-        """End a delivery: remove the acknowledged, make the retried ready after their delay in seconds,
-        dead-letter those that were delivered `max_attempts` times. One transaction.
-
-        By message id. A late settle counts as long as nobody else leased the message in between; ids that
-        the lease does not have (any more) are passed over. A message in neither stays leased.
-        """
         now = self._now_ms()
 
         def work(tx: Transaction) -> Settled:
@@ -271,8 +182,12 @@ class QueueStore:
         """A point read, on the calling thread."""
         return _backlog(self._database.read(self._sql["backlog"], (queue_id,)))
 
+    async def stored(self, queue_id: str) -> tuple[int, int]:
+        """(messages, bytes of their bodies): as `backlog`, of whatever engine."""
+        found = self.backlog(queue_id)
+        return found.messages, found.bytes
+
     async def peek(self, queue_id: str, count: int) -> list[StoredMessage]:
-        """The oldest `count` messages, whether ready or not, without leasing them."""
         rows = await self._database.read_in_thread(self._sql["peek"], (queue_id, self._now_ms(), count))
         return [
             StoredMessage(
@@ -286,16 +201,13 @@ class QueueStore:
         ]
 
     async def purge(self, queue_id: str) -> int:
-        """Remove every message that is stored now, in batches; returns how many there were."""
         rows = await self._database.read_in_thread(self._sql["last_sequence"])
         return await self._remove_all(queue_id, cast("int", rows[0][0] or 0), bury=False)
 
     async def delete_queue(self, queue_id: str) -> int:
-        """Refuse messages to it from now on, then purge it. The id must never be used again."""
         return await self._remove_all(queue_id, (1 << 63) - 1, bury=True)
 
     async def sweep(self) -> int:
-        """Remove at most 500 messages that are older than the retention; returns how many."""
         now = self._now_ms()
 
         def work(tx: Transaction) -> int:
@@ -310,7 +222,6 @@ class QueueStore:
         return await self._database.write(work)
 
     async def sweep_forever(self, interval_s: float = 60.0) -> None:
-        """Remove what is past its retention until cancelled; one process of the host is enough."""
         while True:
             try:
                 swept = await self.sweep()
@@ -356,7 +267,3 @@ class QueueStore:
 
 def _backlog(rows: Sequence[Sequence[object]]) -> Backlog:
     return Backlog(cast("int", rows[0][0]), cast("int", rows[0][1])) if rows else Backlog()
-
-
-def _nobody(queue_id: str) -> None:
-    """Nobody listens for sends."""

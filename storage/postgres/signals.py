@@ -89,9 +89,11 @@ class PgSignals:
             return None  # said by the database itself
         try:
             await connection.add_listener(_CHANNEL, self._heard)
-        except FOREIGN:
+        except BaseException as error:
             connection.terminate()
-            return None
+            if isinstance(error, FOREIGN):
+                return None
+            raise  # cancelled: it is nobody's then
         return connection
 
     def _heard(self, connection: object, pid: int, channel: str, topic: object) -> None:

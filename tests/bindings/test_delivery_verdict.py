@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict, retries_of
 from model.errors import OperationError, OperationErrorCode
-from storage.queue_store import StoredMessage
+from storage.queue_protocol import StoredMessage
 
 IDS = ["a", "b", "c"]
 

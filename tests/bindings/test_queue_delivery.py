@@ -17,7 +17,8 @@ from model.identity import ScriptName
 from model.queues import ConsumerRecord, ConsumerSettings
 from model.scripts import ScriptRef
 from storage.database import Database
-from storage.queue_store import Backlog, QueueStore, Settled, queue_migrations
+from storage.queue_protocol import Backlog, Settled
+from storage.queue_store import QueueStore, queue_migrations
 
 Answer = Callable[[QueueBatch], BatchVerdict]
 

@@ -14,7 +14,8 @@ import pytest
 
 from model.capabilities import QueueMessage
 from storage.database import Database
-from storage.queue_store import Backlog, QueueStore, queue_migrations
+from storage.queue_protocol import Backlog
+from storage.queue_store import QueueStore, queue_migrations
 from tests.bindings.delivering import start
 
 

@@ -16,7 +16,7 @@ from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
 from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
-from storage import binding_rules, control_records, cron_protocol, queue_store, schedule_records
+from storage import binding_rules, control_records, cron_protocol, queue_protocol, schedule_records
 from storage.d1 import limits as d1
 from storage.d1.service import IMPORT_BYTES
 from storage.d1.store import D1Room
@@ -118,8 +118,8 @@ def test_slots_and_their_reserve() -> None:
             f"| {queues.BATCH_MESSAGES} messages, {queues.BATCH_BYTES:,} bytes",
         ),
         ("## KV, queues, outbound", f"delay of a message | {queues.MOST_DELAY_S:,} s"),
-        ("## KV, queues, outbound", f"backlog | {queue_store.BACKLOG_BYTES:,} bytes"),
-        ("## KV, queues, outbound", f"nobody takes | {queue_store.RETENTION_MS // 86_400_000} days"),
+        ("## KV, queues, outbound", f"backlog | {queue_protocol.BACKLOG_BYTES:,} bytes"),
+        ("## KV, queues, outbound", f"nobody takes | {queue_protocol.RETENTION_MS // 86_400_000} days"),
         (
             "## KV, queues, outbound",
             f"silence of the upstream | {fetch_limits.FetchLimits().timeout_ms:,} ms",

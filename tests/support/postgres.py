@@ -204,7 +204,7 @@ def stores_address(postgres: Cluster) -> DatabaseAddress:
 async def migrate(address: DatabaseAddress) -> None:
     database = PgDatabase(address)
     try:
-        await PgMigrations.load("kv").apply(database)
+        await PgMigrations.load("kv", "queues").apply(database)
     finally:
         await database.close()
 

@@ -10,7 +10,9 @@ from model.clock import unix_ms, unix_s
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase
 from storage.postgres.kv_store import PgKvStore
+from storage.postgres.queue_store import PgQueueStore
 from storage.postgres.signals import PgSignals
+from storage.queue_protocol import BACKLOG_BYTES, RETENTION_MS
 
 
 class PgMachine:
@@ -22,10 +24,15 @@ class PgMachine:
         *,
         now_s: Callable[[], float] = unix_s,
         now_ms: Callable[[], int] = unix_ms,
+        retention_ms: int = RETENTION_MS,
+        backlog_bytes: int = BACKLOG_BYTES,
     ) -> None:
         self.database = PgDatabase(address)
         self.signals = PgSignals(self.database)
         self.kv = PgKvStore(self.database, self.signals, now_s)
+        self.queues = PgQueueStore(
+            self.database, self.signals, now_ms, retention_ms=retention_ms, backlog_bytes=backlog_bytes
+        )
 
     async def __aenter__(self) -> Self:
         self.signals.start()
@@ -35,6 +42,7 @@ class PgMachine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.queues.close()
         await self.kv.close()
         await self.signals.close()
         await self.database.close()

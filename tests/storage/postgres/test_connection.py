@@ -125,7 +125,7 @@ async def test_away_is_said_at_once_and_back_is_noticed(own_postgres: Cluster) -
     results = await asyncio.gather(*(database.fetch("SELECT 7") for _ in range(2000)), return_exceptions=True)
     assert all(isinstance(result, StorageLost) for result in results)
     assert time.monotonic() - began < 5.0
-    assert database.failure is not None
+    assert database.failure
     own_postgres.start()
     until = time.monotonic() + 10.0
     while True:
@@ -135,7 +135,7 @@ async def test_away_is_said_at_once_and_back_is_noticed(own_postgres: Cluster) -
         except StorageLost:
             assert time.monotonic() < until
             await asyncio.sleep(0.02)
-    assert database.failure is None
+    assert not database.failure
     await database.close()
 
 

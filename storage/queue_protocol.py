@@ -1,0 +1,162 @@
+"""What a queue engine does, whichever it is: SQLite in a file (`queue_store`), PostgreSQL (`postgres.queue_store`).
+
+A message is delivered by leasing it: until the lease's end nobody else gets it, and when its deliverer died it is
+simply ready again. So delivery is at least once, and never twice at a time while the lease holds. `attempts`
+counts deliveries begun, so that a message which kills its deliverer is used up like any other. The unit is a
+queue's id. Sizes of messages were checked by who calls (`bindings.queues` has the rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from model.capabilities import QueueMessage
+from model.errors import OperationError, OperationErrorCode
+
+#: How long a message waits for a consumer before it is dropped: 4 days, as Cloudflare's default.
+RETENTION_MS: Final = 4 * 24 * 3600 * 1000
+#: What one queue may hold: Cloudflare's 25 GB.
+BACKLOG_BYTES: Final = 25_000_000_000
+#: Rows that one transaction of a purge, sweep or deletion removes: others wait for it.
+SWEEP_ROWS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """`attempts` counts this delivery, so a consumer's first look sees 1."""
+
+    id: str
+    sent_at_ms: int
+    attempts: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Messages lent to one deliverer until `ends_at_ms`, unless renewed."""
+
+    id: str
+    queue_id: str
+    ends_at_ms: int
+    messages: tuple[StoredMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettering:
+    """`max_attempts` deliveries at the most, then to `queue_id`; None there: deleted."""
+
+    max_attempts: int
+    queue_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the messages of a lease. Those that the lease had lost are in none of them."""
+
+    acknowledged: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    #: Used up, and there was no dead-letter queue.
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyQueue:
+    queue_id: str
+    #: Since when its oldest ready message has been waiting.
+    ready_since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Messages that are stored: ready, delayed and leased."""
+
+    messages: int = 0
+    bytes: int = 0
+
+
+class QueueStorage(Protocol):
+    """Use from one event loop; any number of processes may hold the same storage.
+
+    Every method raises StorageError subclasses when the storage fails, and OperationError as it says.
+    """
+
+    #: Called with the queue's id after each send of this process, so that delivery need not poll for it; also,
+    #: with any text, when there may be something of others' to deliver.
+    on_send: Callable[[str], None]
+
+    @property
+    def now_ms(self) -> int: ...
+
+    async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> list[str]:
+        """All or none, durable when it returns: their ids.
+
+        Raises OperationError: not_found (the queue was deleted), limit_exceeded (its backlog is full).
+        """
+
+    async def ready_queues(self) -> list[ReadyQueue]:
+        """Queues with a message that may be delivered now, the longest waiting first.
+
+        One indexed query whose cost follows the queues that are ready, not those that exist.
+        """
+
+    async def ready_count(self, queue_id: str, at_most: int) -> int:
+        """How many messages may be delivered now, counted up to `at_most`."""
+
+    async def lease(
+        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering | None = None
+    ) -> Lease | None:
+        """Take up to `count` ready messages, oldest first, for `lease_ms`; None when there are none.
+
+        With `used_up`, messages whose deliveries are spent (their deliverers died) are dead-lettered
+        instead of being delivered once more.
+        """
+
+    async def renew(self, lease: Lease, lease_ms: int) -> int:
+        """Let it end `lease_ms` from now; returns how many messages it still has."""
+
+    async def settle(
+        self, lease: Lease, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
+    ) -> Settled:
+        """End a delivery: remove the acknowledged, make the retried ready after their delay in seconds,
+        dead-letter those that were delivered `max_attempts` times. One transaction.
+
+        By message id. A late settle counts as long as nobody else leased the message in between; ids that
+        the lease does not have (any more) are passed over. A message in neither stays leased.
+        """
+
+    def backlog(self, queue_id: str) -> Backlog | Awaitable[Backlog]: ...
+
+    async def peek(self, queue_id: str, count: int) -> list[StoredMessage]:
+        """The oldest `count` messages, whether ready or not, without leasing them."""
+
+    async def purge(self, queue_id: str) -> int:
+        """Remove every message that is stored now, in batches; returns how many there were."""
+
+    async def delete_queue(self, queue_id: str) -> int:
+        """Refuse messages to it from now on, then purge it. The id must never be used again."""
+
+    async def sweep(self) -> int:
+        """Remove at most 500 messages that are older than the retention; returns how many."""
+
+    async def sweep_forever(self, interval_s: float = 60.0) -> None:
+        """Remove what is past its retention until cancelled; one process is enough, more do no harm."""
+
+
+def deleted_queue() -> OperationError:
+    return OperationError(OperationErrorCode.NOT_FOUND, "this queue was deleted; bind another one")
+
+
+def backlog_full(held: Backlog, most_bytes: int) -> OperationError:
+    return OperationError(
+        OperationErrorCode.LIMIT_EXCEEDED,
+        f"Storage Limit Exceeded: the queue holds {held.bytes} bytes of {most_bytes};"
+        " wait until its consumer has caught up, or purge it",
+    )
+
+
+def nobody(queue_id: str) -> None:
+    """Nobody listens for sends."""

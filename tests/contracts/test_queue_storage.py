@@ -1,0 +1,261 @@
+"""The contract of QueueStorage, held by SQLite and by PostgreSQL alike.
+
+A message is durable when sent, leased by one at a time, and leaves only when it was acknowledged, used up,
+purged or past its retention. What a lease has lost, its holder can't settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from model.capabilities import QueueMessage
+from model.errors import OperationError, OperationErrorCode
+from storage.database import Database
+from storage.queue_protocol import Backlog, DeadLettering, QueueStorage, ReadyQueue, Settled
+from storage.queue_store import QueueStore, queue_migrations
+from tests.support.postgres import migrate
+from tests.support.postgres_stores import PgMachine
+
+FOUR = DeadLettering(max_attempts=4)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[QueueStorage]:
+    if request.param == "sqlite":
+        database = Database.open(tmp_path / "queues.db", queue_migrations())
+        yield QueueStore(database, clock, retention_ms=1_000_000)
+        database.close()
+        return
+    address = request.getfixturevalue("database_address")
+    await migrate(address)
+    async with PgMachine(address, now_ms=clock, retention_ms=1_000_000) as machine:
+        yield machine.queues
+
+
+async def backlog(store: QueueStorage, queue_id: str) -> Backlog:
+    held = store.backlog(queue_id)
+    return held if isinstance(held, Backlog) else await held
+
+
+async def send(store: QueueStorage, *bodies: str, queue_id: str = "q", delay_s: int = 0) -> list[str]:
+    return await store.send(queue_id, [QueueMessage(body.encode(), "text", delay_s) for body in bodies])
+
+
+async def leased(store: QueueStorage, count: int = 100, queue_id: str = "q") -> list[str]:
+    lease = await store.lease(queue_id, count, 1000)
+    return [] if lease is None else [message.body.decode() for message in lease.messages]
+
+
+async def test_lease_gives_the_oldest_first_and_what_was_sent(store: QueueStorage, clock: Clock) -> None:
+    ids = await send(store, "a", "b", "c")
+    lease = await store.lease("q", 2, 1000)
+    assert lease is not None
+    assert [message.id for message in lease.messages] == ids[:2]
+    assert [(m.body, m.attempts, m.sent_at_ms, m.content_type) for m in lease.messages] == [
+        (b"a", 1, clock.now, "text"),
+        (b"b", 1, clock.now, "text"),
+    ]
+    assert await leased(store) == ["c"]
+
+
+@pytest.mark.parametrize(("passed_ms", "ready"), [(999, False), (1000, True)])
+async def test_nobody_gets_a_message_while_its_lease_holds(
+    store: QueueStorage, clock: Clock, passed_ms: int, ready: bool
+) -> None:
+    await send(store, "a")
+    assert await leased(store) == ["a"]
+    clock.now += passed_ms
+    assert await leased(store) == (["a"] if ready else [])
+
+
+@pytest.mark.parametrize(("passed_ms", "ready"), [(9_999, False), (10_000, True)])
+async def test_delay_is_kept(store: QueueStorage, clock: Clock, passed_ms: int, ready: bool) -> None:
+    await send(store, "a", delay_s=10)
+    clock.now += passed_ms
+    assert await leased(store) == (["a"] if ready else [])
+
+
+async def test_renewed_lease_holds_longer(store: QueueStorage, clock: Clock) -> None:
+    await send(store, "a")
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    clock.now += 900
+    assert await store.renew(lease, 1000) == 1
+    clock.now += 999
+    assert await leased(store) == []
+    clock.now += 1
+    assert await leased(store) == ["a"]
+    assert await store.renew(lease, 1000) == 0  # another has it now
+
+
+async def test_acknowledged_message_never_comes_again(store: QueueStorage, clock: Clock) -> None:
+    (message_id,) = await send(store, "a")
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    assert await store.settle(lease, [message_id], {}, FOUR) == Settled(acknowledged=1)
+    clock.now += 10_000
+    assert await leased(store) == []
+    assert await backlog(store, "q") == Backlog()
+
+
+async def test_retry_counts_attempts_and_keeps_its_delay(store: QueueStorage, clock: Clock) -> None:
+    (message_id,) = await send(store, "a")
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    assert await store.settle(lease, [], {message_id: 5}, FOUR) == Settled(retried=1)
+    clock.now += 4_999
+    assert await store.lease("q", 1, 1000) is None
+    clock.now += 1
+    again = await store.lease("q", 1, 1000)
+    assert again is not None
+    assert again.messages[0].attempts == 2
+
+
+async def test_late_acknowledgement_counts_until_another_leased_it(store: QueueStorage, clock: Clock) -> None:
+    a, b = await send(store, "a", "b")
+    late = await store.lease("q", 2, 1000)
+    assert late is not None
+    clock.now += 5_000
+    assert await leased(store, 1) == ["a"]
+    assert await store.settle(late, [a, b], {}, FOUR) == Settled(acknowledged=1)  # b alone
+    assert (await backlog(store, "q")).messages == 1
+
+
+async def test_settling_twice_changes_nothing_the_second_time(store: QueueStorage) -> None:
+    (message_id,) = await send(store, "a")
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    assert (await store.settle(lease, [], {message_id: 0}, FOUR)).retried == 1
+    assert await store.settle(lease, [message_id], {}, FOUR) == Settled()
+    assert await leased(store) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("dead_letter_queue", "settled", "dead"),
+    [
+        ("dlq", Settled(dead_lettered=1), ["a"]),
+        (None, Settled(dropped=1), []),
+        ("deleted", Settled(dropped=1), []),
+    ],
+)
+async def test_used_up_message_goes_to_the_dead_letter_queue_or_is_deleted(
+    store: QueueStorage, dead_letter_queue: str | None, settled: Settled, dead: list[str]
+) -> None:
+    await store.delete_queue("deleted")
+    used_up = DeadLettering(2, dead_letter_queue)
+    (message_id,) = await send(store, "a")
+    for expected in (Settled(retried=1), settled):
+        lease = await store.lease("q", 1, 1000, used_up)
+        assert lease is not None
+        assert await store.settle(lease, [], {message_id: 0}, used_up) == expected
+    assert await backlog(store, "q") == Backlog()
+    assert await leased(store, queue_id="dlq") == dead
+
+
+async def test_message_that_kills_its_deliverers_is_used_up_too(store: QueueStorage, clock: Clock) -> None:
+    used_up = DeadLettering(2, "dlq")
+    await send(store, "killer", "other")
+    for _ in range(2):
+        assert await store.lease("q", 1, 1000, used_up) is not None  # and never settled
+        clock.now += 1000
+        assert await store.lease("q", 1, 1000, used_up) is not None
+        clock.now += 1000
+    assert await store.lease("q", 2, 1000, used_up) is None
+    assert sorted(await leased(store, queue_id="dlq")) == ["killer", "other"]
+    dead = await store.peek("dlq", 10)
+    assert {message.attempts for message in dead} == {1}  # counted anew there
+
+
+async def test_ready_queues_are_those_with_work_the_longest_waiting_first(
+    store: QueueStorage, clock: Clock
+) -> None:
+    await send(store, "x", queue_id="late", delay_s=10)
+    await send(store, "x", queue_id="leased")
+    await store.lease("leased", 1, 60_000)
+    await send(store, "x", "y", queue_id="older")
+    started = clock.now
+    clock.now += 5
+    await send(store, "x", queue_id="newer")
+    assert await store.ready_queues() == [ReadyQueue("older", started), ReadyQueue("newer", clock.now)]
+    assert await store.ready_count("older", 10) == 2
+    assert await store.ready_count("older", 1) == 1
+    clock.now = started + 10_000
+    assert ReadyQueue("late", clock.now) in await store.ready_queues()
+
+
+async def test_backlog_counts_messages_and_bytes_through_every_change(store: QueueStorage) -> None:
+    assert await backlog(store, "q") == Backlog(0, 0)
+    ids = await send(store, "aa", "bbb", "c")
+    assert await backlog(store, "q") == Backlog(3, 6)
+    lease = await store.lease("q", 2, 1000)
+    assert lease is not None
+    assert await backlog(store, "q") == Backlog(3, 6)
+    await store.settle(lease, [ids[0]], {ids[1]: 0}, FOUR)
+    assert await backlog(store, "q") == Backlog(2, 4)
+
+
+async def test_peek_shows_without_leasing(store: QueueStorage) -> None:
+    await send(store, "a", "b", "c")
+    assert [message.body for message in await store.peek("q", 2)] == [b"a", b"b"]
+    assert await leased(store) == ["a", "b", "c"]
+
+
+async def test_purge_empties_one_queue_and_leaves_it_usable(store: QueueStorage) -> None:
+    for _ in range(6):
+        await send(store, *(["x"] * 100))
+    await send(store, "kept", queue_id="other")
+    assert await store.purge("q") == 600
+    assert await leased(store) == []
+    assert await leased(store, queue_id="other") == ["kept"]
+    await send(store, "again")
+    assert await leased(store) == ["again"]
+
+
+async def test_deleted_queue_takes_nothing_more(store: QueueStorage) -> None:
+    await send(store, "a")
+    assert await store.delete_queue("q") == 1
+    with pytest.raises(OperationError, match="deleted") as caught:
+        await send(store, "b")
+    assert caught.value.code is OperationErrorCode.NOT_FOUND
+    assert await store.ready_queues() == []
+
+
+async def test_past_its_retention_a_message_is_neither_delivered_nor_in_the_way(
+    store: QueueStorage, clock: Clock
+) -> None:
+    await send(store, *(["old"] * 250))
+    clock.now += 1_000_000
+    await send(store, "new")
+    assert await leased(store, 1) == ["new"]
+    while await store.sweep():
+        pass
+    assert (await backlog(store, "q")).messages == 1
+
+
+async def test_on_send_tells_of_sends_retries_and_dead_letters(store: QueueStorage) -> None:
+    told: list[str] = []
+    store.on_send = told.append
+    (message_id,) = await send(store, "a")
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    await store.settle(lease, [], {message_id: 0}, FOUR)
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    await store.settle(lease, [], {message_id: 0}, DeadLettering(2, "dlq"))
+    assert [queue_id for queue_id in told if queue_id] == ["q", "q", "dlq"]
