@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
@@ -44,11 +44,15 @@ class Attacked:
 
 
 @pytest.fixture
-async def attacked(tmp_path: Path) -> AsyncIterator[Attacked]:
+async def attacked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Attacked]:
+    callspec = getattr(request.node, "callspec", None)
+    # A statement that is to meet another limit has the time for it, on a machine that is busy too.
+    meets_the_clock = "views" in request.node.name if callspec is None else callspec.params["code"] is TIMEOUT
+    limits = LIMITS if meets_the_clock else replace(LIMITS, query_s=30.0, prepare_s=10.0)
     ids = [str(uuid.uuid4()), str(uuid.uuid4())]
     for one in ids:
         files.create(tmp_path, one)
-    store = D1Store(tmp_path, LIMITS)
+    store = D1Store(tmp_path, limits)
     made = Attacked(store, ids[0], ids[1], tmp_path)
     await store.exec(ids[0], "CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'one'), (2, 'two');", "tenant")
     await store.exec(ids[1], "CREATE TABLE secret (x); INSERT INTO secret VALUES ('theirs');", "other")
@@ -247,7 +251,7 @@ async def test_hostile_sql_fails_by_name_and_nobody_else_notices(
         await attacked.run(sql)
     took = time.monotonic() - began
     assert caught.value.code is code, caught.value.message
-    assert took < LIMITS.query_s + GRACE_S
+    assert took < attacked.store.limits.query_s + GRACE_S
     assert str(attacked.folder) not in caught.value.message
     assert {path.name[:36] for path in attacked.folder.iterdir()} == {attacked.id, attacked.neighbour}
     await _still_serves(attacked)
