@@ -6,13 +6,16 @@ from bindings.d1 import StoredSqlDatabase
 from bindings.dispatch_namespace import StoredDispatcher
 from bindings.kv import StoredKvNamespace
 from bindings.queues import StoredQueueProducer
+from bindings.rate_limit import SharedRateLimiter
 from bindings.secret_store import NamedSecret, SealedSecrets
 from bindings.service import Lookup, NamedService
 from model.capabilities import Binding, Fetcher, WorkerEnv, WorkerRunner
 from model.identity import NamespaceName, ScriptName
+from model.rates import decode_rate_limit
 from model.scripts import BindingKind, ScriptVersion
 from storage.d1.store import D1Store
 from storage.kv_protocol import KvStorage
+from storage.shared_rates import SharedRates
 from storage.queue_store import QueueStore
 
 
@@ -22,6 +25,7 @@ def build_env(
     kv: KvStorage,
     queues: QueueStore,
     d1: D1Store,
+    rates: SharedRates,
     secrets: SealedSecrets,
     runner: WorkerRunner,
     fetcher: Fetcher | None,
@@ -48,6 +52,10 @@ def build_env(
                 value = StoredQueueProducer(queues, spec.target)
             case BindingKind.D1:
                 value = StoredSqlDatabase(d1, spec.target)
+            case BindingKind.RATE_LIMIT:
+                value = SharedRateLimiter(
+                    rates, version.ref.namespace, version.tenant, decode_rate_limit(spec.target)
+                )
             case BindingKind.SERVICE:
                 value = NamedService(
                     runner, lookup, version.account, version.ref.namespace, ScriptName(spec.target)

@@ -20,8 +20,9 @@ from model.capabilities import (
     TreePermit,
     WorkerEnv,
 )
-from model.clock import unix_s
+from model.clock import monotonic_s, unix_s
 from model.errors import OperationError, OperationErrorCode
+from model.gcra import gcra
 from model.identity import DEFAULT_ACCOUNT, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
 from model.scripts import ScriptRef
@@ -146,6 +147,21 @@ class MemorySecret:
         if self.value is None:
             raise OperationError(OperationErrorCode.NOT_FOUND, "the secret has no value")
         return self.value
+
+
+class MemoryRateLimiter:
+    """A RateLimiter in a dict, without a bound."""
+
+    def __init__(self, limit: int, period_s: int, clock: Callable[[], float] = monotonic_s) -> None:
+        self._cost_s = period_s / limit
+        self._period_s = period_s
+        self._clock = clock
+        self._keys: dict[str, float] = {}
+
+    def limit(self, key: str) -> bool:
+        found = self._keys.get(key, 0.0)
+        self._keys[key], wait_s = gcra(found, self._clock(), self._cost_s, self._period_s)
+        return wait_s == 0
 
 
 @dataclass

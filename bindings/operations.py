@@ -41,6 +41,8 @@ from bindings.queues import (
     queue_send,
     queue_send_batch,
 )
+from bindings.rate_limit import KEY_BYTES as RATE_KEY_BYTES
+from bindings.rate_limit import rate_limit_limit
 from bindings.secret_store import secret_get
 from bindings.service import service_fetch
 from model.call_egress import MAX_EGRESS_HOSTS
@@ -393,6 +395,23 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             BindingKind.SECRET_TEXT,
         ),
         secret_get,
+    ),
+    (
+        OperationNotes(
+            "rate_limit.limit",
+            "Count one use of a key, if it is within the binding's limit. A key that has rested may use all of a period at "
+            "once, then as much as comes back evenly.",
+            (("options", "{key: str}"),),
+            "{success: bool}; where it is false, nothing was counted",
+            (),
+            (
+                f"a key {RATE_KEY_BYTES} bytes of UTF-8",
+                "counted over all processes of a machine, with the tenant's other bindings of the same `namespace_id`, "
+                "`limit` and `period`",
+            ),
+            BindingKind.RATE_LIMIT,
+        ),
+        rate_limit_limit,
     ),
     (
         OperationNotes(

@@ -12,6 +12,7 @@ from typing import Any, Final
 import cli
 from processes import profiles
 from processes.confinement import InForce, Profile, confine
+from storage import shared_rates
 from storage.folders import make_folder
 
 _log = logging.getLogger("tenantry.confinement")
@@ -20,7 +21,7 @@ _log = logging.getLogger("tenantry.confinement")
 #: `root-key`, `admin-token`, `tokens.db`, `audit.db`, `objects/`, `serve.lock`.
 WORKER_READS: Final = ("control.db", "control.db-wal", "aot")
 WORKER_WRITES: Final = (
-    "control.db-shm", "changes.seq",
+    "control.db-shm", "changes.seq", shared_rates.FILE_NAME,
     "kv.db", "kv.db-wal", "kv.db-shm", "kv.db.lock",
     "queues.db", "queues.db-wal", "queues.db-shm", "queues.db.lock",
 )  # fmt: skip

@@ -63,6 +63,8 @@ from storage.database import Database
 from storage.failures import StorageError
 from storage.kv_store import KvStore, kv_migrations
 from storage.queue_store import QueueStore, Settled, queue_migrations
+from storage.shared_rates import FILE_NAME as RATES_FILE
+from storage.shared_rates import SharedRates
 
 _log = logging.getLogger("tenantry.data_plane")
 
@@ -129,6 +131,7 @@ class DataPlane:
         self._queue_database = Database.open(data / "queues.db", queue_migrations())
         self._kv = KvStore(self._kv_database)
         self._queues = QueueStore(self._queue_database)
+        self._rates = SharedRates(data / RATES_FILE)
         self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1))
         self.index = RouteIndex(self.store)
         self.index.on_change(self._changed)
@@ -283,6 +286,7 @@ class DataPlane:
         await self.d1.close()
         self._kv_database.close()
         self._queue_database.close()
+        self._rates.close()
         self.store.close()
 
     # -- made once a version -------------------------------------------------------------------------
@@ -295,6 +299,7 @@ class DataPlane:
             kv=self._kv,
             queues=self._queues,
             d1=self.d1.store,
+            rates=self._rates,
             secrets=self._secrets,
             runner=self._runner,
             fetcher=self._way_out,

@@ -29,6 +29,8 @@ class Deployment:
     d1: Pairs = ()
     services: Pairs = ()
     dispatch: Pairs = ()
+    #: name → `LIMIT/SECONDS` or `LIMIT/SECONDS/ID`.
+    rate_limits: Pairs = ()
     limits: Pairs = ()
     #: Names of bindings that may lead to another tenant's.
     shared: Sequence[str] = ()
@@ -61,6 +63,7 @@ def check_names(deployment: Deployment) -> None:
         ("--queue", deployment.queues),
         ("--service", deployment.services),
         ("--dispatch", deployment.dispatch),
+        ("--rate-limit", deployment.rate_limits),
     ]
     seen: dict[str, str] = {}
     for flag, pairs in names:
@@ -73,7 +76,26 @@ def check_names(deployment: Deployment) -> None:
     for name in deployment.shared:
         if seen.get(name) not in ("--kv", "--d1", "--queue", "--service"):
             raise BadUsage(f"--share {name}: no --kv, --d1, --queue or --service has that name")
+    for name, text in deployment.rate_limits:
+        parse_rate_limit(name, text)
     parse_limits(deployment.limits)
+
+
+def parse_rate_limit(name: str, text: str) -> dict[str, Any]:
+    """The binding of `100/60` or `100/60/ID`; without an ID, it counts with the tenant's others of this name.
+
+    Raises BadUsage; whether the numbers are right is for the host to say.
+    """
+    limit, _, rest = text.partition("/")
+    period, _, namespace_id = rest.partition("/")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in (limit, period)):
+        raise BadUsage(f"--rate-limit {name}={text[:40]}: LIMIT/SECONDS is right, as in {name}=100/60")
+    return {
+        "type": "ratelimit",
+        "name": name,
+        "namespace_id": namespace_id or name,
+        "simple": {"limit": int(limit), "period": int(period)},
+    }
 
 
 def parse_limits(pairs: Pairs) -> dict[str, int]:
@@ -121,6 +143,7 @@ def upload_metadata(
         {"type": "dispatch_namespace", "name": name, "namespace": namespace}
         for name, namespace in deployment.dispatch
     ]
+    bindings += [parse_rate_limit(name, text) for name, text in deployment.rate_limits]
     for binding in bindings:
         if binding["name"] in deployment.shared:
             binding["shared"] = True

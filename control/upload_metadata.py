@@ -14,6 +14,7 @@ import msgspec
 from control.call import decode_json, named, parse_script_field
 from control.envelope import ApiError, Code
 from control.outbound_setting import parse_bound_outbound
+from control.rate_limit_setting import parse_rate_limit
 from model.identity import (
     AccountId,
     TenantId,
@@ -23,6 +24,7 @@ from model.identity import (
     parse_tenant_id,
 )
 from model.limits import MIB
+from model.rates import encode_rate_limit
 from model.scripts import BindingKind, OutboundWorker, ScriptRef
 from storage.binding_rules import MOST_BINDINGS, BindingRequest, RequestedBinding
 from storage.script_records import Deployment
@@ -230,6 +232,8 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
         case BindingKind.D1:
             # Clients write `id`, `database_id`, or both.
             target = _required_text(binding, "id" if "id" in binding else "database_id", field)
+        case BindingKind.RATE_LIMIT:
+            target = encode_rate_limit(parse_rate_limit(binding, field))
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
     return RequestedBinding(kind, name, target, shared, field, outbound)

@@ -288,6 +288,13 @@ class SecretStore(Protocol):
         """At once when it was asked for before. Raises OperationError: not_found, unavailable."""
 
 
+class RateLimiter(Protocol):
+    """How often something may happen, by key; each binding has its own limit."""
+
+    def limit(self, key: str) -> bool:
+        """Count one use of `key`, if it may be used now; False when not, and then nothing is counted."""
+
+
 class ServiceTarget(Protocol):
     """The worker at the other end of a service binding."""
 

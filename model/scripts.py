@@ -18,6 +18,7 @@ class BindingKind(StrEnum):
     KV_NAMESPACE = "kv_namespace"
     QUEUE = "queue"
     D1 = "d1"
+    RATE_LIMIT = "ratelimit"
     SERVICE = "service"
     DISPATCH_NAMESPACE = "dispatch_namespace"
 
@@ -47,8 +48,9 @@ class OutboundWorker:
 @dataclass(frozen=True, slots=True)
 class BindingSpec:
     """One binding of a script version. `target` by kind: plain_text and json: the text; secret_text: "";
-    kv_namespace: the namespace's id; queue: the queue's id; d1: the database's id; service: the script's name (looked up in the
-    same dispatch namespace first, then among plain scripts); dispatch_namespace: its name.
+    kv_namespace: the namespace's id; queue: the queue's id; d1: the database's id; ratelimit: as
+    model.rates.encode_rate_limit; service: the script's name (looked up in the same dispatch namespace first, then
+    among plain scripts); dispatch_namespace: its name.
     """
 
     kind: BindingKind

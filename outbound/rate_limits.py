@@ -1,8 +1,4 @@
-"""How often something may happen: a rate as one number a key (GCRA), and a bounded table of such numbers.
-
-`gcra` is pure. Source: ITU-T I.371, the generic cell rate algorithm as virtual scheduling: what a key has
-used is kept as the time at which all of it will be forgiven.
-"""
+"""How often something may happen: a bounded table of the numbers of model.gcra."""
 
 from __future__ import annotations
 
@@ -11,22 +7,10 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Final, NamedTuple
 
 from model.clock import monotonic_s
+from model.gcra import TOLERANCE_S, gcra
 
 #: How many of the least recently used keys are looked at for one to let go.
 _LOOK_AT: Final = 32
-# Sums of many small costs are off by less.
-_TOLERANCE_S: Final = 1e-6
-
-
-def gcra(forgiven_at_s: float, now_s: float, cost_s: float, period_s: float) -> tuple[float, float]:
-    """(the key's new number, seconds to wait: 0 when it may happen now).
-
-    A key that has rested may use a whole period's worth at once; then it comes back evenly. `cost_s` is the
-    share of the period that this use takes: `period_s / requests` for one of them.
-    """
-    after_s = max(forgiven_at_s, now_s) + cost_s
-    wait_s = after_s - now_s - period_s
-    return (forgiven_at_s, wait_s) if wait_s > _TOLERANCE_S else (after_s, 0.0)
 
 
 class _Kept(NamedTuple):
@@ -119,7 +103,7 @@ class RateTable:
             passed.append(key)
             if looked + 1 >= _LOOK_AT:
                 break
-        if worst_holds > asker_holds or (worst_holds == asker_holds and worst_wait_s <= _TOLERANCE_S):
+        if worst_holds > asker_holds or (worst_holds == asker_holds and worst_wait_s <= TOLERANCE_S):
             self._let_go(worst)
             return 0.0
         for key in passed:  # others are looked at next time

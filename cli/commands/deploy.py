@@ -77,6 +77,13 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
     help="A dispatch namespace whose workers it may call, made when missing; repeatable.",
 )
 @click.option(
+    "--rate-limit",
+    "rate_limits",
+    type=pair("LIMIT/SECONDS"),
+    multiple=True,
+    help="How often a key may be used, in 10 or 60 seconds; repeatable.",
+)
+@click.option(
     "--share",
     "shared",
     type=BINDING,
@@ -101,6 +108,7 @@ def command(
     queues: tuple[tuple[str, str], ...],
     services: tuple[tuple[str, str], ...],
     dispatch: tuple[tuple[str, str], ...],
+    rate_limits: tuple[tuple[str, str], ...],
     shared: tuple[str, ...],
     limits: tuple[tuple[str, str], ...],
     as_json: bool,
@@ -131,6 +139,7 @@ def command(
         queues=queues,
         services=services,
         dispatch=dispatch,
+        rate_limits=rate_limits,
         limits=limits,
         shared=shared,
     )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from control.call import Call, Endpoint
 from control.envelope import ApiError, Code, success
 from control.outbound_setting import show_bound_outbound
+from control.rate_limit_setting import show_rate_limit
 from control.resources.addresses import SCRIPT
 from control.upload_metadata import TENANT_TAG, parse_tags, show_limits
 from model.scripts import BindingKind, BindingSpec
@@ -75,6 +76,8 @@ def _show(call: Call, spec: BindingSpec) -> dict[str, Any]:
             shown["namespace"] = spec.target
             if spec.outbound is not None:
                 shown["outbound"] = show_bound_outbound(spec.outbound)
+        case BindingKind.RATE_LIMIT:
+            shown |= show_rate_limit(spec.target)
         case BindingKind.SECRET_TEXT:
             pass  # never shown
     return shown

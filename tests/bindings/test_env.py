@@ -20,6 +20,7 @@ from storage.d1.store import D1Store
 from storage.database import Database
 from storage.kv_store import KvStore, kv_migrations
 from storage.queue_store import QueueStore, queue_migrations
+from storage.shared_rates import SharedRates
 
 DATABASE = "00000000-0000-4000-8000-000000000000"
 
@@ -40,7 +41,9 @@ async def no_key(ref: ScriptRef, name: str, version: int) -> bytes:
     return b""
 
 
-async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore, D1Store]) -> None:
+async def test_each_kind_serves_its_operations(
+    stores: tuple[KvStore, QueueStore, D1Store], tmp_path: Path
+) -> None:
     kv, queues, d1 = stores
     specs = (
         BindingSpec(BindingKind.PLAIN_TEXT, "GREETING", "hello"),
@@ -49,6 +52,7 @@ async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore
         BindingSpec(BindingKind.KV_NAMESPACE, "KV", "n" * 32),
         BindingSpec(BindingKind.QUEUE, "QUEUE", "q" * 32),
         BindingSpec(BindingKind.D1, "DB", DATABASE),
+        BindingSpec(BindingKind.RATE_LIMIT, "LIMIT", "2/60/7"),
         BindingSpec(BindingKind.SERVICE, "AUTH", "auth"),
         BindingSpec(BindingKind.DISPATCH_NAMESPACE, "DISPATCHER", "customers"),
     )
@@ -62,12 +66,14 @@ async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore
         handlers=frozenset({"fetch"}),
         bindings=specs,
     )
+    rates = SharedRates(tmp_path / "rates")
     gateway = MemoryFetcher(lambda request: Response(200))
     env = build_env(
         version,
         kv=kv,
         queues=queues,
         d1=d1,
+        rates=rates,
         secrets=SealedSecrets(lambda ref, name: None, no_key),
         runner=MemoryRunner(),
         fetcher=gateway,
@@ -93,6 +99,9 @@ async def test_each_kind_serves_its_operations(stores: tuple[KvStore, QueueStore
     await call("queue.send", "QUEUE", {"a": 1})
     assert queues.backlog("q" * 32).messages == 1
     assert (await call("d1.query", "DB", "SELECT 1 AS one"))["results"] == [{"one": 1}]  # type: ignore[index]
+    told = [await call("rate_limit.limit", "LIMIT", {"key": "k"}) for _ in range(3)]
+    assert told == [{"success": True}, {"success": True}, {"success": False}]
+    rates.close()
     for operation, binding, args in (
         ("secret.get", "TOKEN", []),
         ("service.fetch", "AUTH", [{"url": "http://a/"}]),

@@ -307,6 +307,18 @@ async def test_secrets_change_in_bulk_all_or_none(host: Host) -> None:
     assert [secret["name"] for secret in shown] == ["B", "C"]
 
 
+async def test_a_rate_limit_is_kept_as_it_was_sent(host: Host) -> None:
+    sent = {"type": "ratelimit", "name": "LIMIT", "namespace_id": "1001", "simple": {"limit": 5, "period": 60}}
+    ok(await host.deploy("shop", bindings=[sent]))
+    assert ok(await host.api.get(script_path("shop") + "/bindings")) == [sent]
+    state = host.state()
+    wrong = sent | {"simple": {"limit": 5, "period": 61}}
+    refused(await host.deploy("shop", bindings=[wrong]), 400, 10021, "bindings[0].simple.period")
+    assert host.state() == state
+    ok(await host.deploy("shop", bindings=[{"type": "inherit", "name": "LIMIT"}]))
+    assert ok(await host.api.get(script_path("shop") + "/bindings")) == [sent]
+
+
 async def test_an_event_is_triggered_only_where_there_is_a_handler(host: Host) -> None:
     ok(await host.deploy("plain"))
     ok(await host.deploy("cron", module=worker_module("scheduled")))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from outbound.policy_parse import parse_policy
 from outbound.quotas import Usage
-from outbound.rate_limits import RateTable, gcra
+from model.gcra import gcra
+from outbound.rate_limits import RateTable
 from outbound.reasons import Reason
 from tests.outbound.conftest import WayOut, read_all
 from tests.outbound.test_gateway import PieceSource, as_source

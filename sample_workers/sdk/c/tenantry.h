@@ -177,6 +177,10 @@ static TN_SHARED int64_t tn_int(tn_value value, int64_t otherwise) {
     tn_head head = tn_read_head(value);
     return head.kind == TN_INT ? (int64_t)head.bits : otherwise;
 }
+static inline bool tn_bool(tn_value value) {
+    tn_head head = tn_read_head(value);
+    return head.kind == TN_BOOL && head.bits;
+}
 /* A str's or bin's bytes. */
 static TN_SHARED tn_text tn_text_of(tn_value value) {
     tn_head head = tn_read_head(value);
@@ -416,6 +420,16 @@ static inline tn_result tn_queue_send(const char *binding, tn_text body) {
 }
 static inline tn_result tn_secret(const char *binding) {
     return tn_finish(tn_begin("secret.get", binding, 0));
+}
+
+/* Whether one more use of `key` is within the limit; counted when it is. */
+static inline bool tn_rate_limit(const char *binding, tn_text key) {
+    tn_writer *call = tn_begin("rate_limit.limit", binding, 1);
+    tn_write_map(call, 1);
+    tn_write_key(call, "key");
+    tn_write_str(call, key);
+    tn_result result = tn_finish(call);
+    return result.ok && tn_bool(tn_get(result.value, "success"));
 }
 
 /* SQL: tn_sql begins a statement with `params` parameters, which the caller writes; tn_finish runs it. The answer's
