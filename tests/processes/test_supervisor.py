@@ -329,7 +329,7 @@ async def test_a_stop_drains_what_runs_and_exits_0(start: Start, number: signal.
 
 
 async def test_who_does_not_end_in_time_is_killed_and_the_exit_code_is_0(start: Start) -> None:
-    platform = await start(1, config={"deaf": True}, drain_s=0.3)
+    platform = await start(1, config={"deaf": True}, drain_s=1.0)
     await platform.running(1)
     platform.process.terminate()
     assert await platform.ended() == 0
