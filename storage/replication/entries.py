@@ -189,9 +189,10 @@ def find_step(step: Step, known: Migrations) -> Migration | None:
 
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _ADDS: Final = re.compile(r"CREATE\s+(TABLE|INDEX|UNIQUE\s+INDEX)\s", re.IGNORECASE)
+_FILLS: Final = re.compile(r"\bAS\s+(SELECT|VALUES|WITH)\b", re.IGNORECASE)
 
 
 def adds_only_tables(sql: str) -> bool:
     """Whether an older release can go on as if the step had not been: all it did was to make tables and indices."""
     statements: Sequence[str] = [part.strip() for part in _COMMENT.sub("", sql).split(";")]
-    return all(_ADDS.match(statement) for statement in statements if statement)
+    return all(_ADDS.match(part) and not _FILLS.search(part) for part in statements if part)

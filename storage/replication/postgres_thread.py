@@ -96,6 +96,8 @@ class PostgresThread:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(3):  # what was cut off is closed in the loop's next turns
+            await asyncio.sleep(0)
 
     def _tell(self, topic: str) -> None:
         if self._signals is None:

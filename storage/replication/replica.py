@@ -25,7 +25,6 @@ from storage.replication.entries import (
     Entry,
     EntryKind,
     Head,
-    JoinRefused,
     LocalState,
     ReplicaBehind,
     Step,
@@ -131,16 +130,16 @@ class Replica:
                 self._go_on_alone(connection, local, error)
                 return
             has_own = (local is None or not local.joined) and has_data(connection)
-            way = way_in(local, has_own, self._known_platform(), head, self.log.machine, self._migrations)
-            if way is Way.FOUND:
-                if not self._found(connection):
-                    raise JoinRefused("another machine founded the platform just now; start again")
-                head = self.log.head(self.file)
-            elif way is Way.LOAD:
+            platform, machine = self._known_platform(), self.log.machine
+            way = way_in(local, has_own, platform, head, machine, self._migrations)
+            if way is Way.FOUND and not self._found(connection):
+                # Two machines started at once, and the other was first.
+                way = way_in(self.state, has_own, platform, self._head(), machine, self._migrations)
+            if way is Way.LOAD:
                 self._load(connection)
             elif not self.state.joined:
                 self._mark_joined(connection)
-            self.follow_to(head or self._head())
+            self.follow_to(self._head())
             self._migrate(connection)
         self.back()
 
@@ -274,7 +273,6 @@ class Replica:
         _, snapshot = take_snapshot(self._path)
         if not self.log.found(self.file, snapshot):
             return False
-        self._mark_joined(connection)
         LOG.info("%s: this machine founded the platform %s", self.file, self.state.platform)
         return True
 
