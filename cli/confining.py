@@ -54,7 +54,7 @@ def confine_worker(config: Mapping[str, Any], hook_modules: Iterable[str]) -> In
         read=WORKER_READS,
         write=WORKER_WRITES,
         scratch=(SCRATCH, D1),
-        code=_code_folders(hook_modules),
+        code=[*_code_folders(hook_modules), *_certificates(config)],
         hidden=[Path(config["root_key_file"])],
     )
     return confine_and_tell(profiles.worker(files, data), config["confinement"])
@@ -70,10 +70,12 @@ def confine_control(config: Mapping[str, Any]) -> InForce:
     files = profiles.control_files(
         data=data,
         read=[Path(config["root_key_file"])],
-        code=[*_code_folders(()), root / "control"],
+        code=[*_code_folders(()), root / "control", *_certificates(config)],
         root=root,
     )
-    return confine_and_tell(profiles.control(data, files), config["confinement"])
+    database = config.get("database")
+    profile = profiles.control(data, files, None if database is None else int(database["port"]))
+    return confine_and_tell(profile, config["confinement"])
 
 
 def confine_supervisor(data: Path, mode: str) -> InForce:
@@ -87,6 +89,12 @@ def confine_and_tell(profile: Profile, mode: str) -> InForce:
     level = logging.WARNING if in_force.missing and mode != "off" else logging.INFO
     _log.log(level, "confinement of this %s: %s", profile.kind, in_force)
     return in_force
+
+
+def _certificates(config: Mapping[str, Any]) -> list[Path]:
+    """What a database's certificate is checked against, where the operator named a file."""
+    database = config.get("database")
+    return [Path(database["ssl_root_cert"])] if database and database["ssl_root_cert"] else []
 
 
 def _code_folders(hook_modules: Iterable[str]) -> list[Path]:

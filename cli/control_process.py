@@ -22,6 +22,7 @@ from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
 from cli.scheduled_runs import ScheduledRuns
+from cli.stores import address_from_config, open_stores
 from control.app import create_control_app
 from control.cron_runner import CronRunner
 from control.deletions import finish_deletions
@@ -51,9 +52,7 @@ from storage.control_store import ControlStore
 from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.database import Database
 from storage.keys import RootKey
-from storage.kv_store import KvStore, kv_migrations
 from storage.object_store import FolderObjectStore
-from storage.queue_store import QueueStore, queue_migrations
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
 from storage.token_store import TokenStore
 
@@ -245,8 +244,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     root = RootKey.load(Path(config["root_key_file"]))
     sequence = ChangeSequence(data / "changes.seq")
     store = ControlStore.open(data / "control.db", sequence)
-    kv_database = Database.open(data / "kv.db", kv_migrations())
-    queue_database = Database.open(data / "queues.db", queue_migrations())
+    stores = open_stores(data, address_from_config(config["database"]), "control", migrates=True)
     cron_database = Database.open(data / "cron.db", cron_migrations())
     cron_store = SqliteCronStore(cron_database)
     tokens = TokenStore.open(data / "tokens.db")
@@ -269,13 +267,12 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     processes = WorkerProcesses(inherited.channels, groups, group_of, totals)
     processes.keep_audit(audit)
     _answer_workers(processes, store, sealer, publisher, groups)
-    kv, queues = KvStore(kv_database), QueueStore(queue_database)
-    guard = TenantGuard(store.database.read, store.sequence, measures(kv, queues, data / D1))
+    guard = TenantGuard(store.database.read, store.sequence, measures(stores.kv, stores.queues, data / D1))
     services = ControlServices(
         store=store,
         tokens=tokens,
-        kv=KvWithinQuotas(kv, guard),
-        queues=QueuesWithinQuotas(queues, guard),
+        kv=KvWithinQuotas(stores.kv, guard),
+        queues=QueuesWithinQuotas(stores.queues, guard),
         cron=cron_store,
         d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
         objects=objects,
@@ -291,6 +288,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         processes=processes.shown,
     )
     audit.start()
+    stores.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     for channel in inherited.channels.values():
@@ -322,7 +320,8 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     await server.drained(min(2.0, float(config["drain_s"])))
     server.close()
     await audit.close()
-    for closing in (store, tokens, kv_database, queue_database, cron_database):
+    await stores.close()
+    for closing in (store, tokens, cron_database):
         closing.close()
     return 0
 

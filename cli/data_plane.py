@@ -21,6 +21,7 @@ from cli.egress_policies import EgressPolicies
 from cli.isolation import Isolation
 from cli.local_dispatch import LocalDispatch
 from cli.policy_reading import join_layers
+from cli.stores import open_stores
 from cli.worker_materials import MaterialKeyFor, WorkerMaterials
 from dispatch.admission import Admission, AdmissionLimits
 from dispatch.app import DispatchApp
@@ -59,12 +60,13 @@ from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.d1.service import D1Service
 from storage.d1.store import D1Room, D1Store
-from storage.database import Database
 from storage.failures import StorageError
-from storage.kv_store import KvStore, kv_migrations
-from storage.queue_store import QueueStore, Settled, queue_migrations
+from storage.postgres.address import DatabaseAddress
+from storage.queue_protocol import Settled
 from storage.shared_rates import FILE_NAME as RATES_FILE
 from storage.shared_rates import SharedRates
+from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
+from storage.tenant_quotas import Quota
 
 _log = logging.getLogger("tenantry.data_plane")
 
@@ -97,6 +99,10 @@ class DataPlaneSettings:
     #: Connections to upstreams, half of them in use and half at rest.
     max_outbound: int = 2 * MOST_RUNNING
     d1: D1Room = field(default_factory=D1Room)
+    #: Where KV and queues are; None: files of the data folder.
+    database: DatabaseAddress | None = None
+    #: What it is reached by: no subrequest may go there.
+    database_addresses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +133,15 @@ class DataPlane:
         data = settings.data
         self._sequence = ChangeSequence(data / "changes.seq")
         self.store = ControlStore.open(data / "control.db", self._sequence, read_only=True)
-        self._kv_database = Database.open(data / "kv.db", kv_migrations())
-        self._queue_database = Database.open(data / "queues.db", queue_migrations())
-        self._kv = KvStore(self._kv_database)
-        self._queues = QueueStore(self._queue_database)
+        self._stores = open_stores(data, settings.database, "worker")
+        self._kv, self._queues = self._stores.kv, self._stores.queues
         self._rates = SharedRates(data / RATES_FILE)
         self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1))
+        self._guard = TenantGuard(
+            self.store.database.read, self.store.sequence, measures(self._kv, self._queues, data / D1_FOLDER)
+        )
+        self._kv_within = KvWithinQuotas(self._kv, self._guard)
+        self.d1.store.room_for = partial(self._guard.room, Quota.D1_BYTES)
         self.index = RouteIndex(self.store)
         self.index.on_change(self._changed)
         self._policies = EgressPolicies(self.store.policies, self.index.refresh, join_layers)
@@ -141,7 +150,8 @@ class DataPlane:
         self.index.on_change(materials.changed)
         self._consumers: list[ConsumerRecord] | None = None
         signer = HopSigner(settings.hop_key)
-        own = frozenset(map(ipaddress.ip_address, host_addresses()))
+        own = frozenset(map(ipaddress.ip_address, [*host_addresses(), *settings.database_addresses]))
+        database_ports = frozenset({settings.database.port} if settings.database else ())
         self._resolver = Resolver([settings.resolver] if settings.resolver else None)
         self._connector = Connector(max_kept=settings.max_outbound // 2)
         self._gateway = Gateway(
@@ -150,7 +160,7 @@ class DataPlane:
             self._connector,
             audit,
             hop_key=settings.hop_key,
-            ranges=AddressRanges(own, settings.listener_ports),
+            ranges=AddressRanges(own, settings.listener_ports | database_ports),
             hops_of=lambda context: context.hops,
             materials=materials,
             usage=Usage(most_running=settings.max_outbound // 2),
@@ -212,6 +222,7 @@ class DataPlane:
 
     def start(self) -> None:
         """Begin what runs beside requests: sweeping, queue delivery, reading the change log."""
+        self._stores.start()
         self.running.start()
         self.d1.start()
         loop = asyncio.get_running_loop()
@@ -234,9 +245,9 @@ class DataPlane:
             reasons.append("draining")
         if self.admission.is_full:
             reasons.append("full: no room for another event")
-        for database in (self.store.database, self._kv_database, self._queue_database):
+        for probe in (self.store.database.probe, self._stores.probe):
             try:
-                database.probe()
+                probe()
             except StorageError as error:
                 reasons.append(f"storage: {error.message}")
                 break
@@ -284,8 +295,7 @@ class DataPlane:
         self._policies.close()
         self.lanes.close()
         await self.d1.close()
-        self._kv_database.close()
-        self._queue_database.close()
+        await self._stores.close()
         self._rates.close()
         self.store.close()
 
@@ -296,8 +306,8 @@ class DataPlane:
             return self._isolation.remote(version)
         env = build_env(
             version,
-            kv=self._kv,
-            queues=self._queues,
+            kv=self._kv_within,
+            queues=QueuesWithinQuotas(self._queues, self._guard),
             d1=self.d1.store,
             rates=self._rates,
             secrets=self._secrets,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from cli.confining import confine_supervisor
 from cli.errors import CliError
 from cli.process_logging import log_to_stderr
 from cli.settings import ServeSettings
+from cli.stores import address_as_config
 from dispatch.hook import InvalidHook, load_hook
 from model.isolation import as_config
 from processes.child import ProcessSpec
@@ -28,6 +30,7 @@ from storage.database import Database
 from storage.folders import make_folder
 from storage.keys import RootKey
 from storage.kv_store import kv_migrations
+from storage.postgres.address import DatabaseAddress
 from storage.queue_store import queue_migrations
 from storage.token_store import TokenStore
 
@@ -51,11 +54,13 @@ def serve(settings: ServeSettings) -> int:
     if settings.accelerator == "on":
         _try_accelerator()
     make_folder(settings.data, parents=True)
+    database = database_of(settings)
+    os.environ.pop("TENANTRY_DATABASE_PASSWORD", None)  # children are told by a pipe
     try:
         with serve_lock(settings.data / "serve.lock"):
             keys = _prepare(settings)
             in_force = confine_supervisor(settings.data, settings.confinement)
-            return asyncio.run(_supervise(settings, keys, in_force))
+            return asyncio.run(_supervise(settings, keys, in_force, database))
     except AlreadyServing as error:
         raise CliError(str(error)) from error
 
@@ -125,7 +130,9 @@ def _root_key(settings: ServeSettings) -> RootKey:
     return RootKey.load_or_create(path)
 
 
-async def _supervise(settings: ServeSettings, keys: _Keys, in_force: InForce) -> int:
+async def _supervise(
+    settings: ServeSettings, keys: _Keys, in_force: InForce, database: DatabaseAddress | None
+) -> int:
     try:
         maps = plan(max_map_count())
     except TooFewMaps as error:
@@ -149,11 +156,13 @@ async def _supervise(settings: ServeSettings, keys: _Keys, in_force: InForce) ->
         "workers": settings.workers + sum(group.workers for group in groups.groups),
         "groups": as_config(groups),
         "run": secrets.token_hex(8),
+        "database": address_as_config(database),
     }
     resolver = settings.resolver
     worker_config = common | {
         "resolver": [resolver.host, resolver.port] if resolver else None,
         "hop_key": keys.hop,
+        "database_addresses": [] if database is None else await addresses_of(database),
         "visitor_ports": [http.address.port],
         "listener_ports": [http.address.port, control.address.port],
         "trusted_proxies": list(settings.trusted_proxies),
@@ -191,6 +200,32 @@ async def _supervise(settings: ServeSettings, keys: _Keys, in_force: InForce) ->
         print(f"serving http://{http.address}  (API: http://{control.address})", flush=True)
     ready.cancel()
     return await running
+
+
+async def addresses_of(database: DatabaseAddress) -> list[str]:
+    """What its name leads to now: addresses that no tenant's request may reach, whatever a policy opens."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(database.host, database.port)
+    except OSError as error:
+        _log.warning("%s has no address now: %s", database, error)
+        return []
+    return sorted({str(row[4][0]).partition("%")[0] for row in found})
+
+
+def database_of(settings: ServeSettings) -> DatabaseAddress | None:
+    """With its password. Raises CliError."""
+    if settings.database is None:
+        return None
+    password, path = settings.database_password, settings.database_password_file
+    if path is not None:
+        try:
+            password = path.read_text().removesuffix("\n")
+            mode = path.stat().st_mode
+        except (OSError, UnicodeDecodeError) as error:
+            raise CliError(f"--database-password-file: {path}: {error}") from error
+        if mode & 0o077:
+            raise CliError(f"--database-password-file: others may read {path}", hint=f"chmod 600 {path}")
+    return settings.database.with_password(password)
 
 
 def _argv(module: str) -> list[str]:

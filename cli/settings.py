@@ -2,7 +2,7 @@
 
 `python -m cli.settings > docs/settings.md` writes the page; a test holds the two equal. A flag wins over
 the environment, which wins over the default. Nothing is read from a file, so that `ps` and the unit file
-show what a host runs with; nothing secret is a setting.
+show what a host runs with; what is secret has no flag.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from model.isolation import IsolationGroups, parse_groups
 from processes.confinement import MODES
 from processes.listeners import ListenAddress, parse_listen_address
 from runtime.capi import accelerator
+from storage.postgres.address import DatabaseAddress, parse_database_url
 from storage.tenant_quotas import Quota, parse_quotas
 
 
@@ -76,6 +77,10 @@ class ServeSettings:
     min_rate: int
     #: Make a root key though the data folder was written under another one.
     new_root_key: bool
+    #: None: SQLite files of the data folder. Without the password, which is one of the two below.
+    database: DatabaseAddress | None
+    database_password_file: Path | None
+    database_password: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +417,34 @@ SERVE: tuple[Setting, ...] = (
         "in it stay closed until each is set anew. Once; leave it out again afterwards.",
         parse_yes,
     ),
+    Setting(
+        "database",
+        "URL",
+        None,
+        "",
+        "postgresql://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=…&pgbouncer=true]: KV and queues are kept "
+        "there, shared by all machines that name it. No password in it: see postgresql.md.",
+        parse_database_url,
+        default_text="SQLite files in the data folder",
+    ),
+    Setting(
+        "database_password_file",
+        "path",
+        None,
+        "",
+        "File with the password of the database's user, readable by the host's user alone.",
+        parse_path,
+    ),
+    Setting(
+        "database_password",
+        "text",
+        None,
+        "",
+        "The password itself, where a file is not to be had; it has no flag, since a command line is everyone's to "
+        "read.",
+        str,
+        flag_text="",
+    ),
 )
 
 #: Of every client command. A token has no flag: the command line of a process is everyone's to read.
@@ -455,6 +488,10 @@ def serve_settings(given: Mapping[str, str | None], environment: Mapping[str, st
     settings = ServeSettings(**values)
     if settings.http == settings.control and settings.http.port:
         raise ValueError(f"--http and --control are both {settings.http}; each needs a port of its own")
+    if settings.database_password and settings.database_password_file:
+        raise ValueError(
+            "--database-password-file and TENANTRY_DATABASE_PASSWORD are both given; one is right"
+        )
     return settings
 
 

@@ -19,6 +19,7 @@ from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
 from cli.descriptors import DescriptorShares, share_out
 from cli.isolation import Isolation
 from cli.process_logging import log_to_stderr
+from cli.stores import address_from_config
 from cli.telemetry import WorkerTelemetry
 from dispatch.hook import Hook, load_hook
 from edge.door import DoorLimits
@@ -98,6 +99,8 @@ async def _serve(
             hooks,
             min(descriptors.modules, int(config["modules"])),
             descriptors.outbound,
+            database=address_from_config(config["database"]),
+            database_addresses=frozenset(config["database_addresses"]),
         ),
         engine,
         telemetry.observer,

@@ -55,6 +55,8 @@ class Profile:
     #: The ABI of Landlock from which on that can be had: below it files are left alone.
     files_since: int = 1
     no_tcp: int = 0
+    #: To which it may connect all the same.
+    connect_ports: Sequence[int] = ()
     #: Signals and abstract sockets to processes outside are denied too.
     alone: bool = False
     #: Bits of capabilities that stay, of those that are held.
@@ -133,7 +135,13 @@ def _hold_to_files(profile: Profile, abi: int) -> tuple[str, ...]:
     if abi < 1:
         raise OSError(errno.ENOSYS, "the kernel has none")
     files = profile.files if abi >= profile.files_since else None
-    words = landlock.restrict(abi, files=files, no_tcp=profile.no_tcp, alone=profile.alone)
+    words = landlock.restrict(
+        abi,
+        files=files,
+        no_tcp=profile.no_tcp,
+        alone=profile.alone,
+        connect_ports=profile.connect_ports,
+    )
     return (f"landlock {abi} ({', '.join(words)})",) if words else ()
 
 

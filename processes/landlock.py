@@ -47,6 +47,7 @@ _SCOPES_SINCE: Final = 6
 
 _VERSION: Final = 1
 _PATH_BENEATH: Final = 1
+_NET_PORT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,17 @@ def abi() -> int:
         return 0
 
 
-def restrict(version: int, *, files: Sequence[FileRule] | None, no_tcp: int, alone: bool) -> tuple[str, ...]:
-    """Hold this thread to `files` (None: files are left alone), deny it the `no_tcp` actions, and, with `alone`,
-    the processes outside. `version` is the ABI to use, at least 1; what it lacks is left out. The names of
-    what is in force. Needs no_new_privs. Raises OSError.
+def restrict(
+    version: int,
+    *,
+    files: Sequence[FileRule] | None,
+    no_tcp: int,
+    alone: bool,
+    connect_ports: Sequence[int] = (),
+) -> tuple[str, ...]:
+    """Hold this thread to `files` (None: files are left alone), deny it the `no_tcp` actions, but to connect to
+    `connect_ports`, and, with `alone`, the processes outside. `version` is the ABI to use, at least 1; what it lacks
+    is left out. The names of what is in force. Needs no_new_privs. Raises OSError.
     """
     over_files = 0 if files is None else sum(rights for since, rights in _FILE_RIGHTS if since <= version)
     over_tcp = no_tcp if version >= _TCP_SINCE else 0
@@ -82,6 +90,8 @@ def restrict(version: int, *, files: Sequence[FileRule] | None, no_tcp: int, alo
     try:
         for rule in files or ():
             _add(ruleset, rule, over_files)
+        for port in connect_ports if over_tcp & CONNECT_TCP else ():
+            kernel.call("landlock_add_rule", ruleset, _NET_PORT, struct.pack("=QQ", CONNECT_TCP, port), 0)
         kernel.call("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)

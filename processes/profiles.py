@@ -146,18 +146,25 @@ def worker(files: Sequence[FileRule], data: Path) -> Profile:
     )
 
 
-def control(data: Path, files: Sequence[FileRule] | None = None) -> Profile:
+def control(data: Path, files: Sequence[FileRule] | None = None, database_port: int | None = None) -> Profile:
     """It starts compile children (and, as root, makes them somebody else), so it keeps exec and signals: to
     programs that `files` lets it start, and to those alone that it has started.
     """
-    # Its listener and its channels are inherited: it makes no socket, and takes part in nothing on the network.
-    rules = [*(Rule(name, _DENY) for name in (*_NEVER, "socket")), Rule("clone3", _NONE_SUCH)]
+    # Its listener and its channels are inherited: it makes no socket, and takes part in nothing on the network,
+    # but for the database, where there is one: it looks up its name, and connects to its port.
+    rules = [*(Rule(name, _DENY) for name in _NEVER), Rule("clone3", _NONE_SUCH)]
+    if database_port is None:
+        rules.append(Rule("socket", _DENY))
+    else:
+        families = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+        rules.append(Rule("socket", ALLOW, 0, tuple(map(int, families))))
     return Profile(
         "control process",
         Filter(rules, default=ALLOW, unknown=ALLOW),
         files=files,
         files_since=RENAMES_SINCE,
         no_tcp=BIND_TCP | CONNECT_TCP,
+        connect_ports=() if database_port is None else (database_port,),
         alone=True,
         capabilities=_FOR_COMPILE_CHILDREN | _for_folder(data),
     )

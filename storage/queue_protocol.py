@@ -130,6 +130,9 @@ class QueueStorage(Protocol):
 
     def backlog(self, queue_id: str) -> Backlog | Awaitable[Backlog]: ...
 
+    async def stored(self, queue_id: str) -> tuple[int, int]:
+        """(messages, bytes of their bodies): the backlog, for who awaits anyway."""
+
     async def peek(self, queue_id: str, count: int) -> list[StoredMessage]:
         """The oldest `count` messages, whether ready or not, without leasing them."""
 

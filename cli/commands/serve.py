@@ -37,7 +37,7 @@ def _run(**given: Any) -> int:
 command = click.Command(
     "serve",
     callback=_run,
-    params=[_option(row) for row in SERVE],
+    params=[_option(row) for row in SERVE if row.flag],
     short_help="Run the host: the visitors' listener, the API, the workers.",
     help="""Run the host until SIGTERM or SIGINT, then drain and exit 0.
 

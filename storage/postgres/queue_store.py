@@ -163,6 +163,10 @@ class PgQueueStore:
     def backlog(self, queue_id: str) -> Awaitable[Backlog]:
         return self._backlog(queue_id)
 
+    async def stored(self, queue_id: str) -> tuple[int, int]:
+        held = await self._backlog(queue_id)
+        return held.messages, held.bytes
+
     async def _backlog(self, queue_id: str) -> Backlog:
         rows = await self._database.fetch(self._sql["backlogs"], [queue_id])
         return Backlog(rows[0][1], rows[0][2]) if rows else Backlog()
