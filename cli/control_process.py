@@ -21,6 +21,7 @@ from cli.d1_link import D1ByChannel
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
+from cli.replicas import ImagesAhead, MachineReplicas, ReplicaNews, count_replicas, shown
 from cli.scheduled_runs import ScheduledRuns
 from cli.stores import address_from_config, open_stores
 from control.app import create_control_app
@@ -28,9 +29,9 @@ from control.cron_runner import CronRunner
 from control.deletions import finish_deletions
 from control.envelope import ApiError, Code
 from control.host_check import HostRules
-from control.leftovers import LeftoverSweep, Removed
+from control.leftovers import Files, LeftoverSweep, Removed
 from control.secret_sealing import RootKeySealer
-from control.services import ControlServices
+from control.services import ControlServices, ObjectStore
 from edge.server import DoorServer
 from model.identity import NamespaceName, ScriptName
 from model.isolation import DEFAULT_GROUP, IsolationGroups, from_config
@@ -53,6 +54,7 @@ from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.database import Database
 from storage.keys import RootKey
 from storage.object_store import FolderObjectStore
+from storage.replication.replica import nothing
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
 from storage.token_store import TokenStore
 
@@ -92,6 +94,7 @@ class WorkerProcesses:
         self._supervisor: Mapping[str, Any] = {}
         self.draining = False
         self._dropped_audit: Callable[[], int] = int
+        self._refresh_replicas: Callable[[], None] = nothing
         self._reporting = set(totals.processes)
         self._unready: dict[str, list[str]] = {}
         self._group_of = group_of
@@ -149,6 +152,15 @@ class WorkerProcesses:
             channel.on_notification("audit", keeper.take)
         self._dropped_audit = lambda: keeper.dropped
 
+    def watch_replicas(self, refresh: Callable[[], None]) -> None:
+        """`refresh` brings the counts of replication up to date."""
+        self._refresh_replicas = refresh
+
+    def control_loaded(self) -> None:
+        """control.db is another than it was: what worker processes keep of it is void."""
+        for channel in self.channels.values():
+            channel.notify("control_loaded")
+
     def unready(self) -> Sequence[str]:
         if self.draining:
             return ["draining"]
@@ -176,6 +188,7 @@ class WorkerProcesses:
 
     def metrics(self) -> str:
         self.counters.count("tenantry_audit_records_dropped_total").value = self._dropped_audit()
+        self._refresh_replicas()
         return exposition(self.totals.shown(self.counters.samples()))
 
     def _running(self, kind: str) -> int:
@@ -243,16 +256,26 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     data = Path(config["data"])
     root = RootKey.load(Path(config["root_key_file"]))
     sequence = ChangeSequence(data / "changes.seq")
-    store = ControlStore.open(data / "control.db", sequence)
-    stores = open_stores(data, address_from_config(config["database"]), "control", migrates=True)
+    database = address_from_config(config["database"])
+    told = ReplicaNews()
+    replicas = None
+    if database is not None:
+        replicas = MachineReplicas(
+            data, database, root, follows=True, on_applied=told.applied, on_loaded=told.loaded
+        )
+    store = ControlStore.open(
+        data / "control.db", sequence, replication=None if replicas is None else replicas.control
+    )
+    stores = open_stores(data, database, "control", migrates=True)
     cron_database = Database.open(data / "cron.db", cron_migrations())
     cron_store = SqliteCronStore(cron_database)
-    tokens = TokenStore.open(data / "tokens.db")
+    tokens = TokenStore.open(data / "tokens.db", None if replicas is None else replicas.tokens)
     audit_store = AuditStore(Database.open(data / "audit.db", audit_migrations()))
     retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
     audit = AuditKeeper(audit_store, retention)
     sealer = RootKeySealer(root)
-    objects = FolderObjectStore(data / "objects")
+    folder = FolderObjectStore(data / "objects")
+    objects: ObjectStore = folder if replicas is None else replicas.objects(folder)
     cache = AotCache(data / "aot", config["aot_key"])
     compiler = Compiler(argv=compile_process.argv(config["confinement"]))
     publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS))
@@ -286,6 +309,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         metrics=processes.metrics,
         unready=processes.unready,
         processes=processes.shown,
+        replication=partial(shown, replicas),
     )
     audit.start()
     stores.start()
@@ -297,9 +321,10 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     await _ask_supervisor(inherited.channels["supervisor"], processes)
     server = DoorServer(create_control_app(services))
     await server.start(inherited.listeners)
-    sweep = LeftoverSweep(
-        store.scripts, {"modules": objects, "images": cache}, cache.remove_foreign, processes.left_over
-    )
+    kinds: dict[str, Files] = {"modules": folder, "images": cache}
+    if replicas is not None:
+        kinds["shared modules"] = replicas.leftovers()
+    sweep = LeftoverSweep(store.scripts, kinds, cache.remove_foreign, processes.left_over)
     cron = CronRunner(
         store,
         cron_store,
@@ -310,6 +335,11 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     )
     processes.counters.gauge("tenantry_cron_waiting", lambda: cron.waiting)
     beside = [asyncio.create_task(work) for work in (sweep.run(), cron.run(), cron.sweep_forever())]
+    if replicas is not None:
+        processes.watch_replicas(count_replicas(processes.counters, replicas))
+        ahead = ImagesAhead(store, cache.has, publisher.remake)
+        told.join(asyncio.get_running_loop(), ahead.applied, processes.control_loaded)
+        beside.append(asyncio.create_task(ahead.run()))
     inherited.ready(in_force)
     await stop.wait()
     # The worker processes have ended before this one: how their last runs ended is known by now.
@@ -323,6 +353,8 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     await stores.close()
     for closing in (store, tokens, cron_database):
         closing.close()
+    if replicas is not None:
+        replicas.close()
     return 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from control.publishing import PreparedModule
+from control.services import ObjectStore
 from model.limits import FETCH_LIMITS
 from runtime.aot_cache import AotCache, ModuleFacts
 from runtime.artifact import Artifact, read_artifact
@@ -13,15 +14,12 @@ from runtime.compile import Compiler, CompileRefused
 from runtime.compile_queue import FairQueue
 from runtime.module_problems import InvalidModule, ModuleProblem
 from storage.failures import from_os_error
-from storage.object_store import FolderObjectStore
 
 
 class LocalPublisher:
-    """Implements control.publishing.Publisher over this machine's object store and AOT cache."""
+    """Implements control.publishing.Publisher over an object store and this machine's AOT cache."""
 
-    def __init__(
-        self, objects: FolderObjectStore, cache: AotCache, compiler: Compiler, queue: FairQueue
-    ) -> None:
+    def __init__(self, objects: ObjectStore, cache: AotCache, compiler: Compiler, queue: FairQueue) -> None:
         self._objects = objects
         self._cache = cache
         self._compiler = compiler

@@ -13,6 +13,7 @@ from typing import Final
 from cli.confining import confine_supervisor
 from cli.errors import CliError
 from cli.process_logging import log_to_stderr
+from cli.replicas import MachineReplicas, joined
 from cli.settings import ServeSettings
 from cli.stores import address_as_config
 from dispatch.hook import InvalidHook, load_hook
@@ -27,6 +28,7 @@ from runtime.map_budget import TooFewMaps, max_map_count, plan
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
+from storage.failures import StorageLost
 from storage.folders import make_folder
 from storage.keys import RootKey
 from storage.kv_store import kv_migrations
@@ -58,7 +60,7 @@ def serve(settings: ServeSettings) -> int:
     os.environ.pop("TENANTRY_DATABASE_PASSWORD", None)  # children are told by a pipe
     try:
         with serve_lock(settings.data / "serve.lock"):
-            keys = _prepare(settings)
+            keys = _prepare(settings, database)
             in_force = confine_supervisor(settings.data, settings.confinement)
             return asyncio.run(_supervise(settings, keys, in_force, database))
     except AlreadyServing as error:
@@ -94,24 +96,42 @@ class _Keys:
     hop: bytes
 
 
-def _prepare(settings: ServeSettings) -> _Keys:
-    """Make what is missing in the data folder, migrate what is old, and show the first token once."""
+def _prepare(settings: ServeSettings, database: DatabaseAddress | None) -> _Keys:
+    """Make what is missing in the data folder, migrate what is old, and show the first token once.
+
+    With a `database`, join the platform that it is of.
+    """
     data = settings.data
     root = _root_key(settings)
-    sequence = ChangeSequence(data / "changes.seq")
-    store = ControlStore.open(data / "control.db", sequence)
-    store.tenants.put_host_quotas(settings.tenant_quotas)
-    store.close()
-    sequence.close()
+    with joined(data, database, root) as replicas:
+        _prepare_control(settings, replicas)
     for name, migrations in (("kv", kv_migrations()), ("queues", queue_migrations())):
         Database.open(data / f"{name}.db", migrations).close()
-    tokens = TokenStore.open(data / "tokens.db")
+    return _Keys(root.derive("aot"), root.derive("hop"))
+
+
+def _prepare_control(settings: ServeSettings, replicas: MachineReplicas | None) -> None:
+    data = settings.data
+    sequence = ChangeSequence(data / "changes.seq")
+    control, tokens_file = (None, None) if replicas is None else (replicas.control, replicas.tokens)
+    store = ControlStore.open(data / "control.db", sequence, replication=control)
+    try:
+        store.tenants.put_host_quotas(settings.tenant_quotas)
+    except StorageLost as error:
+        if replicas is None:
+            raise
+        _log.warning("the quotas of the settings are not the platform's yet: %s", error.message)
+    finally:
+        store.close()
+        sequence.close()
+    tokens = TokenStore.open(data / "tokens.db", tokens_file)
     is_new = not (data / "admin-token").exists()
-    token = tokens.ensure_admin_token(data / "admin-token")
-    tokens.close()
+    try:
+        token = tokens.ensure_admin_token(data / "admin-token", "" if replicas is None else replicas.machine)
+    finally:
+        tokens.close()
     if is_new and sys.stderr.isatty():
         sys.stderr.write(f"admin token (also in {data / 'admin-token'}): {token}\n")
-    return _Keys(root.derive("aot"), root.derive("hop"))
 
 
 def _root_key(settings: ServeSettings) -> RootKey:

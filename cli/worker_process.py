@@ -114,6 +114,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     control.on_request("trigger", _trigger(plane))
     control.on_request("d1", answer_control(plane.d1))
+    control.on_notification("control_loaded", lambda _: plane.index.clear())
     control.start()
     plane.start()
     telemetry.start()

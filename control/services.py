@@ -143,6 +143,8 @@ class ControlServices:
     unready: Callable[[], Sequence[str]] = tuple
     #: Of each process of the host: who it is, how it is, what holds it.
     processes: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    #: Of each replica, where this is one machine of several: how far it is.
+    replication: Callable[[], Sequence[Mapping[str, object]]] = tuple
     bodies: BodyRoom = field(default_factory=BodyRoom)
     now_s: Callable[[], float] = unix_s
     accounts: frozenset[AccountId] = field(default_factory=lambda: frozenset({DEFAULT_ACCOUNT}))

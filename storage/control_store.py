@@ -23,7 +23,7 @@ from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersi
 from storage.changes import ChangeSequence, changes_since, store_sequence
 from storage.control_records import decode_hostname, decode_script, to_consumer
 from storage.d1_records import D1Records
-from storage.database import Database, Transaction
+from storage.database import Database, Replication, Transaction
 from storage.material_records import MaterialRecords
 from storage.migrations import Migrations, load_queries
 from storage.namespace_records import NamespaceRecords
@@ -85,15 +85,26 @@ class ControlStore:
         self.tenants = TenantRecords(database, now_ms)
 
     @staticmethod
-    def open(path: Path, sequence: ChangeSequence, *, read_only: bool = False) -> ControlStore:
-        """`path` is `DATA/control.db`; the sequence is stored after each commit of this process."""
+    def open(
+        path: Path,
+        sequence: ChangeSequence,
+        *,
+        read_only: bool = False,
+        replication: Replication | None = None,
+    ) -> ControlStore:
+        """`path` is `DATA/control.db`; the sequence is stored after each commit of this process. `replication`: it
+        is one of several machines'.
+        """
 
         def after_commit(tx: Transaction) -> None:
             store_sequence(tx, sequence)
 
         hook = None if read_only else after_commit
         return ControlStore(
-            Database.open(path, control_migrations(), read_only=read_only, on_commit=hook), sequence
+            Database.open(
+                path, control_migrations(), read_only=read_only, on_commit=hook, replication=replication
+            ),
+            sequence,
         )
 
     def hostname_routes(self, pattern: str) -> HostnameRoutes | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from model.clock import unix_ms
 from storage.control_records import new_id
-from storage.database import Database, Transaction
+from storage.database import Database, Replication, Transaction
 from storage.failures import StorageLost
 from storage.folders import sync_folder
 from storage.migrations import Migrations
@@ -42,9 +42,9 @@ class TokenStore:
         self._now_ms = now_ms
 
     @staticmethod
-    def open(path: Path) -> TokenStore:
-        """`path` is `DATA/tokens.db`."""
-        return TokenStore(Database.open(path, Migrations.load("tokens")))
+    def open(path: Path, replication: Replication | None = None) -> TokenStore:
+        """`path` is `DATA/tokens.db`. `replication`: it is one of several machines'."""
+        return TokenStore(Database.open(path, Migrations.load("tokens"), replication=replication))
 
     def verify(self, token: str) -> TokenRecord | None:
         """Whose token this is. What is compared are hashes of it, so that time tells nothing of a token."""
@@ -63,8 +63,9 @@ class TokenStore:
         self._insert(new_id(), token, name, scopes)
         return token
 
-    def ensure_admin_token(self, path: Path) -> str:
-        """The admin token that `path` (DATA/admin-token) holds; made, with mode 0600, at the first start.
+    def ensure_admin_token(self, path: Path, machine: str = "") -> str:
+        """The admin token that `path` (DATA/admin-token) holds; made, with mode 0600, at the first start. Each
+        `machine` of several has one of its own.
 
         A file without its row (tokens.db was lost) gets its row back. Raises StorageLost when the file can't
         be read or holds no token.
@@ -75,7 +76,8 @@ class TokenStore:
         except OSError as error:
             raise StorageLost("the admin token's file can't be used", detail=f"{path}: {error}") from error
         if self.verify(token) is None:
-            self._insert(_ADMIN_ID, token, "admin", (ADMIN_SCOPE,))
+            token_id = f"{_ADMIN_ID}-{machine}" if machine else _ADMIN_ID
+            self._insert(token_id, token, "admin", (ADMIN_SCOPE,))
         return token
 
     def close(self) -> None:

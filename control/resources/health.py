@@ -23,7 +23,9 @@ async def readyz(call: Call) -> Response:
         reasons.append(f"storage: {error.message}")
     if reasons:
         raise ApiError(503, Code.INTERNAL, f"not ready: {', '.join(reasons)}", headers={"retry-after": "1"})
-    return success({"status": "ready"})
+    # Not a reason: a machine that can't be told of changes serves what it knows, and all would be out at once.
+    replicas = list(call.services.replication())
+    return success({"status": "ready", **({"replication": replicas} if replicas else {})})
 
 
 async def metrics(call: Call) -> Response:

@@ -60,3 +60,23 @@ ON CONFLICT (machine, file) DO UPDATE SET seq = $3, name = $4, seen_at = now();
 -- :name machines
 SELECT machine, file, seq, name, extract(epoch FROM now() - seen_at)::float8 FROM replication_machines
 ORDER BY machine, file;
+
+-- :name put_object
+-- One that is there becomes as young as a new one.
+INSERT INTO objects VALUES ($1, $2, $3, now()) ON CONFLICT (digest) DO UPDATE SET put_at = now()
+RETURNING xmax = 0;
+
+-- :name put_object_chunk
+INSERT INTO object_chunks VALUES ($1, $2, $3);
+
+-- :name object
+SELECT size, chunks FROM objects WHERE digest = $1;
+
+-- :name object_chunk
+SELECT data FROM object_chunks WHERE digest = $1 AND number = $2;
+
+-- :name object_digests
+SELECT digest FROM objects WHERE digest > $1 ORDER BY digest LIMIT $2;
+
+-- :name remove_stale_object
+DELETE FROM objects WHERE digest = $1 AND put_at < now() - make_interval(secs => $2) RETURNING size;

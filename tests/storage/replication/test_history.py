@@ -52,9 +52,10 @@ def test_a_machine_that_joins_late_reads_a_snapshot_and_what_came_after(
     with Machine(tmp_path, database_address, "a", snapshot_every=20) as a:
         for number in range(50):
             a.put(f"n{number}", number)
-        head = lambda: a.log.head("control")  # noqa: E731
-        wait_until(lambda: (found := head()) is not None and found.snapshot_seq >= 20)
-        wait_until(lambda: (found := head()) is not None and found.seq - found.snapshot_seq < 20)
+        wait_until(lambda: (found := a.log.head("control")) is not None and found.snapshot_seq >= 20)
+        wait_until(
+            lambda: (found := a.log.head("control")) is not None and found.seq - found.snapshot_seq < 20
+        )
         with Machine(tmp_path, database_address, "b") as b:
             assert len(b.items()) == 50
             assert b.status().loaded == 1
