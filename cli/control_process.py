@@ -92,6 +92,8 @@ class WorkerProcesses:
         self.counters = Counters()
         self.reported: list[Mapping[str, Any]] = []
         self._supervisor: Mapping[str, Any] = {}
+        #: Name and process id of each worker process that was last reported, of those that start as well.
+        self._alive: set[str] = set()
         self.draining = False
         self._dropped_audit: Callable[[], int] = int
         self._refresh_replicas: Callable[[], None] = nothing
@@ -236,7 +238,10 @@ class WorkerProcesses:
         if isinstance(payload, Mapping):
             self.reported = list(payload["processes"])
             self._supervisor = payload["supervisor"]
-            alive = {f"{p['name']}/{p['pid']}" for p in self.reported if p["kind"] == "worker"}
+            alive = {f"{p['name']}/{p['pid']}" for p in self.reported if p["kind"] == "worker" and p["pid"]}
+            for ended in self._alive - alive:
+                self.channels[ended.partition("/")[0]].peer_ended()
+            self._alive = alive
             for name in self._reporting - alive:
                 self.totals.ended(name)
                 self._unready.pop(name, None)

@@ -58,6 +58,10 @@ class RequestTimedOut(ChannelError):
     """The peer is not there, or was too slow. It may have done what was asked."""
 
 
+class RequestLost(RequestTimedOut):
+    """The peer ended before it answered: to wait any longer would be in vain."""
+
+
 class RequestFailed(ChannelError):
     """The peer's handler refused or failed; the message is its own."""
 
@@ -108,8 +112,8 @@ class Channel:
         return self._send(Message(MessageType.NOTIFICATION, 0, kind, payload))
 
     async def request(self, kind: str, payload: object = None, timeout_s: float = 5.0) -> object:
-        """The peer's answer. Raises ChannelFull, ChannelClosed, RequestTimedOut, RequestFailed, and
-        MessageTooLarge (our bug).
+        """The peer's answer. Raises ChannelFull, ChannelClosed, RequestTimedOut, RequestLost, RequestFailed,
+        and MessageTooLarge (our bug).
 
         It may reach the peer's successor, if the peer restarts meanwhile: handlers must bear that.
         """
@@ -147,6 +151,14 @@ class Channel:
         self._loop.add_reader(self._fd, self._readable)
         if self._queue:
             self._loop.add_writer(self._fd, self._writable)
+
+    def peer_ended(self) -> None:
+        """For who hears of the peer's end elsewhere, since the channel itself can't: requests that wait raise
+        RequestLost. One that the peer had not read yet is done by its successor all the same.
+        """
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(RequestLost("the other process ended, and may have done it or not"))
 
     def close(self) -> None:
         """Let go of this end; requests that wait raise ChannelClosed. Idempotent."""

@@ -18,6 +18,7 @@ from processes.channel import (
     ChannelClosed,
     ChannelFull,
     RequestFailed,
+    RequestLost,
     RequestTimedOut,
     channel_pair,
 )
@@ -300,3 +301,22 @@ async def test_our_own_restart_reads_on_where_the_predecessor_stopped() -> None:
     assert (got, after.counters["dropped_stale"]) == (["meanwhile"], 1)
     after.close()
     peer.close()
+
+
+async def test_a_request_to_a_peer_that_has_ended_is_not_waited_for(pair: Pair) -> None:
+    """What is asked from then on waits for the successor as ever."""
+    near, far = pair
+    waiting = asyncio.create_task(near.request("double", 4, timeout_s=600))
+    await asyncio.sleep(0)
+    near.peer_ended()
+    with pytest.raises(RequestLost):
+        await waiting
+
+    async def double(payload: object) -> object:
+        assert isinstance(payload, int)
+        return payload * 2
+
+    again = asyncio.create_task(near.request("double", 5))
+    far.on_request("double", double)
+    far.start()
+    assert await again == 10
