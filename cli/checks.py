@@ -16,6 +16,8 @@ SUPPORTED_PYTHON: Final = ((3, 11), (3, 14))
 #: The kernel's default. Below it a process can't hold the sandboxes that it admits.
 MAX_MAP_COUNT: Final = 65_530
 NOFILE: Final = 4_096
+#: A machine of several is told of a change within a tenth of a second, and looks by itself once a second.
+MOST_LAG_S: Final = 10.0
 
 
 class State(StrEnum):
@@ -152,6 +154,24 @@ def check_process(row: Mapping[str, Any]) -> Check:
     if held["no_new_privs"] and held["seccomp"] and not held["missing"]:
         return Check(name, State.OK, detail)
     return Check(name, State.WARNING, detail, "see the check `confinement`; start without --confinement off")
+
+
+def check_replication(row: Mapping[str, Any]) -> Check:
+    """Of one file, as `/readyz` tells on a machine of several."""
+    name = f"replication of {row['file']}"
+    at = f"at {row['seq']} of {row['log_seq']}"
+    if row["stopped"]:
+        return Check(
+            name, State.FAILED, f"{at}: {row['stopped']}", "upgrade this machine, or look at its log"
+        )
+    if row["away_s"] is not None:
+        detail = f"{at}: the database has been away for {row['away_s']:.0f} s"
+        return Check(
+            name, State.WARNING, detail, "changes wait for it, serving does not: look at the database"
+        )
+    if row["lag_s"] > MOST_LAG_S:
+        return Check(name, State.WARNING, f"{at}: {row['lag_s']:.0f} s behind", "look at this machine's load")
+    return Check(name, State.OK, at)
 
 
 def check_folder(path: str, mode: int, owner: int, me: int) -> Check:

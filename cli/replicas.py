@@ -71,9 +71,11 @@ class MachineReplicas:
 
 
 @contextmanager
-def joined(data: Path, database: DatabaseAddress | None, root: RootKey) -> Iterator[MachineReplicas | None]:
+def joined(
+    data: Path, database: DatabaseAddress | None, root: RootKey | None
+) -> Iterator[MachineReplicas | None]:
     """For who opens the files once: a start, a command. None without a `database`. Raises CliError."""
-    if database is None:
+    if database is None or root is None:
         yield None
         return
     replicas = None

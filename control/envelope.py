@@ -16,7 +16,8 @@ from starlette.responses import Response
 
 from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformError
 from storage.control_failures import ChangeRefused, Rule
-from storage.failures import DiskFull, StorageError
+from storage.failures import DiskFull, PlatformAway, StorageError
+from storage.replication.entries import ReplicaBehind
 
 #: An operation's message begins with the argument at fault, where one is.
 _FIELD = re.compile(r"([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)?): ")
@@ -42,6 +43,9 @@ class Code:
     #: In `messages` of a success: the policy was taken.
     POLICY_WARNING: Final = 20026
     MATERIAL: Final = 20027
+    #: Several machines: the database that they share is away; this one's release is older than the platform's data.
+    PLATFORM_AWAY: Final = 20034
+    OLDER_RELEASE: Final = 20035
 
 
 class ApiError(Exception):
@@ -131,6 +135,9 @@ def translate(error: Exception) -> ApiError | None:
             status, code = _OPERATIONS.get(error.code, (500, Code.INTERNAL))
             field = _FIELD.match(error.message)
             return ApiError(status, code, error.message, field[1] if field else "")
+        case PlatformAway() | ReplicaBehind():
+            code = Code.PLATFORM_AWAY if isinstance(error, PlatformAway) else Code.OLDER_RELEASE
+            return ApiError(503, code, error.message, headers={"retry-after": "1"})
         case StorageError():
             status = 507 if isinstance(error, DiskFull) else 503
             return ApiError(status, Code.INTERNAL, error.message, headers={"retry-after": "1"})

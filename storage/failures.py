@@ -42,6 +42,10 @@ class WriteUncertain(StorageLost):
     TEXT = "the connection to the database was lost while a write was being committed; it may have been made"
 
 
+class PlatformAway(StorageLost):
+    """The database that a platform's machines share does not answer: nothing was changed, and reading goes on."""
+
+
 class StorageClosed(StorageError):
     """The database was closed: the process is stopping."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import stat
@@ -24,6 +25,7 @@ from cli.checks import (
     check_private,
     check_process,
     check_python,
+    check_replication,
     check_wasmtime,
 )
 from cli.client import ApiClient
@@ -142,9 +144,19 @@ def check_host(url: str, account: str, data: Path | None) -> Iterator[Check]:
         yield Check("ready", State.OK, "it takes requests")
     else:
         yield Check("ready", State.FAILED, client.refusal(ready).message, "look at the host's log")
+    yield from _check_replication(ready.body)
     yield _check_token(url, account, data)
     yield from _check_processes(url, account, data)
     yield from _check_groups(url, account, data)
+
+
+def _check_replication(ready: bytes) -> list[Check]:
+    """`ready`: what /readyz answered; it tells of replicas on a machine of several."""
+    try:
+        rows = json.loads(ready)["result"]["replication"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return list(map(check_replication, rows))
 
 
 def _check_processes(url: str, account: str, data: Path | None) -> list[Check]:

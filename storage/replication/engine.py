@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from storage.failures import ConstraintViolated, StorageError, StorageLost
+from storage.failures import ConstraintViolated, PlatformAway, StorageError, StorageLost
 from storage.replication.entries import EntryKind
 from storage.replication.local import record
 from storage.replication.log import Turn
@@ -37,7 +37,7 @@ class ReplicatedEngine:
             self._turn = replica.log.take_turn(replica.file)
         except StorageLost as error:
             replica.away(error)
-            raise StorageLost(
+            raise PlatformAway(
                 "changes need the database that the platform's machines share, and it does not answer; what is"
                 " deployed goes on being served",
                 detail=f"{error.message}: {error.detail}",

@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 
 from model.clock import monotonic_s, unix_ms
-from storage.failures import StorageError, StorageLost, WriteUncertain
+from storage.failures import PlatformAway, StorageError, StorageLost, WriteUncertain
 from storage.migrations import Migrations
 from storage.replication.entries import (
     NO_CHAIN,
@@ -190,7 +190,7 @@ class Replica:
                 turn.append([entry])
             except WriteUncertain:
                 if not self.log.settle(self.file, entry):
-                    raise StorageLost(
+                    raise PlatformAway(
                         "the database was lost before a change was committed: nothing was changed"
                     ) from None
         except BaseException:

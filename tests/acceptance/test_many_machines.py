@@ -1,0 +1,194 @@
+"""Two hosts with data folders of their own and one PostgreSQL are one platform: what is deployed on one is served by
+the other, and each goes on serving alone while the database is away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.host import DemoFailed
+from demo.upstream import start_api, start_dns
+from storage.postgres.address import DatabaseAddress
+from tests.acceptance.platform import SAMPLES, Platform, wait_until
+from tests.support.postgres import PASSWORD
+from tests.support.postgres_proxy import PostgresProxy
+
+API = "/client/v4/accounts/default"
+
+
+def settings_for(folder: Path, address: DatabaseAddress) -> tuple[str, ...]:
+    password = folder / "password"
+    password.write_text(PASSWORD + "\n")
+    password.chmod(0o600)
+    return ("--database", str(address), "--database-password-file", str(password))
+
+
+def new_machine(folder: Path, like: Platform | None = None) -> Platform:
+    """A machine that was not started; with the root key of another, as its operator copies it."""
+    folder.mkdir()
+    machine = Platform(folder, start_dns(), start_api())
+    if like is not None:
+        machine.data.mkdir(mode=0o700)
+        shutil.copy(like.data / "root-key", machine.data / "root-key")
+    return machine
+
+
+@dataclass
+class Pair:
+    a: Platform
+    b: Platform
+    #: Between a and the database.
+    proxy: PostgresProxy
+    of_a: tuple[str, ...]
+    of_b: tuple[str, ...]
+
+
+@pytest.fixture
+def pair(tmp_path: Path, database_address: DatabaseAddress) -> Iterator[Pair]:
+    proxy = PostgresProxy(database_address)
+    a = new_machine(tmp_path / "a")
+    made = [a]
+    try:
+        of_a = settings_for(tmp_path / "a", proxy.address)
+        a.start(*of_a)
+        b = new_machine(tmp_path / "b", a)
+        made.append(b)
+        of_b = settings_for(tmp_path / "b", database_address)
+        b.start(*of_b)
+        yield Pair(a, b, proxy, of_a, of_b)
+    finally:
+        proxy.come_back()
+        for machine in made:
+            machine.stop()
+        proxy.close()
+
+
+def status(machine: Platform, name: str) -> int:
+    return machine.request(f"{name}.localhost").status
+
+
+def replication(machine: Platform) -> dict[str, Any]:
+    """What /readyz says of control.db."""
+    code, envelope = machine.api("GET", "/readyz")
+    assert code == 200, envelope
+    return next(one for one in envelope["result"]["replication"] if one["file"] == "control")
+
+
+def within(holds: Callable[[], bool], what: str, limit_s: float = 1.0) -> None:
+    """As wait_until, and in time: with what a busy test machine adds."""
+    began = time.monotonic()
+    wait_until(holds, 30)
+    assert time.monotonic() - began < limit_s + 4.0, what
+
+
+def test_what_one_machine_is_told_the_other_does(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    a.deploy("hello", "greeter")
+    assert status(a, "greeter") == 200
+    within(lambda: status(b, "greeter") == 200, "a deploy")
+    # B fetched the module and compiled it itself.
+    digests = [path.name for path in (b.data / "objects").glob("??/*")]
+    assert digests == [path.name for path in (a.data / "objects").glob("??/*")]
+
+    # B's API knows the same, takes A's token, and writes for both.
+    token = {"Authorization": f"Bearer {a.token}"}
+    code, envelope = b.api("GET", f"{API}/workers/dispatch/namespaces/tests/scripts/greeter", headers=token)
+    assert code == 200, envelope
+    b.deploy("hello", "second")
+    within(lambda: status(a, "second") == 200, "a deploy on the machine that joined")
+
+    # A route that is deleted is gone on both.
+    routes = a.api("GET", f"{API}/workers/dispatch/routes")[1]["result"]
+    route = next(route for route in routes if route["pattern"] == "greeter.localhost")
+    code, envelope = b.api("DELETE", f"{API}/workers/dispatch/routes/{route['id']}")
+    assert code == 200, envelope
+    assert status(b, "greeter") == 404
+    within(lambda: status(a, "greeter") == 404, "a deleted route")
+    assert replication(a)["stopped"] == replication(b)["stopped"] == ""
+
+
+def test_a_secret_is_opened_on_every_machine(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    wasm = str(SAMPLES / "gatekeeper" / "gatekeeper.wasm")
+    deploy = ("deploy", wasm, "--name", "vault", "--namespace", "tests", "--hostname", "vault.localhost")
+    a.run(*deploy, "--secret", "API_KEY", stdin="first")
+
+    def opens(machine: Platform, key: str) -> bool:
+        return machine.request("vault.localhost", headers={"X-Key": key}).status == 200
+
+    assert opens(a, "first")
+    within(lambda: opens(b, "first"), "a secret")
+    b.run("secrets", "put", "tests", "vault", "API_KEY", stdin="second")
+    within(lambda: opens(a, "second") and not opens(a, "first"), "a changed secret")
+
+
+def test_a_machine_that_lost_the_database_serves_refuses_changes_and_catches_up(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    a.deploy("hello", "greeter")
+    within(lambda: status(b, "greeter") == 200, "a deploy")
+    before = a.named()
+
+    pair.proxy.go_away()
+    code, envelope = a.api("POST", f"{API}/workers/dispatch/namespaces", {"name": "nobody"})
+    assert code == 503, envelope
+    assert envelope["errors"][0]["code"] == 20034
+    assert "goes on being served" in envelope["errors"][0]["message"]
+    assert status(a, "greeter") == status(b, "greeter") == 200
+    assert a.request("localhost", "/readyz").status == 200
+    wait_until(lambda: replication(a)["away_s"] is not None)
+    metrics = a.metrics()
+    assert metrics['tenantry_replication_lag_seconds{file="control"}'] > 0
+    assert metrics['tenantry_replication_conflicts_total{file="control"}'] == 0
+    report = a.run("doctor", "--data", str(a.data), "--json", expect=0)
+    checks = {check["name"]: check for check in json.loads(report)}
+    assert checks["replication of control"]["state"] == "warning"
+    assert "away" in checks["replication of control"]["detail"]
+
+    b.deploy("hello", "meanwhile")
+    assert status(a, "meanwhile") == 404
+    pair.proxy.come_back()
+    within(lambda: status(a, "meanwhile") == 200, "what was deployed meanwhile", 5.0)
+    a.deploy("hello", "again")
+    within(lambda: status(b, "again") == 200, "a deploy after it")
+    assert a.named() == before  # nothing was restarted
+
+
+def test_a_machine_starts_and_serves_while_the_database_is_away(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    a.deploy("hello", "greeter")
+    a.stop()
+    pair.proxy.go_away()
+    a.start(*pair.of_a)
+    assert status(a, "greeter") == 200
+    b.deploy("hello", "meanwhile")
+    pair.proxy.come_back()
+    within(lambda: status(a, "meanwhile") == 200, "what was deployed meanwhile", 5.0)
+
+
+def test_tokens_are_the_platforms(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    os.environ["TENANTRY_DATABASE_PASSWORD"] = PASSWORD
+    try:
+        database = pair.of_b[1]
+        token = b.run("token", "create", "--local", "--name", "ci", "--database", database).strip()
+        refused = b.run("token", "create", "--local", expect=1)
+    finally:
+        del os.environ["TENANTRY_DATABASE_PASSWORD"]
+    assert "--database" in refused
+    given = {"Authorization": f"Bearer {token}"}
+    within(lambda: a.api("GET", f"{API}/workers/dispatch/namespaces", headers=given)[0] == 200, "a token")
+
+
+def test_a_machine_with_another_root_key_is_told_so(pair: Pair, tmp_path: Path) -> None:
+    stranger = new_machine(tmp_path / "c")
+    with pytest.raises(DemoFailed, match="root key is not the platform's"):
+        stranger.start(*pair.of_b)
