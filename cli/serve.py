@@ -15,7 +15,7 @@ from cli.errors import CliError
 from cli.process_logging import log_to_stderr
 from cli.replicas import MachineReplicas, joined
 from cli.settings import ServeSettings
-from cli.stores import address_as_config
+from cli.stores import address_as_config, read_password
 from dispatch.hook import InvalidHook, load_hook
 from model.isolation import as_config
 from processes.child import ProcessSpec
@@ -237,15 +237,7 @@ def database_of(settings: ServeSettings) -> DatabaseAddress | None:
     if settings.database is None:
         return None
     password, path = settings.database_password, settings.database_password_file
-    if path is not None:
-        try:
-            password = path.read_text().removesuffix("\n")
-            mode = path.stat().st_mode
-        except (OSError, UnicodeDecodeError) as error:
-            raise CliError(f"--database-password-file: {path}: {error}") from error
-        if mode & 0o077:
-            raise CliError(f"--database-password-file: others may read {path}", hint=f"chmod 600 {path}")
-    return settings.database.with_password(password)
+    return settings.database.with_password(password if path is None else read_password(path))
 
 
 def _argv(module: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from cli.errors import CliError
 from storage.database import Database
 from storage.failures import SchemaMismatch, StorageError
 from storage.kv_protocol import KvStorage
@@ -119,6 +120,18 @@ def open_stores(data: Path, database: DatabaseAddress | None, name: str, *, migr
     if database is None:
         return FileStores(data)
     return PostgresStores(database, f"tenantry {name}", migrates=migrates)
+
+
+def read_password(path: Path) -> str:
+    """Of a file that nobody else may read; a newline at its end is none of it. Raises CliError."""
+    try:
+        password = path.read_text().removesuffix("\n")
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError(f"--database-password-file: {path}: {error}") from error
+    if mode & 0o077:
+        raise CliError(f"--database-password-file: others may read {path}", hint=f"chmod 600 {path}")
+    return password
 
 
 def address_as_config(address: DatabaseAddress | None) -> dict[str, Any] | None:

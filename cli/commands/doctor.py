@@ -29,11 +29,13 @@ from cli.checks import (
     check_wasmtime,
 )
 from cli.client import ApiClient
-from cli.errors import CliError, ExitCode
+from cli.errors import BadUsage, CliError, ExitCode
 from cli.output import print_json, printable, say
 from cli.params import ACCOUNT, find_token, json_option
+from cli.stores import read_password
 from processes.confinement_probe import probe_confinement
 from runtime.capi.accelerator.loading import available
+from storage.postgres.address import InvalidDatabaseUrl, parse_database_url
 
 #: Of the data folder, what would give a reader the tenants' secrets or the API.
 PRIVATE_FILES = ("root-key", "admin-token", "tokens.db")
@@ -47,8 +49,24 @@ PRIVATE_FILES = ("root-key", "admin-token", "tokens.db")
 @click.option(
     "--data", type=click.Path(path_type=Path), envvar="TENANTRY_DATA", help="The data folder to check."
 )
+@click.option(
+    "--database", metavar="URL", envvar="TENANTRY_DATABASE", help="The PostgreSQL database to check."
+)
+@click.option(
+    "--database-password-file",
+    type=click.Path(path_type=Path),
+    envvar="TENANTRY_DATABASE_PASSWORD_FILE",
+    help="The password of its user; or TENANTRY_DATABASE_PASSWORD.",
+)
 @json_option
-def command(url: str, account: str, data: Path | None, as_json: bool) -> int:
+def command(
+    url: str,
+    account: str,
+    data: Path | None,
+    database: str | None,
+    database_password_file: Path | None,
+    as_json: bool,
+) -> int:
     """Check what a host needs, and say how to put right what is not. Changes nothing.
 
     Exit code 1 when a check failed; warnings alone are 0.
@@ -57,7 +75,12 @@ def command(url: str, account: str, data: Path | None, as_json: bool) -> int:
     Example:
       tenantry doctor --data ./data
     """
-    checks = [*check_machine(), *check_data(data), *check_host(url, account, data)]
+    checks = [
+        *check_machine(),
+        *check_data(data),
+        *([] if database is None else check_postgres(database, database_password_file)),
+        *check_host(url, account, data),
+    ]
     if as_json:
         print_json([vars_of(check) for check in checks])
     else:
@@ -126,6 +149,19 @@ def check_data(data: Path | None) -> Iterator[Check]:
             yield Check(name, State.FAILED, f"{data / name}: {error.strerror}", "run as the folder's owner")
             continue
         yield check_private(name, str(data / name), stat.S_IMODE(found.st_mode), found.st_uid, me)
+
+
+def check_postgres(url: str, password_file: Path | None) -> list[Check]:
+    from cli.database_check import check_database  # only who has one loads its client
+
+    try:
+        address = parse_database_url(url)
+    except InvalidDatabaseUrl as error:
+        raise BadUsage(f"--database: {error}", hint="tenantry doctor --help") from None
+    password = os.environ.get("TENANTRY_DATABASE_PASSWORD") or None
+    if password_file is not None:
+        password = read_password(password_file)
+    return check_database(address.with_password(password))
 
 
 def check_host(url: str, account: str, data: Path | None) -> Iterator[Check]:
