@@ -11,7 +11,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from model.clock import unix_ms
@@ -90,12 +90,15 @@ def from_wire(value: object) -> AuditRow | None:
 def _facts(record: AuditRecord) -> str:
     """What else a decision was made of, as JSON that has at most FACTS_BYTES; "" when there is nothing."""
     tags, hosts = list(record.tags), record.egress_hosts
-    if not tags and not record.params and hosts is None:
+    short: dict[str, object] = {}
+    if record.outbound is not None:
+        short["outbound"] = asdict(record.outbound)
+    if not tags and not record.params and hosts is None and not short:
         return ""
-    whole: dict[str, object] = {"tags": tags, "params": dict(record.params)}
+    whole = {"tags": tags, "params": dict(record.params), **short}
     if hosts is not None:
         whole["egress"] = list(hosts)
-    for kept in (whole, {"tags": tags, "truncated": True}):
+    for kept in (whole, {"tags": tags, **short, "truncated": True}, {**short, "truncated": True}):
         text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
         if len(text.encode("utf-8", "replace")) <= FACTS_BYTES:
             return text

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Final
 
 from cli.audit_keeping import AuditOutbox, encodable
@@ -29,7 +30,9 @@ _MAX_WAITING: Final = 20_000
 _MAX_WAITING_BYTES: Final = 8 << 20
 _LINES_A_MESSAGE: Final = 200
 #: Of an audit record, what its line on stdout has.
-_LINE: Final = tuple(name for name in AuditRecord.__slots__ if name not in ("tags", "params", "egress_hosts"))
+_LINE: Final = tuple(
+    name for name in AuditRecord.__slots__ if name not in ("tags", "params", "egress_hosts", "outbound")
+)
 
 
 class WorkerTelemetry:
@@ -128,4 +131,6 @@ class WorkerTelemetry:
         fields = {name: getattr(record, name) for name in _LINE}
         fields["path"] = record.path[:512]
         fields["method"] = encodable(record.method)
+        if record.outbound is not None:
+            fields["outbound"] = asdict(record.outbound)
         self._access_log.entry({"event": "egress", **fields})

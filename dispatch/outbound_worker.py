@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from dispatch.hook import Hook
@@ -20,7 +21,7 @@ from model.capabilities import EventContext, Fetcher
 from model.clock import monotonic_s
 from model.errors import OperationError, OperationErrorCode, PlatformError
 from model.messages import ByteSource, Headers, OutgoingRequest, RequestChanges, Response
-from model.scripts import OutboundWorker
+from model.scripts import OutboundStep, OutboundWorker, ScriptRef
 
 _log = logging.getLogger("tenantry.dispatch")
 
@@ -57,7 +58,10 @@ class OutboundWorkers:
         """As the gateway's, whose coroutine it gives where nobody is asked."""
         worker, asker = context.outbound_worker, context.asker
         if worker is None:
-            return self._gateway.fetch(request, context if asker is None else asker)
+            if asker is None:
+                return self._gateway.fetch(request, context)
+            step = OutboundStep(str(ScriptRef(context.namespace, context.script)), "fetch")
+            return self._gateway.fetch(request, replace(asker, outbound_step=step))
         if asker is not None:
             return self._refuse(request)
         return self.ask(worker, request, context)
@@ -106,7 +110,8 @@ class OutboundWorkers:
                     "it let a request go on of whose body it had read a part",
                 ),
             )
-        return await self._gateway.fetch(more, asker)
+        step = OutboundStep(str(worker), "continue")
+        return await self._gateway.fetch(more, replace(asker, outbound_step=step))
 
     async def _answer(
         self, worker: OutboundWorker, asked: OutgoingRequest, asker: EventContext, params: Mapping[str, str]
@@ -116,7 +121,8 @@ class OutboundWorkers:
             return await self._runner.run_outbound(found, worker, asked, asker, params)
         hook = self._hooks.get(worker.hook or "")
         if hook is not None:
-            return await run_outbound_hook(hook, asked, params, lambda more: self._gateway.fetch(more, asker))
+            its = replace(asker, outbound_step=OutboundStep(str(worker), "fetch"))
+            return await run_outbound_hook(hook, asked, params, lambda more: self._gateway.fetch(more, its))
         if self._remote_hook is None:
             raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, "--hooks has no such hook")
         remote = self._remote_hook(worker.hook or "")
@@ -138,8 +144,7 @@ class OutboundWorkers:
         raise OperationError(code, f"the platform's outbound worker {what}, {_NOTHING_SENT}") from error
 
     def _tell(self, worker: OutboundWorker, cause: str) -> None:
-        name = f"hook {worker.hook}" if worker.script is None else str(worker.script)
-        line, now = f"{name}: {cause}", monotonic_s()
+        line, now = f"{worker}: {cause}", monotonic_s()
         if now - self._told.get(line, float("-inf")) < _QUIET_S:
             return
         if len(self._told) >= _CAUSES:

@@ -11,7 +11,7 @@ from typing import Protocol
 from model.call_egress import EgressHosts
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
-from model.scripts import HostnameRoutes, OutboundWorker, ScriptRef, ScriptVersion
+from model.scripts import HostnameRoutes, OutboundStep, OutboundWorker, ScriptRef, ScriptVersion
 from model.sql import SqlExecuted, SqlResult, SqlStatement
 
 
@@ -57,6 +57,8 @@ class EventContext:
     asker: EventContext | None = None
     #: To which hosts its dispatchers narrowed what it may send; None: they said nothing.
     egress_hosts: EgressHosts | None = None
+    #: Of one request of this event: what an outbound worker had to do with it; None: it comes as the worker made it.
+    outbound_step: OutboundStep | None = None
 
 
 class Fetcher(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from model.identity import AccountId, NamespaceName, ScriptName, TenantId, VersionId
 
@@ -43,6 +44,18 @@ class OutboundWorker:
     script: ScriptRef | None = None
     hook: str | None = None
     params: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"hook {self.hook}" if self.script is None else str(self.script)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundStep:
+    """What an outbound worker had to do with a request that leaves: it let it go on, or made it itself."""
+
+    #: The outbound worker's, or that of a worker that it called: a script with its namespace, or `hook` and a name.
+    worker: str
+    how: Literal["continue", "fetch"]
 
 
 @dataclass(frozen=True, slots=True)

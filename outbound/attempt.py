@@ -91,6 +91,7 @@ class Attempt:
             egress_hosts=context.egress_hosts,
             redirect=trip.way.redirects,
             retry=trip.retries,
+            outbound=context.outbound_step,
         )
 
     async def run(self) -> Response:

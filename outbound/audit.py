@@ -10,6 +10,7 @@ from typing import Protocol
 
 from model.call_egress import EgressHosts
 from model.identity import NamespaceName, RayId, ScriptName, TenantId
+from model.scripts import OutboundStep
 from outbound.policy import Result
 from outbound.reasons import Reason
 
@@ -56,6 +57,8 @@ class AuditRecord:
     #: How many redirects the gateway had followed before this request, and how many attempts at it had failed.
     redirect: int = 0
     retry: int = 0
+    #: What an outbound worker had to do with it; None: nobody was asked, or the URL was refused before.
+    outbound: OutboundStep | None = None
 
 
 class AuditSink(Protocol):

@@ -27,11 +27,11 @@ _ANY_PATH: Final = Glob.compile("*")
 class Problem(StrEnum):
     """Names stay."""
 
-    #: Rules before it allow, or deny, all that it would: it can go.
+    #: Rules before it do the same to all that it would match: it can go.
     REDUNDANT = "rule.redundant"
     #: Rules before it do the opposite to all that it would match.
     SHADOWED = "rule.shadowed"
-    #: Rules before it take all that it would match, some the one way, some the other.
+    #: Rules before it take all that it would match: some the one way, some the other, or with other limits and actions.
     UNREACHABLE = "rule.unreachable"
     DENY_AFTER_ALLOW_ALL = "rule.deny_after_allow_all"
     INJECTION_WILDCARD_HOST = "secret.wildcard_host"
@@ -90,13 +90,24 @@ def _covered(rule: Rule, by: Sequence[Rule]) -> list[Finding]:
     names = tuple(dict.fromkeys(other.name for other in by))
     shown = ", ".join(repr(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
     actions = {other.action for other in by}
-    if actions == {rule.action}:
+    if actions == {rule.action} and not all(_does_as(rule, other) for other in by):
+        # First match wins: a secret, say, that this rule sends is sent with nothing.
+        problem = Problem.UNREACHABLE
+        message = f"never decides: {shown} before it allow all that it matches, with other limits or actions"
+    elif actions == {rule.action}:
         problem, message = Problem.REDUNDANT, f"does what {shown} before it does already; it can go"
     elif len(actions) == 1:
         problem, message = Problem.SHADOWED, f"never decides: {shown} before it does the opposite"
     else:
         problem, message = Problem.UNREACHABLE, f"never decides: {shown} before it take all that it matches"
     return [Finding(problem, rule.name, rule.line, message, names)]
+
+
+def _does_as(rule: Rule, other: Rule) -> bool:
+    """Whether both do the same to a request, both allowing or both denying it."""
+    return rule.action is Action.DENY or (rule.actions, rule.limits, rule.open_cidrs, rule.open_hosts) == (
+        other.actions, other.limits, other.open_cidrs, other.open_hosts
+    )  # fmt: skip
 
 
 def _secrets(rule: Rule) -> list[Finding]:

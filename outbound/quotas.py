@@ -19,6 +19,7 @@ from outbound.rule_actions import NamedRateLimit, RateScope, TenantQuotas
 MOST_RUNNING: Final = 4_096
 
 _MINUTE_S: Final = 60.0
+_RAISE: Final = "; the platform can raise it"
 
 Owner = tuple[NamespaceName | None, TenantId]
 
@@ -102,7 +103,8 @@ class Usage:
         if most is not None and running >= most:
             return OverLimit(
                 Reason.LIMIT_QUOTA_CONNECTIONS,
-                f"this tenant has {running} requests under way; the egress policy's concurrent_requests is {most}",
+                f"this tenant has {running} requests under way; the egress policy's concurrent_requests is {most}; "
+                f"read or close a response, then try again{_RAISE}",
             )
         if quotas.bytes_per_minute is not None:
             over = self.bytes_left(owner, quotas.bytes_per_minute)
@@ -160,4 +162,4 @@ def _whose(per: RateScope, tenant: TenantId, host: str) -> tuple[str, str]:
 
 
 def _again(wait_s: float) -> str:
-    return f"try again in {math.ceil(wait_s)} s"
+    return f"try again in {math.ceil(wait_s)} s{_RAISE}"

@@ -117,6 +117,8 @@ def _show(found: list[Any], as_json: bool, *, header: bool) -> None:
 def _row(each: Mapping[str, Any]) -> tuple[object, ...]:
     at = datetime.fromtimestamp(each["at_ms"] / 1000).astimezone().isoformat(sep=" ", timespec="milliseconds")
     place = f"{each['namespace'] or '-'}/{each['script']}"
+    if each.get("outbound"):
+        place += f" via {each['outbound']['worker']}"
     rule = f"{each['layer']}/{each['rule']}" if each["rule"] else each["layer"]
     request = f"{each['method']} {each['scheme']}://{each['host']}:{each['port']}{each['path']}"
     return (

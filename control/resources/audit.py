@@ -90,6 +90,7 @@ def _show(number: int, row: AuditRow) -> dict[str, Any]:
         "tags": known.get("tags", []),
         "params": known.get("params", {}),
         "egress": known.get("egress"),
+        "outbound": known.get("outbound"),
         "truncated": known.get("truncated", False),
     }
 

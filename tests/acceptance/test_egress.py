@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 import trustme
 
+from processes.confinement import offered
 from tests.acceptance.platform import Platform, wait_until
+
+OFFER = offered()
 
 #: Enough that each worker process gets some: each request has a connection of its own.
 _REQUESTS = 12
@@ -116,6 +119,29 @@ def test_a_policy_of_three_layers_changes_at_once_and_comes_back(platform: Platf
     listed = json.loads(platform.run("policy", "versions", "out", "--json"))
     assert [each["version"] for each in listed][1:] == [second, first]
     assert {each["author"]["name"] for each in listed} == {"admin"}
+
+
+def test_an_expression_decides_in_every_confined_process(platform: Platform) -> None:
+    """The grammar is read from disk at the first expression, when a process may open few files any more."""
+    for name, tag in (("spoken", "plan:pro"), ("unspoken", "plan:free")):
+        platform.deploy("fetch_proxy", name, "--tenant", name, "--tag", tag, namespace="spoken")
+    when = 'tenant.plan in {"pro" "team"} and http.request.uri.path matches "^/v[0-9]+/"'
+    file = platform.data.parent / "expression.json"
+    file.write_text(policy(platform.api_port, when=when))
+    platform.run("policy", "set", "spoken", str(file))
+    url = f"http://api.demo.example:{platform.api_port}"
+    assert statuses(platform, "spoken", f"{url}/v1/x") == {200}
+    assert statuses(platform, "spoken", f"{url}/x") == {403}
+    assert statuses(platform, "unspoken", f"{url}/v1/x") == {403}
+    lines = [
+        line for line in platform.log().splitlines() if '"script":"spoken"' in line and '"process"' in line
+    ]
+    ran_in = {json.loads(line)["process"] for line in lines}
+    assert ran_in == {f"worker-{index}" for index in range(platform.worker_count)}
+    if OFFER.filters and OFFER.landlock_abi:
+        held = [line for line in platform.log().splitlines() if "confinement of this worker process" in line]
+        assert len(held) >= platform.worker_count
+        assert all("landlock" in line and "seccomp" in line and "without" not in line for line in held)
 
 
 def test_materials_reach_the_origin_and_nobody_else(

@@ -184,6 +184,14 @@ def test_the_policy_judges_where_it_sends_a_request_and_in_its_asker_s_name(
     wait_until(lambda: {line["host"] for line in decisions()} >= {"denied.example", "not-allowed.example"})
     assert {(line["tenant"], line["script"]) for line in decisions()} == {("acme", "asker")}
 
+    def steps() -> dict[str, object]:
+        lines = host.run("audit", namespace, "--result", "deny", "--json").splitlines()
+        return {line["host"]: line["outbound"] for line in map(json.loads, lines)}
+
+    wait_until(lambda: steps().keys() >= {"denied.example", "not-allowed.example"})
+    assert steps()["denied.example"] == {"worker": "guard", "how": "continue"}
+    assert steps()["not-allowed.example"] == {"worker": "guard", "how": "fetch"}
+
 
 def test_bodies_stream_through_both_ways(host: Platform, upstream: Upstream, namespace: str) -> None:
     body = b"0123456789abcdef" * 300_000

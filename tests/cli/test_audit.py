@@ -34,6 +34,14 @@ def test_records_are_a_table_with_the_oldest_first(api: RecordingApi, run: Run) 
         assert part in second
 
 
+def test_a_request_that_an_outbound_worker_let_go_on_names_it(api: RecordingApi, run: Run) -> None:
+    step = {"worker": "platform/guard", "how": "continue"}
+    api.on("GET", ALL, ok([record(2, outbound=step), record(1, outbound=None)], cursor=""))
+    _, without, asked = run("audit").out.splitlines()
+    assert "prod/shop via platform/guard" in asked
+    assert "via" not in without
+
+
 def test_a_terminal_obeys_nothing_that_a_worker_wrote(api: RecordingApi, run: Run) -> None:
     api.on("GET", ALL, ok([record(1, path="/\x1b[2J")], cursor=""))
     assert "\x1b" not in run("audit").out

@@ -24,6 +24,7 @@ from cli.audit_keeping import (
 )
 from model.clock import unix_ms
 from model.identity import NamespaceName, RayId, ScriptName, TenantId
+from model.scripts import OutboundStep
 from outbound.audit import AuditRecord
 from outbound.policy import Result
 from outbound.reasons import Reason
@@ -77,6 +78,13 @@ def test_a_record_arrives_as_it_was() -> None:
     narrowed = from_wire(to_wire(record(tags=(), params={}, egress_hosts=("a.test",))))
     assert narrowed is not None
     assert json.loads(narrowed.facts) == {"tags": [], "params": {}, "egress": ["a.test"]}
+    asked = from_wire(to_wire(record(tags=(), params={}, outbound=OutboundStep("guard", "continue"))))
+    assert asked is not None
+    step = {"worker": "guard", "how": "continue"}
+    assert json.loads(asked.facts) == {"tags": [], "params": {}, "outbound": step}
+    full = from_wire(to_wire(record(params={"p": "x" * 2_100}, outbound=OutboundStep("guard", "continue"))))
+    assert full is not None
+    assert json.loads(full.facts) == {"tags": ["pro"], "outbound": step, "truncated": True}
     plain = from_wire(to_wire(record(tags=(), params={}, policy_reason=None)))
     assert plain is not None
     assert (plain.facts, plain.policy_reason) == ("", "")

@@ -32,7 +32,7 @@ def record(host: str, rule: str = "", **changed: Any) -> dict[str, Any]:
         "result": "allow" if rule else "deny", "rule": rule, "layer": "namespace", "reason": reason,
         "policy_reason": reason, "policy_version": "abc", "address": "93.184.216.34" if rule else "",
         "status": 200, "bytes_up": 0, "bytes_down": 0, "duration_ms": 1, "redirect": 0, "retry": 0,
-        "tags": ["plan:free"], "params": {}, "egress": None, "truncated": False,
+        "tags": ["plan:free"], "params": {}, "egress": None, "outbound": None, "truncated": False,
     }  # fmt: skip
     return {**found, **changed}
 

@@ -27,7 +27,7 @@ async def test_a_record_is_shown_whole(host: Host) -> None:
     (shown,) = ok(await host.api.get(ALL))
     assert shown["at"] == "1970-01-01T00:00:01.000000Z"
     assert (shown["tags"], shown["params"], shown["truncated"]) == (["pro"], {"plan": "gold"}, False)
-    assert shown["egress"] is None
+    assert (shown["egress"], shown["outbound"]) == (None, None)
     for field in dataclasses.fields(AuditRow):
         if field.name != "facts":
             assert shown[field.name] == getattr(ROW, field.name)
@@ -37,6 +37,13 @@ async def test_what_a_dispatcher_narrowed_the_call_to_is_shown(host: Host) -> No
     await host.audit.append([dataclasses.replace(ROW, facts='{"tags":[],"params":{},"egress":[]}')])
     (shown,) = ok(await host.api.get(ALL))
     assert shown["egress"] == []
+
+
+async def test_what_an_outbound_worker_had_to_do_with_it_is_shown(host: Host) -> None:
+    facts = '{"tags":[],"params":{},"outbound":{"worker":"guard","how":"continue"}}'
+    await host.audit.append([dataclasses.replace(ROW, facts=facts)])
+    (shown,) = ok(await host.api.get(ALL))
+    assert shown["outbound"] == {"worker": "guard", "how": "continue"}
 
 
 async def test_each_place_shows_its_own_and_the_account_shows_all(host: Host) -> None:

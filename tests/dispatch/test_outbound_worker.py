@@ -22,7 +22,7 @@ from model.errors import OperationError, OperationErrorCode
 from model.identity import ScriptName
 from model.messages import OutgoingRequest, Response
 from model.outcome import EventOutcome
-from model.scripts import OutboundWorker, ScriptRef
+from model.scripts import OutboundStep, OutboundWorker, ScriptRef
 from outbound.target import canonical_url
 from runtime.capi.guest import live_guests
 from runtime.worker import Worker
@@ -142,6 +142,7 @@ async def test_a_request_goes_on_changed_with_its_body_unread(platform: Platform
     assert (sent.method, sent.url) == ("PUT", "http://elsewhere.example/x")
     assert sent.headers == [(b"stays", b"0"), (b"a", b"1"), (b"a", b"2"), (b"new", b"3")]
     assert (whose.tenant, whose.script, whose.namespace) == ("acme", "asker", "prod")
+    assert whose.outbound_step == OutboundStep("guard", "continue")
     (record,) = platform.guests.observer.records
     assert (record.script, record.outcome, record.status, record.depth) == ("guard", EventOutcome.OK, 0, 1)
 
@@ -218,6 +219,7 @@ async def test_its_own_fetch_is_its_asker_s_and_asks_nobody(platform: Platform) 
     assert (await platform.fetch(worker)).status == 200
     ((sent, whose, _),) = platform.gateway.sent
     assert (sent.url, whose.script, whose.tenant) == ("http://own.example/", "asker", "acme")
+    assert whose.outbound_step == OutboundStep("guard", "fetch")
 
 
 async def test_a_user_worker_that_it_calls_has_no_way_out_meanwhile(platform: Platform) -> None:
@@ -250,7 +252,8 @@ async def test_a_url_that_the_gateway_refuses_is_nobody_s_to_read(platform: Plat
     worker = platform.deploy("guard", returning({"status": 200, "body": "answered"}))
     await platform.fetch(worker, OutgoingRequest("GET", "http://a\t.example/"))
     assert platform.guests.observer.records == []
-    assert [sent.url for sent, _, _ in platform.gateway.sent] == ["http://a\t.example/"]
+    ((sent, whose, _),) = platform.gateway.sent
+    assert (sent.url, whose.outbound_step) == ("http://a\t.example/", None)
 
 
 async def test_an_asker_that_leaves_ends_it(platform: Platform) -> None:

@@ -88,6 +88,24 @@ def test_several_rules_may_cover_one_host_by_host() -> None:
     assert found(rules) == [(P.UNREACHABLE, "b", ("a", "d"))]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "secrets: [{header: x, secret: k, plaintext: true}]",
+        "headers: {set: {x-a: b}}",
+        "timeout_ms: 5",
+        "rate_limit: {requests: 1, period_s: 1}",
+        "open_cidrs: [10.1.2.0/24]",
+        "open_hosts: [a.test]",
+    ],
+)
+def test_a_rule_that_would_do_more_is_not_said_to_be_of_no_use(more: str) -> None:
+    rules = f"{A}host: a.test}}\n{B}host: a.test, {more}}}"
+    assert (P.UNREACHABLE, "b", ("a",)) in found(rules)
+    same = f"{A}host: a.test, {more}}}\n{B}host: a.test, {more}}}"
+    assert (P.REDUNDANT, "b", ("a",)) in found(same)
+
+
 def test_a_denial_after_all_is_allowed_is_named_as_such() -> None:
     rules = "- {name: all, action: allow}\n- {name: d, action: deny, host: a.test}\n" + B + "port: 80}"
     assert found(rules) == [(P.DENY_AFTER_ALLOW_ALL, "d", ("all",)), (P.REDUNDANT, "b", ("all",))]
