@@ -108,7 +108,7 @@ def test_what_one_machine_is_told_the_other_does(pair: Pair) -> None:
 
     # A route that is deleted is gone on both.
     routes = a.api("GET", f"{API}/workers/dispatch/routes")[1]["result"]
-    route = next(route for route in routes if route["pattern"] == "greeter.localhost")
+    route = next(route for route in routes if route["hostname"] == "greeter.localhost")
     code, envelope = b.api("DELETE", f"{API}/workers/dispatch/routes/{route['id']}")
     assert code == 200, envelope
     assert status(b, "greeter") == 404

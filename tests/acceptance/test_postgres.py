@@ -83,12 +83,14 @@ def test_host_serves_without_its_database_and_loses_nothing(
 
 def test_host_starts_before_its_database_does(tmp_path: Path, own_postgres: Cluster) -> None:
     address = own_postgres.new_database()
-    own_postgres.stop()
     platform = Platform(tmp_path, start_dns(), start_api())
     os.environ["TENANTRY_DATABASE_PASSWORD"] = PASSWORD
     try:
-        platform.start("--database", str(address))
+        platform.start("--database", str(address))  # the first start founds the platform, and needs it
         platform.deploy("notes_zig", "notes", "--kv", "NOTES=notes")
+        platform.stop()
+        own_postgres.stop()
+        platform.start("--database", str(address))
         assert platform.request("notes.localhost", "/k", method="PUT", body=b"v").status >= 500
         own_postgres.start()
         wait_until(lambda: platform.request("notes.localhost", "/k", method="PUT", body=b"v").status < 300)
