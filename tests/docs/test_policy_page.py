@@ -13,6 +13,7 @@ from outbound.policy_parse import parse_policy
 from outbound.policy_set import PolicySet
 from outbound.policy_tests import run_cases
 from outbound.reasons import Reason
+from outbound.refusal import code_of
 from tests.docs.pages import blocks, code, read, section, table
 
 PAGE = read("policy.md")
@@ -76,3 +77,12 @@ def test_every_reason_is_there_and_no_other() -> None:
         ),
     )
     assert sorted(told) == sorted(reason.value for reason in Reason)
+
+
+def test_each_reason_stands_beside_the_code_that_a_worker_gets() -> None:
+    page = read("errors.md").partition("| code of a fetch | reasons |")[2]
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", page.partition("\n\n")[0], re.MULTILINE))
+    told = {reason: code for code, cell in rows.items() for reason in re.findall(r"`([a-z_.]+)`", cell)}
+    # Who is cancelled gets no answer; a fault of ours is `internal`.
+    coded = {reason.value: code_of(reason).value for reason in Reason}
+    assert told == {reason: code for reason, code in coded.items() if code != "denied"}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import OperationError, OperationErrorCode, UpstreamError
+from model.gcra import gcra
 from outbound.policy_parse import parse_policy
 from outbound.quotas import Usage
-from model.gcra import gcra
 from outbound.rate_limits import RateTable
 from outbound.reasons import Reason
 from tests.outbound.conftest import WayOut, read_all
