@@ -89,9 +89,11 @@ def _next(state: _State, kind: str | None, word: str) -> _State:
         case _State.EXPLAIN:
             if ends:
                 return _State.START
-            if word in ("QUERY", "PLAN"):
-                return _State.EXPLAIN
-            return _State.CREATE if word == "CREATE" else _State.NORMAL
+            if word == "CREATE":
+                return _State.CREATE
+            # Of anything but these words SQLite expects that a statement may still follow.
+            other = word not in ("EXPLAIN", "TEMP", "TEMPORARY", "TRIGGER", "END")
+            return _State.EXPLAIN if other else _State.NORMAL
         case _State.CREATE:
             if ends:
                 return _State.START
