@@ -23,6 +23,7 @@ from benchmarks import (
     memory,
     rule_expressions,
     scale,
+    storage,
     throughput,
 )
 from benchmarks.figures import Figure
@@ -34,6 +35,11 @@ BENCHES: Final[dict[str, Callable[[], list[Figure]]]] = {
     "tenants": throughput.tenants,
     "kv": throughput.kv,
     "d1": d1.point_query,
+    "group_commit": storage.group_commit,
+    "writers": storage.writers,
+    "kv_list": storage.listing,
+    "delivery": storage.delivery,
+    "pops": storage.pops,
     "accelerator": accelerator.accelerator,
     "isolation": isolation.handed_over,
     "neighbours": latency.neighbours,

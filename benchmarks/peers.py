@@ -18,6 +18,7 @@ FOLDER: Final = ROOT / "build" / "peers"
 WORKERD_VERSION: Final = "1.20261117.1"
 EXTISM_VERSION: Final = "1.1.1"
 CEL_VERSION: Final = "0.1.3"
+PROCRASTINATE_VERSION: Final = "3.10.0"
 _INSTALL_S: Final = 300
 
 
@@ -58,13 +59,20 @@ def cel() -> Path:
     return _python_package("cel", "cel_expr_python", f"cel-expr-python=={CEL_VERSION}")
 
 
-def _python_package(environment: str, name: str, requirement: str) -> Path:
+def procrastinate() -> Path:
+    """The same for procrastinate, with psycopg's binary wheel."""
+    return _python_package(
+        "procrastinate", "procrastinate", f"procrastinate=={PROCRASTINATE_VERSION}", "psycopg[binary,pool]"
+    )
+
+
+def _python_package(environment: str, name: str, *requirements: str) -> Path:
     folder = FOLDER / environment
     packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     if not (packages / name).is_dir():
         _install(name, [sys.executable, "-m", "venv", "--clear", str(folder)], ROOT)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        _install(name, [*pip, "--disable-pip-version-check", requirement], ROOT)
+        _install(name, [*pip, "--disable-pip-version-check", *requirements], ROOT)
     return packages
 
 

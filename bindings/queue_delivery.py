@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, retries_of
+from model.clock import monotonic_s
 from model.errors import OperationError, PlatformError
 from model.queues import ConsumerRecord
 from storage.failures import StorageError
@@ -38,7 +39,7 @@ class DeliverySettings:
     renew_s: float = 20.0
     #: How soon a message is seen that another process sent, or whose delay is over.
     poll_s: float = 0.2
-    #: Sends within this time are looked at together: a busy producer must not mean a query a message.
+    #: Sends so soon after the last look are looked at together: a busy producer must not mean a query a message.
     gather_s: float = 0.01
     #: Batches that run in this process at once, over all consumers.
     running: int = 32
@@ -71,6 +72,7 @@ class QueueDelivery:
         """Until `stop()`. What fails, the disk above all, is logged and tried again at the next turn."""
         while not self._stopping:
             self._wake.clear()
+            looked = monotonic_s()
             try:
                 await self._start_due()
             except StorageError as error:
@@ -82,7 +84,7 @@ class QueueDelivery:
                 await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
             except TimeoutError:
                 continue
-            await asyncio.sleep(self._settings.gather_s)
+            await asyncio.sleep(max(0.0, looked + self._settings.gather_s - monotonic_s()))
 
     async def stop(self, drain_s: float) -> None:
         """Start nothing new; let running batches end for `drain_s`, then cancel them.

@@ -105,12 +105,13 @@ class QueueSender:
         """Which of the group were refused, and why."""
         queues = sorted({send.queue_id for send in group})
         await tx.execute(self._sql["share_queues"], sorted(map(turn_of, queues)))
-        deleted = {row[0] for row in await tx.fetch(self._sql["deleted_of"], queues)}
-        held = {row[0]: Backlog(row[1], row[2]) for row in await tx.fetch(self._sql["backlogs"], queues)}
+        standings = await tx.fetch(self._sql["standings"], queues)
+        deleted = {row[0] for row in standings if row[1]}
+        held = {row[0]: Backlog(row[2], row[3]) for row in standings}
         refused: dict[int, OperationError] = {}
         taken: list[_Send] = []
         for number, send in enumerate(group):
-            backlog = held.get(send.queue_id, Backlog())
+            backlog = held[send.queue_id]
             if send.queue_id in deleted:
                 refused[number] = deleted_queue()
             elif backlog.bytes + send.size > self._backlog_bytes:
@@ -138,7 +139,6 @@ class QueueSender:
             [message.content_type for _, _, message in rows],
             [message.body for _, _, message in rows],
         )
-        await tx.execute(self._sql["add_tickets"], ready, [send.queue_id for _, send, _ in rows])
         return refused
 
 

@@ -107,8 +107,6 @@ class PgQueueStore:
                 if not spent or used_up is None:
                     break
                 await self._end(tx, spent, queue_id, used_up, now)
-            if taken:
-                await tx.execute(self._sql["add_tickets"], [ends], [queue_id])
             return [taken[sequence] for sequence in sorted(taken)]
 
         taken = await self._database.write(work, repeatable=True)

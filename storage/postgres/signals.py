@@ -58,7 +58,6 @@ class PgSignals:
 
     async def _tell(self) -> None:
         while self._told:
-            await asyncio.sleep(GATHER_S)
             topics, self._told = sorted(self._told), set()
             try:
                 await self._database.fetch(
@@ -67,6 +66,7 @@ class PgSignals:
             except StorageError as error:
                 # Others see it at their turn.
                 LOG.debug("nobody was notified: %s", error.detail)
+            await asyncio.sleep(GATHER_S)
 
     async def _listen(self) -> None:
         while True:

@@ -10,6 +10,14 @@ SELECT pg_advisory_xact_lock($1)
 -- :name deleted_of
 SELECT queue_id FROM queue_deleted_queues WHERE queue_id = ANY($1::text[])
 
+-- :name standings
+SELECT wanted, EXISTS (SELECT 1 FROM queue_deleted_queues d WHERE d.queue_id = wanted), held.messages, held.bytes
+FROM unnest($1::text[]) wanted
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes
+    FROM queue_backlogs b WHERE b.queue_id = wanted
+) held
+
 -- :name backlogs
 SELECT queue_id, sum(messages)::bigint, sum(bytes)::bigint FROM queue_backlogs
 WHERE queue_id = ANY($1::text[]) GROUP BY queue_id
@@ -23,6 +31,11 @@ WITH added AS (
     ORDER BY at
     ON CONFLICT (id) DO NOTHING
     RETURNING queue_id, length(body) AS size
+), tickets AS (
+    INSERT INTO queue_tickets
+    SELECT DISTINCT ready / 10000, queue_id FROM unnest($5::bigint[], $2::text[]) AS wanted (ready, queue_id)
+    ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO queue_backlogs
 SELECT queue_id, pg_backend_pid() % 32, count(*), sum(size) FROM added GROUP BY queue_id ORDER BY queue_id
@@ -56,6 +69,9 @@ WITH front AS (
     WHERE queue_id = $1 AND ready_at_ms <= $2 AND expires_at_ms > $2
     ORDER BY ready_at_ms, sequence LIMIT $3
     FOR UPDATE SKIP LOCKED
+), ticket AS (
+    INSERT INTO queue_tickets SELECT $5::bigint / 10000, $1 WHERE EXISTS (SELECT 1 FROM front)
+    ON CONFLICT DO NOTHING
 )
 UPDATE queue_messages m SET lease_id = $4, ready_at_ms = $5, attempts = m.attempts + 1
 FROM front WHERE m.sequence = front.sequence

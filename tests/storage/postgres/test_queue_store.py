@@ -165,6 +165,10 @@ async def test_no_acknowledged_message_is_lost_when_the_server_crashes_again_and
             while True:
                 try:
                     await machine.queues.settle(lease, [m.id for m in lease.messages], {}, USED_UP)
+                    # The lease is over. A send that was committed, consumed, and repeated because its
+                    # answer was lost may bring the message again: at least once.
+                    for message in lease.messages:
+                        held.pop(message.body, None)
                     break
                 except StorageError:
                     await asyncio.sleep(0.01)
