@@ -206,7 +206,7 @@ def shown(replicas: MachineReplicas | None) -> list[dict[str, object]]:
 def count_replicas(counters: Counters, replicas: MachineReplicas) -> Callable[[], None]:
     """Show them in the metrics; what is returned brings the counts up to date."""
     for file, read in (("control", replicas.control.status), ("tokens", replicas.tokens.status)):
-        counters.gauge("tenantry_replication_lag_seconds", lambda read=read: round(read().lag_s, 3), file)  # type: ignore[misc]
+        counters.gauge("tenantry_replication_lag", lambda read=read: round(read().lag_s, 3), file)  # type: ignore[misc]
         counters.gauge("tenantry_replication_position", lambda read=read: read().seq, file)  # type: ignore[misc]
 
     def refresh() -> None:

@@ -423,7 +423,8 @@ SERVE: tuple[Setting, ...] = (
         None,
         "",
         "postgresql://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=…&pgbouncer=true]: KV and queues are kept "
-        "there, shared by all machines that name it. No password in it: see postgresql.md.",
+        "there, and all machines that name it are one platform: see postgresql.md and many-machines.md. No password "
+        "in it.",
         parse_database_url,
         default_text="SQLite files in the data folder",
     ),

@@ -146,8 +146,8 @@ def test_a_machine_that_lost_the_database_serves_refuses_changes_and_catches_up(
     assert a.request("localhost", "/readyz").status == 200
     wait_until(lambda: replication(a)["away_s"] is not None)
     metrics = a.metrics()
-    assert metrics['tenantry_replication_lag_seconds{file="control"}'] > 0
-    assert metrics['tenantry_replication_conflicts_total{file="control"}'] == 0
+    assert metrics['tenantry_replication_lag{kind="control"}'] > 0
+    assert metrics['tenantry_replication_conflicts_total{kind="control"}'] == 0
     report = a.run("doctor", "--data", str(a.data), "--json", expect=0)
     checks = {check["name"]: check for check in json.loads(report)}
     assert checks["replication of control"]["state"] == "warning"

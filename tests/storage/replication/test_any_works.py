@@ -29,7 +29,7 @@ _STATEMENTS = st.tuples(
     _VALUES,
 )
 _WORKS = st.lists(_STATEMENTS, min_size=1, max_size=4)
-_ACTIONS = st.one_of(
+_ACTIONS: st.SearchStrategy[tuple[str, int, list[tuple[str, str, int]]]] = st.one_of(
     st.tuples(st.just("write"), st.integers(0, 2), _WORKS),
     st.tuples(st.sampled_from(["restart", "snapshot", "cut"]), st.integers(0, 2), st.just([])),
 )
