@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bindings.cache import CacheStorage, StoredHttpCache
 from bindings.d1 import StoredSqlDatabase
 from bindings.dispatch_namespace import StoredDispatcher
 from bindings.kv import StoredKvNamespace
@@ -26,6 +27,7 @@ def build_env(
     queues: QueueStore,
     d1: D1Store,
     rates: SharedRates,
+    cache: CacheStorage,
     secrets: SealedSecrets,
     runner: WorkerRunner,
     fetcher: Fetcher | None,
@@ -52,6 +54,9 @@ def build_env(
                 value = StoredQueueProducer(queues, spec.target)
             case BindingKind.D1:
                 value = StoredSqlDatabase(d1, spec.target)
+            case BindingKind.CACHE:
+                owner = f"{version.ref.namespace or ''}/{version.tenant}"
+                value = StoredHttpCache(cache, owner, spec.target, version.created_at_s)
             case BindingKind.RATE_LIMIT:
                 value = SharedRateLimiter(
                     rates, version.ref.namespace, version.tenant, decode_rate_limit(spec.target)

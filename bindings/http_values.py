@@ -1,6 +1,6 @@
 """Requests that a guest makes and responses that it gets, as MessagePack values: docs/guest-abi.md.
 
-One parser and one writer for `fetch`, `service.fetch` and `dispatch.fetch`, so that what is refused is
+One parser and one writer for `fetch`, `service.fetch`, `dispatch.fetch` and `cache.*`, so that what is refused is
 refused everywhere. Rules of the parser (RFC 9110 §5, RFC 9112 §6):
 - framing is ours: hop-by-hop headers and `transfer-encoding` are refused, `content-length` must agree with
   a body of bytes; `host` is dropped, since the URL names it, so that a worker may pass on what it received;
@@ -50,8 +50,24 @@ def parse_request(operation: str, event: GuestEvent, value: object) -> OutgoingR
         invalid(f"{operation}: request.url: {type_name(url)}; an absolute URL is right")
     if len(url) > URL_BYTES or len(url.encode(errors="surrogatepass")) > URL_BYTES:
         invalid(f"{operation}: request.url: longer than {URL_BYTES} bytes")
-    headers, length = _parse_headers(operation, value.get("headers"))
-    return OutgoingRequest(method, url, headers, _parse_body(operation, event, value, length))
+    where = f"{operation}: request"
+    headers, length = _parse_headers(where, value.get("headers"))
+    return OutgoingRequest(method, url, headers, _parse_body(where, event, value, length))
+
+
+def parse_response(operation: str, event: GuestEvent, value: object) -> Response:
+    """The guest's Response map → Response, its body borrowed from the guest.
+
+    `{status, headers?, body? | body_stream?}`. Raises as parse_request.
+    """
+    if not isinstance(value, dict):
+        invalid(f"{operation}: response: {type_name(value)}; a map {{status, headers, body}} is right")
+    status = value.get("status")
+    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
+        invalid(f"{operation}: response.status: an integer from 200 to 599 is right")
+    where = f"{operation}: response"
+    headers, length = _parse_headers(where, value.get("headers"))
+    return Response(status, headers, _parse_body(where, event, value, length))
 
 
 def response_value(event: GuestEvent, response: Response) -> dict[str, Any]:
@@ -83,84 +99,79 @@ def response_value(event: GuestEvent, response: Response) -> dict[str, Any]:
     return result
 
 
-def _parse_headers(operation: str, value: object) -> tuple[tuple[Header, ...], int | None]:
+def _parse_headers(where: str, value: object) -> tuple[tuple[Header, ...], int | None]:
     """(headers, the content-length among them)."""
     if value is None:
         return (), None
     if not isinstance(value, list | tuple):
-        invalid(f"{operation}: request.headers: {type_name(value)}; an array of [name, value] is right")
+        invalid(f"{where}.headers: {type_name(value)}; an array of [name, value] is right")
     if len(value) > HEADER_COUNT:
-        invalid(f"{operation}: request.headers: {len(value)} of them; at most {HEADER_COUNT} are right")
+        invalid(f"{where}.headers: {len(value)} of them; at most {HEADER_COUNT} are right")
     headers: list[Header] = []
     length: int | None = None
     size = 0
     for pair in value:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            invalid(f"{operation}: request.headers: each is an array [name, value]")
+            invalid(f"{where}.headers: each is an array [name, value]")
         given = pair[0]
-        name = (_names.get(given) if given.__class__ is str else None) or _parse_name(operation, given)
-        text = _parse_value(operation, name, pair[1])
+        name = (_names.get(given) if given.__class__ is str else None) or _parse_name(where, given)
+        text = _parse_value(where, name, pair[1])
         size += len(name) + len(text)
         if size > HEADER_BYTES:
-            invalid(f"{operation}: request.headers: more than {HEADER_BYTES} bytes together")
+            invalid(f"{where}.headers: more than {HEADER_BYTES} bytes together")
         if name == b"host":
             continue
         if name == b"content-length":
             if length is not None or not _DIGITS.fullmatch(text):
-                invalid(f"{operation}: request.headers: content-length must be one decimal number")
+                invalid(f"{where}.headers: content-length must be one decimal number")
             length = int(text)
         headers.append((name, text))
     return tuple(headers), length
 
 
-def _parse_name(operation: str, value: object) -> bytes:
+def _parse_name(where: str, value: object) -> bytes:
     if not isinstance(value, str) or len(value) > 256 or not _TOKEN.fullmatch(value):
-        invalid(f"{operation}: request.headers: a name is a token of 1 to 256 characters (RFC 9110)")
+        invalid(f"{where}.headers: a name is a token of 1 to 256 characters (RFC 9110)")
     name = value.lower().encode("ascii")
     if name in HOP_BY_HOP:
-        invalid(
-            f"{operation}: request.headers: {value[:64]} is about one connection, which is the host's:"
-            " leave it out"
-        )
+        invalid(f"{where}.headers: {value[:64]} is about one connection, which is the host's: leave it out")
     if len(value) <= 64 and len(_names) < _MAX_NAMES:
         _names[value] = name
     return name
 
 
-def _parse_value(operation: str, name: bytes, value: object) -> bytes:
+def _parse_value(where: str, name: bytes, value: object) -> bytes:
     if isinstance(value, str):
         if value.isascii() and value.isprintable():
             return value.strip(" ").encode()  # as nearly all are
         try:
             text = value.encode()
         except UnicodeEncodeError:
-            invalid(f"{operation}: request.headers: {name.decode()}: holds half of a surrogate pair")
+            invalid(f"{where}.headers: {name.decode()}: holds half of a surrogate pair")
     elif isinstance(value, bytes):
         text = value
     else:
-        invalid(f"{operation}: request.headers: {name.decode()}: {type_name(value)}; str or bin is right")
+        invalid(f"{where}.headers: {name.decode()}: {type_name(value)}; str or bin is right")
     text = text.strip(b" \t")
     if _CONTROL.search(text):
-        invalid(f"{operation}: request.headers: {name.decode()}: holds a control character (CR, LF, NUL…)")
+        invalid(f"{where}.headers: {name.decode()}: holds a control character (CR, LF, NUL…)")
     return text
 
 
-def _parse_body(operation: str, event: GuestEvent, request: dict[Any, Any], length: int | None) -> Body:
-    body, stream = request.get("body"), request.get("body_stream")
+def _parse_body(where: str, event: GuestEvent, message: dict[Any, Any], length: int | None) -> Body:
+    body, stream = message.get("body"), message.get("body_stream")
     if stream is not None:
         if body is not None:
-            invalid(f"{operation}: request: body and body_stream; one of them is right")
+            invalid(f"{where}: body and body_stream; one of them is right")
         return event.borrow_stream(stream)
     if isinstance(body, str):
         try:
             body = body.encode()
         except UnicodeEncodeError:
-            invalid(f"{operation}: request.body: holds half of a surrogate pair; send bin")
+            invalid(f"{where}.body: holds half of a surrogate pair; send bin")
     if body is not None and not isinstance(body, bytes):
-        invalid(
-            f"{operation}: request.body: {type_name(body)}; bin or str is right, or body_stream with an id"
-        )
+        invalid(f"{where}.body: {type_name(body)}; bin or str is right, or body_stream with an id")
     size = len(body or b"")
     if length is not None and length != size:
-        invalid(f"{operation}: request.headers: content-length {length}, but the body has {size} bytes")
+        invalid(f"{where}.headers: content-length {length}, but the body has {size} bytes")
     return body or None

@@ -27,6 +27,7 @@ from model.identity import DEFAULT_ACCOUNT, NamespaceName, RayId, ScriptName, Te
 from model.messages import ByteSource, OutgoingRequest, Response
 from model.scripts import ScriptRef
 from model.sql import SqlExecuted, SqlResult, SqlStatement
+from storage.cache_store import CachePlace
 from storage.d1.connection import D1Connection
 from storage.d1.guard import Asker
 from storage.d1.limits import D1Limits
@@ -147,6 +148,35 @@ class MemorySecret:
         if self.value is None:
             raise OperationError(OperationErrorCode.NOT_FOUND, "the secret has no value")
         return self.value
+
+
+class MemoryCacheStorage:
+    """Where a StoredHttpCache keeps responses, in a dict and without a bound."""
+
+    def __init__(self) -> None:
+        #: Place → what it varies by → (when, id, record, body).
+        self._entries: dict[tuple[str, str, str], dict[bytes, tuple[float, str, bytes, bytes]]] = {}
+
+    def find(self, place: CachePlace) -> list[bytes]:
+        found = [entry for entry in self._of(place).values() if entry[0] >= place.since_s]
+        return [record for _, _, record, _ in sorted(found, reverse=True)]
+
+    async def body(self, entry_id: str) -> bytes | None:
+        bodies = (entry[3] for of_url in self._entries.values() for entry in of_url.values() if entry[1] == entry_id)
+        return next(bodies, None)
+
+    async def put(
+        self, place: CachePlace, entry_id: str, record: bytes, varied: bytes, at_s: float, body: bytes
+    ) -> None:
+        self._of(place)[varied] = (at_s, entry_id, record, body)
+
+    async def delete(self, place: CachePlace) -> bool:
+        was_there = bool(self.find(place))
+        self._of(place).clear()
+        return was_there
+
+    def _of(self, place: CachePlace) -> dict[bytes, tuple[float, str, bytes, bytes]]:
+        return self._entries.setdefault((place.owner, place.cache, place.url), {})
 
 
 class MemoryRateLimiter:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from bindings.cache import BODY_BYTES as CACHED_BYTES
+from bindings.cache import cache_delete, cache_match, cache_put
 from bindings.d1 import d1_batch, d1_exec, d1_query
 from bindings.dispatch_namespace import PARAM_BYTES, PARAM_COUNT, dispatch_fetch
 from bindings.http_values import HEADER_BYTES, HEADER_COUNT, INLINE_BODY_BYTES, URL_BYTES
@@ -398,9 +400,61 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
     ),
     (
         OperationNotes(
+            "cache.match",
+            "Look for a response that was kept for this URL, is fresh, and fits the headers that it varies by.",
+            (
+                ("request", _REQUEST),
+                ("options?", "{ignore_method?: bool} (else only GET finds anything)"),
+            ),
+            f"nil, or {_RESPONSE}. With `age` and `cf-cache-status: HIT`; 304 without a body where `if-none-match` or "
+            "`if-modified-since` says that it is there already",
+            (*_STORAGE, (Code.LOAD_SHED, "too many large bodies are being read in this process")),
+            ("it never asks an origin, and never gives a stale response", "`range` has no effect"),
+            BindingKind.CACHE,
+            True,
+        ),
+        cache_match,
+    ),
+    (
+        OperationNotes(
+            "cache.put",
+            "Keep a response for a URL, as its headers allow (RFC 9111, a shared cache).",
+            (
+                ("request", _REQUEST),
+                ("response", "{status: int, headers?: [[name, value]…], body?: bin | str, body_stream?: stream id}"),
+            ),
+            "{stored: bool}; false where `cache-control` forbids it, it has a `set-cookie`, or is not fresh now",
+            (
+                *_STORAGE,
+                (Code.INVALID_ARGUMENT, "another method than GET, status 206, `vary: *`"),
+                (Code.CLOSED_STREAM, "the body's stream was closed, or broke off: nothing was stored"),
+                (Code.UPSTREAM_FAILED, "the body's stream failed: nothing was stored"),
+                (Code.LOAD_SHED, "too many large bodies are being written in this process"),
+            ),
+            (f"body {CACHED_BYTES // _MIB} MiB", "what a tenant keeps, together: the oldest go"),
+            BindingKind.CACHE,
+            True,
+        ),
+        cache_put,
+    ),
+    (
+        OperationNotes(
+            "cache.delete",
+            "Forget what was kept for a URL, for any headers.",
+            (("request", _REQUEST), ("options?", "{ignore_method?: bool}")),
+            "bool: whether there was anything",
+            _STORAGE,
+            (),
+            BindingKind.CACHE,
+            True,
+        ),
+        cache_delete,
+    ),
+    (
+        OperationNotes(
             "rate_limit.limit",
-            "Count one use of a key, if it is within the binding's limit. A key that has rested may use all of a period at "
-            "once, then as much as comes back evenly.",
+            "Count one use of a key, if it is within the binding's limit. A key that has rested may use all of a "
+            "period at once, then as much as comes back evenly.",
             (("options", "{key: str}"),),
             "{success: bool}; where it is false, nothing was counted",
             (),

@@ -24,6 +24,7 @@ WORKER_WRITES: Final = (
     "control.db-shm", "changes.seq", shared_rates.FILE_NAME,
     "kv.db", "kv.db-wal", "kv.db-shm", "kv.db.lock",
     "queues.db", "queues.db-wal", "queues.db-shm", "queues.db.lock",
+    "cache.db", "cache.db-wal", "cache.db-shm", "cache.db.lock",
 )  # fmt: skip
 #: Where SQLite puts what doesn't fit into memory, and removes it at once.
 SCRATCH: Final = "tmp"

@@ -48,9 +48,9 @@ from runtime.aot_cache import AotCache
 from runtime.compile import Compiler
 from runtime.compile_queue import FairQueue
 from storage.audit_store import AuditStore, audit_migrations
+from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
-from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.database import Database
 from storage.keys import RootKey
 from storage.object_store import FolderObjectStore
@@ -272,8 +272,10 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         data / "control.db", sequence, replication=None if replicas is None else replicas.control
     )
     stores = open_stores(data, database, "control", migrates=True)
-    cron_database = Database.open(data / "cron.db", cron_migrations())
-    cron_store = SqliteCronStore(cron_database)
+    cron_store = stores.open_cron()
+    # Held open here: whoever closes a file last removes its log, which no worker process may make anew.
+    cache_database = Database.open(data / "cache.db", cache_migrations())
+    cache_store = CacheStore(cache_database)
     tokens = TokenStore.open(data / "tokens.db", None if replicas is None else replicas.tokens)
     audit_store = AuditStore(Database.open(data / "audit.db", audit_migrations()))
     retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
@@ -334,12 +336,15 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         store,
         cron_store,
         ScheduledRuns(processes.channel_for),
-        "",
+        "" if replicas is None else replicas.machine,
         may_begin=lambda: not processes.draining,
         on_missed=processes.missed_runs,
     )
     processes.counters.gauge("tenantry_cron_waiting", lambda: cron.waiting)
-    beside = [asyncio.create_task(work) for work in (sweep.run(), cron.run(), cron.sweep_forever())]
+    beside = [
+        asyncio.create_task(work)
+        for work in (sweep.run(), cron.run(), cron.sweep_forever(), cache_store.sweep_forever())
+    ]
     if replicas is not None:
         processes.watch_replicas(count_replicas(processes.counters, replicas))
         ahead = ImagesAhead(store, cache.has, publisher.remake)
@@ -356,7 +361,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     server.close()
     await audit.close()
     await stores.close()
-    for closing in (store, tokens, cron_database):
+    for closing in (store, tokens, cache_database):
         closing.close()
     if replicas is not None:
         replicas.close()

@@ -56,10 +56,12 @@ from runtime.linking import make_linker
 from runtime.memory_budget import for_events, resident_bytes
 from runtime.running import RunningEvents
 from runtime.worker import RuntimeHost, Worker
+from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.d1.service import D1Service
 from storage.d1.store import D1Room, D1Store
+from storage.database import Database
 from storage.failures import StorageError
 from storage.postgres.address import DatabaseAddress
 from storage.queue_protocol import Settled
@@ -136,6 +138,8 @@ class DataPlane:
         self._stores = open_stores(data, settings.database, "worker")
         self._kv, self._queues = self._stores.kv, self._stores.queues
         self._rates = SharedRates(data / RATES_FILE)
+        self._cache_database = Database.open(data / "cache.db", cache_migrations())
+        self._cache = CacheStore(self._cache_database)
         self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1))
         self._guard = TenantGuard(
             self.store.database.read, self.store.sequence, measures(self._kv, self._queues, data / D1_FOLDER)
@@ -297,6 +301,7 @@ class DataPlane:
         await self.d1.close()
         await self._stores.close()
         self._rates.close()
+        self._cache_database.close()
         self.store.close()
 
     # -- made once a version -------------------------------------------------------------------------
@@ -310,6 +315,7 @@ class DataPlane:
             queues=QueuesWithinQuotas(self._queues, self._guard),
             d1=self.d1.store,
             rates=self._rates,
+            cache=self._cache,
             secrets=self._secrets,
             runner=self._runner,
             fetcher=self._way_out,

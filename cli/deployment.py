@@ -31,6 +31,7 @@ class Deployment:
     dispatch: Pairs = ()
     #: name → `LIMIT/SECONDS` or `LIMIT/SECONDS/ID`.
     rate_limits: Pairs = ()
+    caches: Pairs = ()
     limits: Pairs = ()
     #: Names of bindings that may lead to another tenant's.
     shared: Sequence[str] = ()
@@ -64,6 +65,7 @@ def check_names(deployment: Deployment) -> None:
         ("--service", deployment.services),
         ("--dispatch", deployment.dispatch),
         ("--rate-limit", deployment.rate_limits),
+        ("--cache", deployment.caches),
     ]
     seen: dict[str, str] = {}
     for flag, pairs in names:
@@ -143,6 +145,7 @@ def upload_metadata(
         {"type": "dispatch_namespace", "name": name, "namespace": namespace}
         for name, namespace in deployment.dispatch
     ]
+    bindings += [{"type": "cache", "name": name, "cache_name": cache} for name, cache in deployment.caches]
     bindings += [parse_rate_limit(name, text) for name, text in deployment.rate_limits]
     for binding in bindings:
         if binding["name"] in deployment.shared:

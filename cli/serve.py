@@ -25,6 +25,7 @@ from processes.listeners import PortGroup
 from processes.serve_lock import AlreadyServing, serve_lock
 from processes.supervisor import Supervisor
 from runtime.map_budget import TooFewMaps, max_map_count, plan
+from storage.cache_store import cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
@@ -105,7 +106,8 @@ def _prepare(settings: ServeSettings, database: DatabaseAddress | None) -> _Keys
     root = _root_key(settings)
     with joined(data, database, root) as replicas:
         _prepare_control(settings, replicas)
-    for name, migrations in (("kv", kv_migrations()), ("queues", queue_migrations())):
+    files = (("kv", kv_migrations()), ("queues", queue_migrations()), ("cache", cache_migrations()))
+    for name, migrations in files:
         Database.open(data / f"{name}.db", migrations).close()
     return _Keys(root.derive("aot"), root.derive("hop"))
 

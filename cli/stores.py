@@ -1,4 +1,4 @@
-"""Where KV and queues are kept: files of the data folder, or the PostgreSQL that `--database` names."""
+"""Where KV, queues and cron are kept: files of the data folder, or the PostgreSQL that `--database` names."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cli.errors import CliError
+from storage.cron_protocol import CronStore
+from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.database import Database
 from storage.failures import SchemaMismatch, StorageError
 from storage.kv_protocol import KvStorage
 from storage.kv_store import KvStore, kv_migrations
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase, end
+from storage.postgres.cron_store import PgCronStore
 from storage.postgres.kv_store import PgKvStore
 from storage.postgres.queue_store import PgQueueStore
 from storage.postgres.schema import PgMigrations
@@ -24,8 +27,8 @@ from storage.queue_store import QueueStore, queue_migrations
 
 _log = logging.getLogger("tenantry.postgres")
 
-#: Streams of migrations that KV and queues stand on.
-STREAMS: Final = ("kv", "queues")
+#: Streams of migrations that these stand on.
+STREAMS: Final = ("kv", "queues", "cron")
 _SCHEMA_RETRY_S: Final = 1.0
 
 
@@ -34,6 +37,9 @@ class Stores(Protocol):
 
     kv: KvStorage
     queues: QueueStorage
+
+    def open_cron(self) -> CronStore:
+        """For control, once."""
 
     def start(self) -> None: ...
 
@@ -47,12 +53,18 @@ class FileStores:
     """SQLite."""
 
     def __init__(self, data: Path) -> None:
-        self._databases = (
+        self._data = data
+        self._databases = [
             Database.open(data / "kv.db", kv_migrations()),
             Database.open(data / "queues.db", queue_migrations()),
-        )
+        ]
         self.kv: KvStorage = KvStore(self._databases[0])
         self.queues: QueueStorage = QueueStore(self._databases[1])
+
+    def open_cron(self) -> CronStore:
+        database = Database.open(self._data / "cron.db", cron_migrations())
+        self._databases.append(database)
+        return SqliteCronStore(database)
 
     def start(self) -> None:
         """Nothing runs beside."""
@@ -79,6 +91,9 @@ class PostgresStores:
         self.queues: QueueStorage = self._queues
         self._migrates = migrates
         self._migrating: asyncio.Task[None] | None = None
+
+    def open_cron(self) -> CronStore:
+        return PgCronStore(self._database)
 
     def start(self) -> None:
         self._signals.start()

@@ -19,6 +19,7 @@ from model.identity import (
     AccountId,
     TenantId,
     parse_binding_name,
+    parse_cache_name,
     parse_namespace_name,
     parse_tag,
     parse_tenant_id,
@@ -32,6 +33,8 @@ from storage.script_records import Deployment
 MOST_TAGS: Final = 8
 TEXT_BYTES: Final = 5 * 1024
 TENANT_TAG: Final = "tenant:"
+#: Of a cache binding without a name.
+DEFAULT_CACHE: Final = "default"
 
 #: metadata.limits: name → (field of model.limits.Limits, least, most, factor).
 _LIMITS: Final[Mapping[str, tuple[str, int, int, int]]] = {
@@ -234,6 +237,9 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
             target = _required_text(binding, "id" if "id" in binding else "database_id", field)
         case BindingKind.RATE_LIMIT:
             target = encode_rate_limit(parse_rate_limit(binding, field))
+        case BindingKind.CACHE:
+            text = binding.get("cache_name", DEFAULT_CACHE)
+            target = named(parse_cache_name, str(text), f"{field}.cache_name")
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
     return RequestedBinding(kind, name, target, shared, field, outbound)

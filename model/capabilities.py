@@ -290,6 +290,22 @@ class SecretStore(Protocol):
         """At once when it was asked for before. Raises OperationError: not_found, unavailable."""
 
 
+class HttpCache(Protocol):
+    """Responses that a tenant keeps, by URL and what they vary by (RFC 9111, a shared cache)."""
+
+    async def match(self, request: OutgoingRequest, ignore_method: bool) -> Response | None:
+        """A fresh response to `request`; a 304 where it has that one already; None: there is none.
+
+        Raises OperationError: invalid_argument (no absolute URL), load_shed (a large body).
+        """
+
+    async def put(self, request: OutgoingRequest, response: Response, body: bytes) -> bool:
+        """Keep a response, with `body` for its own. False: its headers say that it is not to be kept."""
+
+    async def delete(self, request: OutgoingRequest, ignore_method: bool) -> bool:
+        """Whether there was one, for any headers."""
+
+
 class RateLimiter(Protocol):
     """How often something may happen, by key; each binding has its own limit."""
 

@@ -66,6 +66,12 @@ def parse_material_name(text: str) -> str:
     return text
 
 
+def parse_cache_name(text: str) -> str:
+    if not _MATERIAL.fullmatch(text):
+        raise InvalidName(f"cache name {text[:80]!r}: 1 to 64 letters, digits, '_', '.' or '-'")
+    return text
+
+
 def parse_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
         raise InvalidName(f"tag {text[:80]!r}: 1 to 128 characters without ',' and '&'")

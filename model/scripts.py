@@ -20,6 +20,7 @@ class BindingKind(StrEnum):
     QUEUE = "queue"
     D1 = "d1"
     RATE_LIMIT = "ratelimit"
+    CACHE = "cache"
     SERVICE = "service"
     DISPATCH_NAMESPACE = "dispatch_namespace"
 
@@ -62,8 +63,8 @@ class OutboundStep:
 class BindingSpec:
     """One binding of a script version. `target` by kind: plain_text and json: the text; secret_text: "";
     kv_namespace: the namespace's id; queue: the queue's id; d1: the database's id; ratelimit: as
-    model.rates.encode_rate_limit; service: the script's name (looked up in the same dispatch namespace first, then
-    among plain scripts); dispatch_namespace: its name.
+    model.rates.encode_rate_limit; cache: its name; service: the script's name (looked up in the same dispatch
+    namespace first, then among plain scripts); dispatch_namespace: its name.
     """
 
     kind: BindingKind

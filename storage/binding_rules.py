@@ -144,7 +144,13 @@ def _check(read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shar
             if spec.outbound is not None:
                 field = f"{where}.outbound"
                 check_outbound_worker(read, spec.outbound, NamespaceName(spec.target), field)
-        case BindingKind.PLAIN_TEXT | BindingKind.JSON | BindingKind.SECRET_TEXT | BindingKind.RATE_LIMIT:
+        case (
+            BindingKind.PLAIN_TEXT
+            | BindingKind.JSON
+            | BindingKind.SECRET_TEXT
+            | BindingKind.RATE_LIMIT
+            | BindingKind.CACHE
+        ):
             pass  # nothing that another could own
 
 

@@ -77,6 +77,9 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
     help="A dispatch namespace whose workers it may call, made when missing; repeatable.",
 )
 @click.option(
+    "--cache", "caches", type=pair("CACHE"), multiple=True, help="A cache of the tenant's, by name; repeatable."
+)
+@click.option(
     "--rate-limit",
     "rate_limits",
     type=pair("LIMIT/SECONDS"),
@@ -109,6 +112,7 @@ def command(
     services: tuple[tuple[str, str], ...],
     dispatch: tuple[tuple[str, str], ...],
     rate_limits: tuple[tuple[str, str], ...],
+    caches: tuple[tuple[str, str], ...],
     shared: tuple[str, ...],
     limits: tuple[tuple[str, str], ...],
     as_json: bool,
@@ -140,6 +144,7 @@ def command(
         services=services,
         dispatch=dispatch,
         rate_limits=rate_limits,
+        caches=caches,
         limits=limits,
         shared=shared,
     )

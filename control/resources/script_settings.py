@@ -76,6 +76,8 @@ def _show(call: Call, spec: BindingSpec) -> dict[str, Any]:
             shown["namespace"] = spec.target
             if spec.outbound is not None:
                 shown["outbound"] = show_bound_outbound(spec.outbound)
+        case BindingKind.CACHE:
+            shown["cache_name"] = spec.target
         case BindingKind.RATE_LIMIT:
             shown |= show_rate_limit(spec.target)
         case BindingKind.SECRET_TEXT:

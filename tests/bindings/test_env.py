@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bindings.env import build_env
-from bindings.memory import MemoryEvent, MemoryFetcher, MemoryRunner
+from bindings.memory import MemoryCacheStorage, MemoryEvent, MemoryFetcher, MemoryRunner
 from bindings.operations import OPERATIONS
 from bindings.secret_store import SealedSecrets
 from model.errors import OperationError
@@ -53,6 +53,7 @@ async def test_each_kind_serves_its_operations(
         BindingSpec(BindingKind.QUEUE, "QUEUE", "q" * 32),
         BindingSpec(BindingKind.D1, "DB", DATABASE),
         BindingSpec(BindingKind.RATE_LIMIT, "LIMIT", "2/60/7"),
+        BindingSpec(BindingKind.CACHE, "CACHE", "default"),
         BindingSpec(BindingKind.SERVICE, "AUTH", "auth"),
         BindingSpec(BindingKind.DISPATCH_NAMESPACE, "DISPATCHER", "customers"),
     )
@@ -74,6 +75,7 @@ async def test_each_kind_serves_its_operations(
         queues=queues,
         d1=d1,
         rates=rates,
+        cache=MemoryCacheStorage(),
         secrets=SealedSecrets(lambda ref, name: None, no_key),
         runner=MemoryRunner(),
         fetcher=gateway,
@@ -102,6 +104,9 @@ async def test_each_kind_serves_its_operations(
     told = [await call("rate_limit.limit", "LIMIT", {"key": "k"}) for _ in range(3)]
     assert told == [{"success": True}, {"success": True}, {"success": False}]
     rates.close()
+    answer = {"status": 200, "headers": [["cache-control", "max-age=60"]], "body": b"kept"}
+    assert await call("cache.put", "CACHE", {"url": "http://a/"}, answer) == {"stored": True}
+    assert (await call("cache.match", "CACHE", {"url": "http://a/"}))["body"] == b"kept"  # type: ignore[index]
     for operation, binding, args in (
         ("secret.get", "TOKEN", []),
         ("service.fetch", "AUTH", [{"url": "http://a/"}]),

@@ -319,6 +319,17 @@ async def test_a_rate_limit_is_kept_as_it_was_sent(host: Host) -> None:
     assert ok(await host.api.get(script_path("shop") + "/bindings")) == [sent]
 
 
+async def test_a_cache_is_bound_by_its_name(host: Host) -> None:
+    sent = {"type": "cache", "name": "PAGES", "cache_name": "pages.v2"}
+    ok(await host.deploy("shop", bindings=[sent, {"type": "cache", "name": "CACHE"}]))
+    assert ok(await host.api.get(script_path("shop") + "/bindings")) == [
+        sent,
+        {"type": "cache", "name": "CACHE", "cache_name": "default"},
+    ]
+    wrong = sent | {"cache_name": "a/b"}
+    refused(await host.deploy("shop", bindings=[wrong]), 400, 10016, "bindings[0].cache_name")
+
+
 async def test_an_event_is_triggered_only_where_there_is_a_handler(host: Host) -> None:
     ok(await host.deploy("plain"))
     ok(await host.deploy("cron", module=worker_module("scheduled")))

@@ -7,6 +7,8 @@ from dataclasses import fields
 import pytest
 
 from bindings import kv, queues
+from bindings.cache import BODY_BYTES
+from bindings.cache_rules import MOST_AGE_S
 from control import cron_turns, route_request, script_upload, upload_metadata
 from control.cron_runner import CronSettings
 from dispatch import received, runner
@@ -17,6 +19,7 @@ from observability import log_ring
 from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
 from storage import binding_rules, control_records, cron_protocol, queue_protocol, schedule_records
+from storage.cache_store import VARIANTS, CacheBounds
 from storage.d1 import limits as d1
 from storage.d1.service import IMPORT_BYTES
 from storage.d1.store import D1Room
@@ -45,6 +48,20 @@ def test_what_an_upload_may_set_is_what_control_takes() -> None:
             least, most = (int(part.replace(",", "")) for part in cells[3].partition(", ")[2].split(" to "))
             told[code(cells[3])] = (least, most)
     assert told == {name: (least, most) for name, (_, least, most, _) in upload_metadata._LIMITS.items()}
+
+
+def test_caches() -> None:
+    bounds = CacheBounds()
+    told = [row[1] for row in table(PAGE, "## Caches")]
+    assert [number(cell) for cell in told[:5]] == [
+        BODY_BYTES,
+        bounds.tenant_bytes,
+        bounds.tenant_entries,
+        VARIANTS,
+        bounds.total_bytes,
+    ]
+    assert told[5].startswith("30 days")
+    assert bounds.most_age_s == MOST_AGE_S == 30 * 24 * 3600
 
 
 def test_cron_triggers() -> None:

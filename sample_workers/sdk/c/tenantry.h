@@ -422,6 +422,31 @@ static inline tn_result tn_secret(const char *binding) {
     return tn_finish(tn_begin("secret.get", binding, 0));
 }
 
+/* A cached response for a URL, of which tn_found says whether it is there; and to keep one for so many seconds. */
+static inline tn_result tn_cache_match(const char *binding, tn_text url) {
+    tn_writer *call = tn_begin("cache.match", binding, 1);
+    tn_write_map(call, 1);
+    tn_write_key(call, "url");
+    tn_write_str(call, url);
+    return tn_finish(call);
+}
+static inline tn_result tn_cache_put(const char *binding, tn_text url, tn_text body, uint32_t seconds) {
+    tn_writer *call = tn_begin("cache.put", binding, 2);
+    tn_write_map(call, 1);
+    tn_write_key(call, "url");
+    tn_write_str(call, url);
+    tn_write_map(call, 3);
+    tn_write_key(call, "status");
+    tn_write_int(call, 200);
+    tn_write_key(call, "headers");
+    tn_write_array(call, 1);
+    tn_write_array(call, 2);
+    tn_write_key(call, "cache-control");
+    tn_write_str(call, TN_CONCAT(tn_str("max-age="), tn_decimal(seconds)));
+    tn_write_key(call, "body");
+    tn_write_bin(call, body);
+    return tn_finish(call);
+}
 /* Whether one more use of `key` is within the limit; counted when it is. */
 static inline bool tn_rate_limit(const char *binding, tn_text key) {
     tn_writer *call = tn_begin("rate_limit.limit", binding, 1);
