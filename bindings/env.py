@@ -6,7 +6,7 @@ from bindings.cache import CacheStorage, StoredHttpCache
 from bindings.d1 import StoredSqlDatabase
 from bindings.dispatch_namespace import StoredDispatcher
 from bindings.kv import StoredKvNamespace
-from bindings.queues import StoredQueueProducer
+from bindings.queues import QueueSender, StoredQueueProducer
 from bindings.rate_limit import SharedRateLimiter
 from bindings.secret_store import NamedSecret, SealedSecrets
 from bindings.service import Lookup, NamedService
@@ -24,7 +24,7 @@ def build_env(
     version: ScriptVersion,
     *,
     kv: KvStorage,
-    queues: QueueStore,
+    queues: QueueSender,
     d1: D1Store,
     rates: SharedRates,
     cache: CacheStorage,

@@ -29,6 +29,7 @@ from control.cron_runner import CronRunner
 from control.deletions import finish_deletions
 from control.envelope import ApiError, Code
 from control.host_check import HostRules
+from control.key_rotation import KeyRotation
 from control.leftovers import Files, LeftoverSweep, Removed
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices, ObjectStore
@@ -55,6 +56,7 @@ from storage.database import Database
 from storage.keys import RootKey
 from storage.object_store import FolderObjectStore
 from storage.replication.replica import nothing
+from storage.secret_rotation import SealedRows
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
 from storage.token_store import TokenStore
 
@@ -281,6 +283,8 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
     audit = AuditKeeper(audit_store, retention)
     sealer = RootKeySealer(root)
+    rotation = KeyRotation(sealer, SealedRows(store.database), Path(config["root_key_file"]))
+    rotation.go_on()
     folder = FolderObjectStore(data / "objects")
     objects: ObjectStore = folder if replicas is None else replicas.objects(folder)
     cache = AotCache(data / "aot", config["aot_key"])
@@ -307,6 +311,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
         objects=objects,
         sealer=sealer,
+        rotation=rotation,
         publisher=publisher,
         logs=processes.rings,
         audit=audit_store,
@@ -352,6 +357,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         beside.append(asyncio.create_task(ahead.run()))
     inherited.ready(in_force)
     await stop.wait()
+    rotation.close()
     # The worker processes have ended before this one: how their last runs ended is known by now.
     await cron.stop(1.0)
     for task in beside:
@@ -395,11 +401,14 @@ def _answer_workers(
         namespace = payload["namespace"]
         ref = ScriptRef(NamespaceName(namespace) if namespace else None, ScriptName(payload["script"]))
         version = store.script(ref)
-        if version is None or store.secret_ciphertext(ref, payload["name"]) is None:
+        stored = store.secret_ciphertext(ref, payload["name"])
+        if version is None or stored is None:
             raise ChannelError(f"{ref} has no such secret")
         if groups.group_of(version) != group:
             raise ChannelError(f"{ref} does not run in isolation group {group}")
-        return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]))
+        return sealer.key_for(
+            version.account, ref, payload["name"], int(payload["version"]), stored[1]
+        )
 
     async def material_key(group: str, payload: object) -> object:
         """The key of the version that a material has now, of a namespace whose scripts may run in the group that asks,
@@ -408,11 +417,14 @@ def _answer_workers(
         if not isinstance(payload, Mapping):
             raise ChannelError("material_key: a map is expected")
         namespace = NamespaceName(payload["namespace"]) if payload["namespace"] else None
-        if store.materials.version(namespace, str(payload["name"])) != payload["version"]:
+        stored = await store.materials.sealed(namespace, str(payload["name"]))
+        if stored is None or stored.version != payload["version"]:
             raise ChannelError("there is no such material")
         if not groups.may_run(namespace, group):
             raise ChannelError(f"no script of that namespace runs in isolation group {group}")
-        return sealer.material_key_for(namespace, str(payload["name"]), int(payload["version"]))
+        return sealer.material_key_for(
+            namespace, str(payload["name"]), int(payload["version"]), stored.sealed
+        )
 
     async def recompile(payload: object) -> object:
         if not isinstance(payload, Mapping):

@@ -22,6 +22,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "serve": "Run the host: the visitors' listener, the API, the workers.",
         "doctor": "Check this machine, the data folder and the running host.",
         "token": "Make an API token.",
+        "backup": "Copy the data folder of a host, in use or not, into one file.",
+        "restore": "Make a data folder of a backup.",
+        "migrate": "Bring a data folder's schema up to this release.",
+        "fsck": "Check that all the host keeps is whole and fits together.",
     },
     "Deploy": {
         "deploy": "Upload a worker, with its bindings and hostnames.",

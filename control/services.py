@@ -114,6 +114,14 @@ class AuditReader(Protocol):
     async def query(self, wanted: AuditQuery, /) -> AuditPage: ...
 
 
+class Rotation(Protocol):
+    """Of the root key: control.key_rotation.KeyRotation."""
+
+    def start(self) -> None: ...
+
+    def state(self) -> Mapping[str, Any]: ...
+
+
 #: (script, "scheduled" or "queue", payload) → how it went, from a worker process.
 Trigger = Callable[[ScriptRef, str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
@@ -128,6 +136,7 @@ class ControlServices:
     d1: D1Contents
     objects: ObjectStore
     sealer: SecretSealer
+    rotation: Rotation
     publisher: Publisher
     logs: LogReader
     audit: AuditReader

@@ -124,6 +124,11 @@ def sealed_by(sealed: bytes) -> str:
     return sealed[1 : 1 + _ID_BYTES].hex()
 
 
+def key_id(key: bytes) -> str:
+    """What `sealed_by` says of what this key sealed."""
+    return _key_id(key).hex()
+
+
 def _bound(header: bytes, aad: bytes) -> bytes:
     return header + aad
 

@@ -27,9 +27,8 @@ from storage.tenant_room import limits_of
 FRESH_S: Final = 1.0
 #: Before a refusal: who was refused and deletes something is not to wait a second.
 FRESH_FOR_REFUSAL_S: Final = 0.0
-#: Where measuring takes long, at most this share of the time.
+#: Of measuring, at most this share of the time, but for refusals.
 _SHARE: Final = 20
-_LONG_S: Final = 0.005
 _MOST_OWNERS: Final = 20_000
 _MOST_TENANTS: Final = 2_000
 
@@ -134,9 +133,7 @@ class TenantGuard:
 
     async def _measured(self, owner: Owner, quota: Quota, fresh_s: float) -> _Held:
         held, now = self._held.get((owner, quota)), self._now()
-        if held is not None and now - held.at < max(
-            fresh_s, _SHARE * held.took_s if held.took_s > _LONG_S else 0.0
-        ):
+        if held is not None and now - held.at < max(fresh_s, held.took_s * (_SHARE if fresh_s else 1)):
             self._held.move_to_end((owner, quota))
             return held
         kind = quota.removesuffix("_bytes")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
+from typing import Final
 
 import click
 
 from cli.client import ApiClient
 from cli.errors import BadUsage
-from cli.output import print_json, print_table, say
+from cli.output import note, print_json, print_table, printable, say
 from cli.params import BINDING, client_command, json_option, label, namespace_argument, plain, script_argument
 
+_POLL_S: Final = 0.2
 _name = click.argument("name", type=BINDING, metavar="SECRET")
 
 
@@ -96,3 +99,33 @@ def delete(client: ApiClient, namespace: str, script: str, name: str) -> None:
     """
     client.delete(client.script(plain(namespace), script, "secrets", name))
     say(f"deleted {name} of {label(plain(namespace), script)}")
+
+
+@command.command()
+@json_option
+@client_command
+def rotate(client: ApiClient, as_json: bool) -> None:
+    """Make a new root key, and seal every secret and material anew under it, while the host serves.
+
+    Waits until that is done; cut short, the host goes on by itself, also after a restart. The new key is then the file
+    root-key; the old one stays beside it as root-key.ID: keep it as long as backups of before. Images are compiled
+    again at first use after the next restart.
+
+    \b
+    Example:
+      tenantry secrets rotate
+    """
+    path = client.path("root-key", "rotation")
+    state = client.post(path)
+    before = state["previous_key_id"]
+    while state["rotating"]:
+        time.sleep(_POLL_S)
+        state = client.get(path)
+    if as_json:
+        print_json(state)
+        return
+    say(
+        f"{state['resealed']} secrets and materials were under root key {before}, and are under {state['key_id']}"
+    )
+    for name in state["unopened"]:
+        note(f"{printable(name)} opens under neither: set it anew")

@@ -56,12 +56,16 @@ class Platform(Host):
         assert self._process is not None
         return self._process.pid
 
-    def deploy(self, sample: str, name: str, *arguments: str, namespace: str | None = "tests") -> str:
+    def deploy(
+        self, sample: str, name: str, *arguments: str, namespace: str | None = "tests", stdin: str = ""
+    ) -> str:
         """Deploy a sample worker under `name`, on the hostname `name`.localhost."""
         where = ("--namespace", namespace) if namespace else ()
         wasm = str(SAMPLES / sample / f"{sample}.wasm")
         host = ("--hostname", f"{name}.localhost")
-        return self.tenantry("deploy", wasm, "--name", name, *where, *host, *arguments, quiet=True)
+        return self.tenantry(
+            "deploy", wasm, "--name", name, *where, *host, *arguments, stdin=stdin, quiet=True
+        )
 
     def run(self, *arguments: str, expect: int = 0, stdin: str = "") -> str:
         return self.tenantry(*arguments, expect=expect, stdin=stdin, quiet=True)

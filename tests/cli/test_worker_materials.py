@@ -49,7 +49,10 @@ class Bench:
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
-        return self.sealer.material_key_for(namespace, name, version)
+        stored = await self.worker.materials.sealed(namespace, name)
+        return self.sealer.material_key_for(
+            namespace, name, version, b"" if stored is None else stored.sealed
+        )
 
     async def put(
         self, name: str, namespace: NamespaceName | None = PROD, kind: str = "secret", **values: str

@@ -21,6 +21,7 @@ from cli.d1_link import D1ByChannel, answer_control
 from cli.policy_reading import named_materials
 from control.app import create_control_app
 from control.host_check import HostRules
+from control.key_rotation import KeyRotation
 from control.publishing import PreparedModule
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices
@@ -38,6 +39,7 @@ from storage.keys import RootKey
 from storage.kv_store import KvStore, kv_migrations
 from storage.object_store import FolderObjectStore
 from storage.queue_store import QueueStore, queue_migrations
+from storage.secret_rotation import SealedRows
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
 from storage.tenant_quotas import Quota
 from storage.token_store import TokenStore
@@ -133,6 +135,8 @@ class Host:
             self.store.database.read, self.store.sequence, measures(kv, queues, folder / "d1")
         )
         self.d1.store.room_for = partial(self.guard.room, Quota.D1_BYTES)
+        self.sealer = RootKeySealer(self.root_key)
+        self.rotation = KeyRotation(self.sealer, SealedRows(self.store.database), folder / "root-key")
         self.services = ControlServices(
             store=self.store,
             tokens=self.tokens,
@@ -141,7 +145,8 @@ class Host:
             cron=self.cron,
             d1=D1ByChannel(folder / "d1", self._ask_d1),
             objects=FolderObjectStore(folder / "objects"),
-            sealer=RootKeySealer(self.root_key),
+            sealer=self.sealer,
+            rotation=self.rotation,
             publisher=self.publisher,
             logs=self.logs,
             audit=self.audit,
@@ -161,6 +166,7 @@ class Host:
 
     async def close(self) -> None:
         await self.api.aclose()
+        self.rotation.close()
         await self.d1.close()
         for closing in (self.store, self.tokens, self._kv, self._queues, self.cron_database, self.audit, self.sequence):
             closing.close()

@@ -90,7 +90,7 @@ async def test_a_material_opens_with_the_key_of_its_own_version_name_and_namespa
     version = stored.version
 
     def opened(namespace: NamespaceName | None, name: str, version: int) -> bytes:
-        key = sealer.material_key_for(namespace, name, version)  # type: ignore[attr-defined]  # the real one
+        key = sealer.material_key_for(namespace, name, version, stored.sealed)  # type: ignore[attr-defined]
         return unseal(key, stored.sealed, material_info(namespace, name, version))
 
     assert json.loads(opened(PROD, "token", version)) == {"value": VALUE}

@@ -1,0 +1,98 @@
+"""Whether what is held for KV namespaces, queues and databases belongs to one that is there, and is counted right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from storage.d1.files import is_id
+from storage.data_files import D1
+from storage.fsck_findings import Finding, Repair, error, warning
+from storage.sqlite_files import ReadOnlyFile, opened
+
+#: A database's file is made before its record: a younger one may be under way.
+_YOUNG_S: Final = 60.0
+_KV_COUNTS: Final = (
+    "SELECT namespace_id, count(*), sum(size) FROM kv_entries GROUP BY namespace_id"
+    " EXCEPT SELECT namespace_id, keys, bytes FROM kv_usage",
+    "SELECT namespace_id, keys, bytes FROM kv_usage"
+    " EXCEPT SELECT namespace_id, count(*), sum(size) FROM kv_entries GROUP BY namespace_id",
+)
+_QUEUE_COUNTS: Final = (
+    "SELECT queue_id, count(*), sum(length(body)), min(ready_at_ms) FROM queue_messages GROUP BY queue_id"
+    " EXCEPT SELECT queue_id, messages, bytes, next_ready_at_ms FROM queue_heads",
+    "SELECT queue_id, messages, bytes, next_ready_at_ms FROM queue_heads EXCEPT"
+    " SELECT queue_id, count(*), sum(length(body)), min(ready_at_ms) FROM queue_messages GROUP BY queue_id",
+)
+
+
+def check_kv(data: Path, *, deep: bool) -> Iterator[Finding]:
+    with opened(data / "kv.db") as file:
+        held = {row[0] for row in file.read("SELECT namespace_id FROM kv_usage")}
+        for namespace_id in sorted(
+            _orphans(data, file, held, "kv", "kv_namespaces", "kv_usage", "namespace_id")
+        ):
+            what = f"keys of KV namespace {namespace_id}, which is not there"
+            yield warning("orphans", what, Repair.ORPHAN_KV, namespace_id)
+        # Each statement sees one moment; both together are asked for, so that who writes in between is not blamed.
+        if deep:
+            wrong = {row[0] for sql in _KV_COUNTS for row in file.read(sql)}
+            for namespace_id in sorted(wrong):
+                what = f"the keys of KV namespace {namespace_id} are counted wrong"
+                yield error("counts", what, Repair.KV_USAGE, namespace_id)
+
+
+def check_queues(data: Path, *, deep: bool) -> Iterator[Finding]:
+    with opened(data / "queues.db") as file:
+        held = {row[0] for row in file.read("SELECT queue_id FROM queue_heads")}
+        for queue_id in sorted(_orphans(data, file, held, "queue", "queues", "queue_heads", "queue_id")):
+            what = f"messages of queue {queue_id}, which is not there"
+            yield warning("orphans", what, Repair.ORPHAN_QUEUE, queue_id)
+        if deep:
+            for queue_id in sorted({row[0] for sql in _QUEUE_COUNTS for row in file.read(sql)}):
+                what = f"the messages of queue {queue_id} are counted wrong, or wait though they are ready"
+                yield error("counts", what, Repair.QUEUE_HEADS, queue_id)
+
+
+def check_databases(data: Path, *, deep: bool) -> Iterator[Finding]:
+    folder = data / D1
+    files = {path.stem for path in folder.glob("*.sqlite") if is_id(path.stem)}
+    # Looked at after the files: what was made in between is known, and what was deleted is looked at again.
+    with opened(data / "control.db") as control:
+        known = {row[0] for row in control.read("SELECT id FROM d1_databases")}
+        leaving = {row[0] for row in control.read("SELECT id FROM pending_deletions WHERE kind = 'd1'")}
+    for database_id in sorted(known - files):
+        if not (folder / f"{database_id}.sqlite").exists():
+            yield error("databases", f"database {database_id} has no file in {D1}/")
+    for database_id in sorted(files - known - leaving):
+        path = folder / f"{database_id}.sqlite"
+        if path.exists() and time.time() - path.stat().st_mtime > _YOUNG_S:
+            what = f"the file of database {database_id}, which is not there"
+            yield warning("orphans", what, Repair.ORPHAN_DATABASE, database_id)
+    if deep:
+        for database_id in sorted(known & files):
+            try:
+                with opened(folder / f"{database_id}.sqlite") as file:
+                    problems = file.problems(thorough=False)
+            except FileNotFoundError:
+                continue
+            for problem in problems:
+                yield error("integrity", f"{D1}/{database_id}.sqlite: {problem}")
+
+
+def _orphans(
+    data: Path, file: ReadOnlyFile, held: set[str], kind: str, table: str, counted: str, column: str
+) -> set[str]:
+    """Ids that hold something and that control does not know, nor is about to empty. Looked at twice: a host that
+    runs makes and deletes between two reads.
+    """
+    with opened(data / "control.db") as control:
+        known = {row[0] for row in control.read(f"SELECT id FROM {table}")}  # noqa: S608 - one of two tables
+        leaving = {row[0] for row in control.read("SELECT id FROM pending_deletions WHERE kind = ?", (kind,))}
+    return {
+        each
+        for each in held - known - leaving
+        if file.read(f"SELECT 1 FROM {counted} WHERE {column} = ?", (each,))  # noqa: S608 - one of two tables
+    }

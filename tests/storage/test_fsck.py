@@ -1,0 +1,231 @@
+"""Each thing that can be lost or not fit together is found, and nothing is found where nothing is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cli.commands.fsck import _Opens
+from storage.fsck import check_files, check_state
+from storage.fsck_findings import Finding, Repair, Severity
+from storage.fsck_repair import Repairs
+from tests.control.support import ACCOUNT, KV, NAMESPACES, QUEUES, ROUTES, Host, ok
+
+OWNER = {"tenant": "acme", "namespace": "prod"}
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    """A tenant with one of everything."""
+    built = Host(tmp_path)
+    await built.namespace()
+    kv = ok(await built.api.post(KV, json={"title": "kv", **OWNER}))["id"]
+    ok(await built.api.put(f"{KV}/{kv}/values/key", content=b"value"))
+    queue = ok(await built.api.post(QUEUES, json={"queue_name": "queue", **OWNER}))["queue_id"]
+    ok(await built.api.post(f"{QUEUES}/{queue}/messages", json={"body": {"n": 1}}))
+    d1 = ok(await built.api.post(f"{ACCOUNT}/d1/database", json={"name": "db", **OWNER}))["uuid"]
+    ok(await built.api.post(f"{ACCOUNT}/d1/database/{d1}/query", json={"sql": "CREATE TABLE t (x)"}))
+    bindings = [
+        {"type": "kv_namespace", "name": "KV", "namespace_id": kv},
+        {"type": "queue", "name": "Q", "queue_name": "queue"},
+        {"type": "d1", "name": "DB", "id": d1},
+        {"type": "secret_text", "name": "S", "text": "hidden"},
+    ]
+    ok(await built.deploy("shop", "prod", tenant="acme", bindings=bindings))
+    target = {"namespace": "prod", "script": "shop"}
+    ok(await built.api.post(ROUTES, json={"hostname": "shop.example.com", "target": target}))
+    yield built
+    await built.close()
+
+
+def check(folder: Path, opens: _Opens | None = None, *, deep: bool = True) -> list[Finding]:
+    found = list(check_files(folder, deep=deep))
+    if not found:
+        secret, material = (None, None) if opens is None else (opens.secret, opens.material)
+        found = list(check_state(folder, deep=deep, secret=secret, material=material))
+    return found
+
+
+def break_with(path: Path, sql: str) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute(sql).fetchall()
+    connection.close()
+
+
+async def test_nothing_is_found_in_a_whole_folder(host: Host) -> None:
+    assert check(host.folder, _Opens((host.root_key,))) == []
+    assert check(host.folder, deep=False) == []
+
+
+async def test_nothing_is_found_while_a_host_works(host: Host) -> None:
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            kv = ok(await host.api.post(KV, json={"title": f"kv-{number}"}))["id"]
+            ok(await host.api.put(f"{KV}/{kv}/values/key", content=b"value"))
+            queue = ok(await host.api.post(QUEUES, json={"queue_name": f"queue-{number}"}))["queue_id"]
+            ok(await host.api.post(f"{QUEUES}/{queue}/messages", json={"body": {"n": 1}}))
+            ok(await host.deploy(f"script-{number}", "prod"))
+            d1 = ok(await host.api.post(f"{ACCOUNT}/d1/database", json={"name": f"db-{number}"}))["uuid"]
+            for path in (f"{KV}/{kv}", f"{QUEUES}/{queue}", f"{ACCOUNT}/d1/database/{d1}"):
+                ok(await host.api.delete(path))
+
+    working = asyncio.create_task(work())
+    try:
+        for _ in range(10):
+            found = await asyncio.to_thread(check, host.folder, _Opens((host.root_key,)))
+            assert [each for each in found if each.severity is Severity.ERROR] == []
+            # A deletion may be under way.
+            assert {each.check for each in found} <= {"deletions"}
+    finally:
+        stop.set()
+        await working
+
+
+DELETION = "INSERT INTO tenant_deletions VALUES ('prod', 'acme', 1,"
+#: What is done to the folder → the rule that it breaks, a word of the finding, and how it is put right.
+BROKEN: list[tuple[str, str, str, str, Repair | None]] = [
+    ("control.db", "DELETE FROM script_bindings WHERE name = 'KV'", "bindings", "index of bindings", None),
+    ("control.db", "UPDATE scripts SET tenant = 'other'", "scripts", "another script's or tenant's", None),
+    ("control.db", "UPDATE scripts SET record = x'c1'", "scripts", "can't be read", None),
+    ("control.db", "UPDATE routes SET target_script = 'gone'", "routes", "which is not there", None),
+    ("control.db", "DELETE FROM hostname_records", "routes", "looked up", Repair.HOSTNAME_RECORD),
+    (
+        "control.db",
+        "UPDATE hostname_records SET record = x'c1'",
+        "routes",
+        "looked up",
+        Repair.HOSTNAME_RECORD,
+    ),
+    ("control.db", "DELETE FROM namespaces", "owners", "namespace 'prod'", None),
+    ("control.db", "UPDATE secrets SET version = version + 1", "secrets", "does not open", None),
+    ("control.db", "UPDATE secrets SET sealed = zeroblob(60)", "secrets", "does not open", None),
+    ("control.db", "UPDATE secrets SET version = 99999", "changes", "version 99999", None),
+    ("control.db", "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'changes'", "changes", "twice", None),
+    ("control.db", "DELETE FROM changes", "changes", "newest change is 0", Repair.SEQUENCE),
+    ("control.db", "DELETE FROM kv_namespaces", "orphans", "keys of KV", Repair.ORPHAN_KV),
+    ("control.db", "DELETE FROM kv_namespaces", "bindings", "leads nowhere", None),
+    ("control.db", "DELETE FROM queues", "orphans", "messages of queue", Repair.ORPHAN_QUEUE),
+    ("control.db", "DELETE FROM d1_databases", "orphans", "file of database", Repair.ORPHAN_DATABASE),
+    ("control.db", f"{DELETION} NULL)", "deletions", "cut short", Repair.DELETIONS),
+    ("control.db", f"{DELETION} 99999999999999)", "tenants", "but not its KV namespace", None),
+    (
+        "control.db",
+        "INSERT INTO pending_deletions VALUES ('kv', 'x')",
+        "deletions",
+        "1 deleted",
+        Repair.DELETIONS,
+    ),
+    ("kv.db", "UPDATE kv_usage SET keys = 7", "counts", "keys of KV", Repair.KV_USAGE),
+    ("queues.db", "UPDATE queue_heads SET bytes = 1", "counts", "counted wrong", Repair.QUEUE_HEADS),
+    (
+        "queues.db",
+        "UPDATE queue_heads SET next_ready_at_ms = NULL",
+        "counts",
+        "are ready",
+        Repair.QUEUE_HEADS,
+    ),
+    ("kv.db", "DELETE FROM schema_migrations WHERE number = 2", "schema", "tenantry migrate", None),
+    ("kv.db", "INSERT INTO schema_migrations VALUES ('kv', 9999, 'x')", "integrity", "newer release", None),
+]
+
+
+@pytest.mark.parametrize(("name", "sql", "rule", "word", "repair"), BROKEN)
+async def test_what_does_not_fit_is_found_and_what_can_be_is_put_right(
+    host: Host, name: str, sql: str, rule: str, word: str, repair: Repair | None
+) -> None:
+    for path in (host.folder / "d1").glob("*.sqlite"):
+        os.utime(path, (time.time() - 3600,) * 2)
+    break_with(host.folder / name, sql)
+    found = check(host.folder, _Opens((host.root_key,)))
+    (finding,) = [each for each in found if each.check == rule and word in each.what][:1]
+    assert finding.repair is repair
+    if repair is None:
+        return
+    repairs = Repairs(host.folder, lambda digest: None)
+    try:
+        await repairs.repair(finding)
+    finally:
+        repairs.close()
+    left = check(host.folder, _Opens((host.root_key,)))
+    assert finding not in left
+    if repair is not Repair.SEQUENCE:  # the log itself is gone there
+        assert [each for each in left if each.repair is not None] == []
+
+
+def lose_module(folder: Path) -> None:
+    (module,) = (folder / "objects").glob("*/*")
+    module.unlink()
+
+
+def damage_module(folder: Path) -> None:
+    (module,) = (folder / "objects").glob("*/*")
+    module.write_bytes(module.read_bytes()[:-1] + b"!")
+
+
+def lose_database(folder: Path) -> None:
+    (path,) = (folder / "d1").glob("*.sqlite")
+    path.unlink()
+
+
+def damage_database(folder: Path) -> None:
+    (path,) = (folder / "d1").glob("*.sqlite")
+    break_with(path, "CREATE TABLE more (y); INSERT INTO more VALUES (zeroblob(9000))")
+    break_with(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = bytearray(path.read_bytes())
+    whole[4096:8192] = b"\xff" * 4096
+    path.write_bytes(whole)
+
+
+def lose_file(folder: Path) -> None:
+    (folder / "queues.db").unlink()
+
+
+def no_database(folder: Path) -> None:
+    (folder / "audit.db").write_bytes(b"this is something else" * 1000)
+    (folder / "audit.db-wal").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "rule", "word"),
+    [
+        (lose_module, "modules", "has no module"),
+        (damage_module, "modules", "is damaged"),
+        (lose_database, "databases", "has no file"),
+        (damage_database, "integrity", "d1/"),
+        (lose_file, "files", "queues.db is not there"),
+        (no_database, "integrity", "audit.db"),
+    ],
+)
+async def test_lost_and_damaged_files_are_found(
+    host: Host, harm: Callable[[Path], None], rule: str, word: str
+) -> None:
+    await host.d1.close()
+    harm(host.folder)
+    found = check(host.folder, _Opens((host.root_key,)))
+    assert [each for each in found if each.check == rule and word in each.what] != []
+    assert {each.severity for each in found} == {Severity.ERROR}
+
+
+async def test_another_root_key_opens_nothing(host: Host) -> None:
+    from storage.keys import RootKey
+
+    (finding,) = check(host.folder, _Opens((RootKey(bytes(32)),)))
+    assert finding.check == "secrets"
+    assert "made with another key" in finding.what
+
+
+async def test_deleted_tenant_leaves_nothing_to_find(host: Host) -> None:
+    ok(await host.api.delete(f"{NAMESPACES}/prod/tenants/acme"))
+    assert check(host.folder, _Opens((host.root_key,))) == []
+    ok(await host.deploy("shop", "prod", tenant="acme"))
+    assert check(host.folder, _Opens((host.root_key,))) == []
