@@ -17,7 +17,6 @@ from model.scripts import BindingKind, ScriptVersion
 from storage.d1.store import D1Store
 from storage.kv_protocol import KvStorage
 from storage.shared_rates import SharedRates
-from storage.queue_store import QueueStore
 
 
 def build_env(

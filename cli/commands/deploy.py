@@ -77,7 +77,11 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
     help="A dispatch namespace whose workers it may call, made when missing; repeatable.",
 )
 @click.option(
-    "--cache", "caches", type=pair("CACHE"), multiple=True, help="A cache of the tenant's, by name; repeatable."
+    "--cache",
+    "caches",
+    type=pair("CACHE"),
+    multiple=True,
+    help="A cache of the tenant's, by name; repeatable.",
 )
 @click.option(
     "--rate-limit",
