@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 _SNAPSHOT: Final = re.compile(
     r"(?P<id>[0-9a-f-]{36})@(?P<at>[0-9]{1,15})-(?P<bookmark>[0-9]{1,19})\.snapshot"
 )
+#: With what SQLite keeps beside a copy while it is made.
+_UNFINISHED: Final = re.compile(r"\.(partial|restoring|dump)(-journal|-wal|-shm)?\Z")
 _LOCK_S: Final = 30.0
 _BUSY_MS: Final = 5_000
 
@@ -158,6 +161,24 @@ def stale(points: Sequence[Snapshot], now_ms: int, recent: int = 48, days: int =
         else:
             days_kept.add(day)
     return gone
+
+
+def remove_unfinished(folder: Path, older_than_s: float) -> int:
+    """Copies and dumps whose maker died: files that nobody touched for so long. Their bytes."""
+    freed = 0
+    for path in folder.iterdir():
+        if not _UNFINISHED.search(path.name):
+            continue
+        try:
+            status = path.stat()
+            if time.time() - status.st_mtime > older_than_s:
+                path.unlink()
+                freed += status.st_size
+        except FileNotFoundError:
+            continue  # it was finished just now
+        except OSError as error:
+            raise from_os_error(error, path) from error
+    return freed
 
 
 def _copy(source: apsw.Connection, to: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import secrets
 import time
@@ -34,6 +35,8 @@ T = TypeVar("T")
 #: A restore point is made at most this long after a write, and one a database in that time.
 SNAPSHOT_EVERY_S: Final = 900.0
 _LOOK_S: Final = 30.0
+#: No copy, restore or dump takes so long: what is older was left by a process that died.
+UNFINISHED_S: Final = 3600.0
 #: Of a dump that is read back.
 IMPORT_BYTES: Final = 64 << 20
 
@@ -154,7 +157,14 @@ class D1Service:
         return True
 
     async def _keep_snapshots(self) -> None:
+        swept_at = -math.inf
         while True:
+            if time.monotonic() - swept_at > UNFINISHED_S:
+                swept_at = time.monotonic()
+                try:
+                    await self._copying("", partial(files.remove_unfinished, self._folder, UNFINISHED_S))
+                except StorageError as error:
+                    LOG.warning("unfinished copies were not removed: %s (%s)", error.message, error.detail)
             await asyncio.sleep(_LOOK_S)
             await self.keep_snapshots(time.monotonic() - SNAPSHOT_EVERY_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import uuid
@@ -16,7 +17,7 @@ from storage.d1.connection import D1Connection
 from storage.d1.files import Snapshot
 from storage.d1.guard import Asker
 from storage.d1.limits import D1Limits
-from storage.d1.service import SNAPSHOT_EVERY_S, D1Service
+from storage.d1.service import SNAPSHOT_EVERY_S, UNFINISHED_S, D1Service
 from storage.d1.store import D1Store
 
 DAY_MS = 86_400_000
@@ -104,3 +105,24 @@ async def test_who_has_it_open_sees_the_state_that_was_put_back(tmp_path: Path, 
         ".sqlite-shm",
     }
     await store.close()
+
+
+def test_what_a_dead_maker_of_copies_left_is_removed_and_nothing_else(
+    tmp_path: Path, database_id: str
+) -> None:
+    files.snapshot(tmp_path, database_id, 1)
+    kept = {path.name for path in tmp_path.iterdir()} | {f"{database_id}.young.dump"}
+    left = [
+        f"{database_id}@2-1.snapshot.partial",
+        f"{database_id}@2-1.snapshot.partial-journal",
+        f"{database_id}.restoring",
+        f"{database_id}.0a1b.dump",
+    ]
+    for name in (*left, *kept):
+        path = tmp_path / name
+        if name not in kept or not path.exists():
+            path.write_bytes(b"12345")
+        if ".young." not in name:
+            os.utime(path, (0, 0))
+    assert files.remove_unfinished(tmp_path, UNFINISHED_S) == 5 * len(left)
+    assert {path.name for path in tmp_path.iterdir()} == kept
