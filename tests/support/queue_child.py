@@ -1,8 +1,8 @@
 """Processes that send and deliver, to be killed: `python -m tests.support.queue_child WHAT DATABASE JOURNAL NAME`.
 
 WHAT is `send` or `deliver`. The journal's lines are `WORD TIME NAME BODY ATTEMPTS`, TIME by the clock that all
-processes of the machine share: `sent` once a send is acknowledged, `begin` and `end` around a message's delivery. A body that begins with "deadly" kills
-whoever delivers it, one with "failing" fails.
+processes of the machine share: `sent` once a send is acknowledged, `begin` and `end` around a message's delivery. A
+body that begins with "deadly" kills whoever delivers it, one with "failing" fails.
 """
 
 from __future__ import annotations
