@@ -13,6 +13,8 @@ from cli.confining import D1
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
+from storage.fsck import check_files, check_state
+from storage.fsck_findings import Severity
 from storage.kv_store import kv_migrations
 from storage.object_store import FolderObjectStore
 from storage.postgres.connection import PgDatabase
@@ -35,8 +37,8 @@ class CrashEngine(Protocol):
     def kill(self, whom: str) -> None:
         """One of `victims` that is no process of the host; it is back when this returns."""
 
-    def damaged(self, data: Path) -> list[str]:
-        """Of the files, and of what else there is."""
+    def problems(self, data: Path) -> list[str]:
+        """What is not whole, or does not fit together, beside the running host."""
 
     def found(self, data: Path, names: dict[str, str]) -> dict[str, State]:
         """What the load has written, read beside the running host. `names`: of CrashLoad."""
@@ -51,8 +53,12 @@ class SqliteEngine:
     def kill(self, whom: str) -> None:
         raise ValueError(f"{whom}: there is nobody but the host's processes")
 
-    def damaged(self, data: Path) -> list[str]:
-        return damaged(data)
+    def problems(self, data: Path) -> list[str]:
+        """What `tenantry fsck --deep` calls an error; and damage of restore points."""
+        found = list(check_files(data, deep=True))
+        found += [] if found else check_state(data, deep=True, secret=None, material=None)
+        errors = [f"{one.check}: {one.what}" for one in found if one.severity is Severity.ERROR]
+        return errors + damaged(data)
 
     def found(self, data: Path, names: dict[str, str]) -> dict[str, State]:
         kv = Database.open(data / "kv.db", kv_migrations(), read_only=True)
@@ -96,7 +102,7 @@ class PostgresEngine:
                     raise
                 time.sleep(0.1)
 
-    def damaged(self, data: Path) -> list[str]:
+    def problems(self, data: Path) -> list[str]:
         return damaged(data)
 
     def found(self, data: Path, names: dict[str, str]) -> dict[str, State]:

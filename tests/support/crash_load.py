@@ -59,20 +59,36 @@ class CrashLoad:
 
     def prepare(self) -> None:
         """Workers, and what they write to. `names` has the ids of it."""
-        host = self._platform
-        host.deploy("notes_zig", "notes", "--kv", "NOTES=notes")
-        host.deploy("queue_producer", "sender", "--queue", "QUEUE=orders")
-        host.deploy("queue_consumer", "taker", "--kv", "SEEN=seen")
-        host.deploy("guest_book", "book", "--d1", "DB=guests")
-        host.run("queues", "consumer", "add", "orders", "--namespace", "tests", "--script", "taker")
-        for found in self.api("GET", f"{ACCOUNT}/storage/kv/namespaces"):
-            self.names[str(found["title"])] = str(found["id"])
-        [queue] = self.api("GET", f"{ACCOUNT}/queues?name=orders")
-        [database] = self.api("GET", f"{ACCOUNT}/d1/database?name=guests")
+        self.api("POST", f"{ACCOUNT}/workers/dispatch/namespaces", {"name": "tests"})
+        for title in ("notes", "seen"):
+            made = self.api("POST", f"{ACCOUNT}/storage/kv/namespaces", {"title": title})
+            self.names[title] = str(made["id"])
+        queue = self.api("POST", f"{ACCOUNT}/queues", {"queue_name": "orders"})
+        database = self.api("POST", f"{ACCOUNT}/d1/database", {"name": "guests"})
         self.names |= {"orders": str(queue["queue_id"]), "guests": str(database["uuid"])}
+        kv = {"type": "kv_namespace"}
+        self._lend("notes", "notes_zig", kv | {"name": "NOTES", "namespace_id": self.names["notes"]})
+        self._lend("sender", "queue_producer", {"type": "queue", "name": "QUEUE", "queue_name": "orders"})
+        self._lend("taker", "queue_consumer", kv | {"name": "SEEN", "namespace_id": self.names["seen"]})
+        self._lend("book", "guest_book", {"type": "d1", "name": "DB", "id": self.names["guests"]})
+        consumer = {"type": "worker", "script_name": "taker", "dispatch_namespace": "tests"}
+        self.api("POST", f"{ACCOUNT}/queues/{self.names['orders']}/consumers", consumer)
         # Who signs first makes the table: before two of them meet.
         self._visit("book", "POST", "/?name=first", b"-", 201)
         self._hang_up()
+
+    def _lend(self, script: str, sample: str, binding: Mapping[str, str]) -> None:
+        """A sample worker on the hostname `script`.localhost, with something to write to."""
+        self._put_script(script, (SAMPLES / sample / f"{sample}.wasm").read_bytes(), bindings=[binding])
+        self._put_route(script)
+
+    def _put_script(self, name: str, module: bytes, **metadata: object) -> None:
+        body, content_type = _upload({"main_module": "main.wasm", **metadata}, module)
+        self.api("PUT", f"{SCRIPTS}/{name}", body, {"Content-Type": content_type})
+
+    def _put_route(self, script: str) -> None:
+        target = {"namespace": "tests", "script": script}
+        self.api("POST", ROUTES, {"hostname": f"{script}.localhost", "target": target})
 
     def write_until(self, killed: Callable[[], None]) -> None:
         """All lanes at once, until `killed` has returned and each has finished what it was at."""
@@ -149,12 +165,10 @@ class CrashLoad:
         module = self._modules[MODULES[int(version) % len(MODULES)]]
         tags = [f"v{version}"]
         with self._change(f"script:{name}", version_state(tags, sha256(module).hexdigest())):
-            body, content_type = _upload({"main_module": "main.wasm", "tags": tags}, module)
-            self.api("PUT", f"{SCRIPTS}/{name}", body, {"Content-Type": content_type})
+            self._put_script(name, module, tags=tags)
         if self.ledger.acknowledged(f"route:{name}.localhost") is None:
-            route = {"hostname": f"{name}.localhost", "target": {"namespace": "tests", "script": name}}
             with self._change(f"route:{name}.localhost", name):
-                self.api("POST", ROUTES, route)
+                self._put_route(name)
 
     # -- around ----------------------------------------------------------------------------------------
 
