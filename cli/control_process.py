@@ -283,7 +283,8 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
     audit = AuditKeeper(audit_store, retention)
     sealer = RootKeySealer(root)
-    rotation = KeyRotation(sealer, SealedRows(store.database), Path(config["root_key_file"]))
+    key_path, shared = Path(config["root_key_file"]), replicas is not None
+    rotation = KeyRotation(sealer, SealedRows(store.database), key_path, shared=shared)
     rotation.go_on()
     folder = FolderObjectStore(data / "objects")
     objects: ObjectStore = folder if replicas is None else replicas.objects(folder)

@@ -28,9 +28,10 @@ def next_key_path(path: Path) -> Path:
 
 
 class KeyRotation:
-    """One a host. `path` is the root key's file."""
+    """One a host. `path` is the root key's file. `shared`: other machines seal and open under it too."""
 
-    def __init__(self, sealer: RootKeySealer, rows: SealedRows, path: Path) -> None:
+    def __init__(self, sealer: RootKeySealer, rows: SealedRows, path: Path, *, shared: bool = False) -> None:
+        self.shared = shared
         self._sealer = sealer
         self._rows = rows
         self._path = path

@@ -117,6 +117,8 @@ class AuditReader(Protocol):
 class Rotation(Protocol):
     """Of the root key: control.key_rotation.KeyRotation."""
 
+    shared: bool
+
     def start(self) -> None: ...
 
     def state(self) -> Mapping[str, Any]: ...

@@ -23,6 +23,8 @@ DATABASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "audit.db": ("audit",),
     }
 )
+#: On a platform of several machines these are in PostgreSQL.
+SHARED: Final = frozenset({"kv.db", "queues.db", "cron.db"})
 OBJECTS: Final = "objects"
 D1: Final = "d1"
 
@@ -53,5 +55,7 @@ def require_current(data: Path) -> None:
 
 def shared_platform(data: Path) -> bool:
     """Whether the folder is one machine of a platform whose state is in PostgreSQL."""
+    if "control.db" not in present(data):
+        return False
     with opened(data / "control.db") as file:
         return file.has_table("replication") and bool(file.read("SELECT 1 FROM replication WHERE joined"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.data_files import DATABASES, pending, present
+from storage.data_files import DATABASES, SHARED, pending, present, shared_platform
 from storage.failures import SchemaMismatch, StorageError
 from storage.fsck_contents import check_databases, check_kv, check_queues
 from storage.fsck_control import MaterialProblem, SecretProblem, check_control, check_secrets
@@ -21,6 +21,8 @@ def check_files(data: Path, *, deep: bool) -> Iterator[Finding]:
     """Whether each database file is whole, and of this release."""
     found = present(data)
     for name in DATABASES:
+        if name in SHARED and name not in found and _is_shared(data):
+            continue
         if name not in found:
             yield error("files", f"{name} is not there")
             continue
@@ -53,9 +55,17 @@ def check_state(
         if secret is not None and material is not None:
             yield from check_secrets(control, secret, material)
         control.read("COMMIT")
-    yield from check_kv(data, deep=deep)
-    yield from check_queues(data, deep=deep)
+    if not shared_platform(data):
+        yield from check_kv(data, deep=deep)
+        yield from check_queues(data, deep=deep)
     yield from check_databases(data, deep=deep)
+
+
+def _is_shared(data: Path) -> bool:
+    try:
+        return shared_platform(data)
+    except StorageError:
+        return False  # what is wrong with it is told by itself
 
 
 def _stored_sequence(data: Path) -> int:

@@ -19,6 +19,7 @@ from model.errors import PlatformFault
 from model.identity import AccountId, NamespaceName
 from model.scripts import ScriptRef
 from processes.serve_lock import AlreadyServing, serve_lock
+from storage.data_files import shared_platform
 from storage.egress_records import MATERIAL_PURPOSE, material_info
 from storage.fsck import check_files, check_state
 from storage.fsck_findings import Finding, Repair, Severity, warning
@@ -64,6 +65,8 @@ def command(data: Path | None, root_key_file: Path | None, deep: bool, repair: b
             fix = f" (--repair: {finding.repair})" if finding.repair else ""
             say(f"{finding.severity:8} {finding.check}: {printable(finding.what)}{fix}")
         say(f"{errors} errors, {len(found) - errors} warnings" if found else "all is well")
+        if shared_platform(folder):
+            note("KV, queues and cron of this platform are in PostgreSQL and were not looked at")
         if root is None:
             note("secrets and images were not tried: there is no root key; name it with --root-key-file")
     return ExitCode.REFUSED if errors else ExitCode.OK

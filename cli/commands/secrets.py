@@ -102,9 +102,10 @@ def delete(client: ApiClient, namespace: str, script: str, name: str) -> None:
 
 
 @command.command()
+@click.option("--alone", is_flag=True, help="The platform's other machines are stopped.")
 @json_option
 @client_command
-def rotate(client: ApiClient, as_json: bool) -> None:
+def rotate(client: ApiClient, alone: bool, as_json: bool) -> None:
     """Make a new root key, and seal every secret and material anew under it, while the host serves.
 
     Waits until that is done; cut short, the host goes on by itself, also after a restart. The new key is then the file
@@ -116,7 +117,7 @@ def rotate(client: ApiClient, as_json: bool) -> None:
       tenantry secrets rotate
     """
     path = client.path("root-key", "rotation")
-    state = client.post(path)
+    state = client.envelope("POST", path, {"alone": "true"} if alone else None)["result"]
     before = state["previous_key_id"]
     while state["rotating"]:
         time.sleep(_POLL_S)

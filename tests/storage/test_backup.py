@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from model.scripts import ScriptRef
 from storage.backup import back_up
 from storage.backup_manifest import BackupInvalid, OtherRootKey
 from storage.data_files import present
-from storage.failures import SchemaMismatch, StorageError
+from storage.failures import DiskFull, SchemaMismatch, StorageError
 from storage.keys import RootKey
 from storage.restore import FolderInUse, restore
 from storage.sqlite_files import opened
@@ -241,3 +242,22 @@ async def test_backup_of_a_newer_release_is_refused(host: Host, tmp_path: Path) 
     )
     with pytest.raises(SchemaMismatch, match="newer release"):
         make(host, tmp_path / "backup")
+
+
+async def test_backup_on_a_full_disk_is_told_and_leaves_nothing(host: Host, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(full)], capture_output=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip("this needs the right to mount a file system")
+    try:
+        with pytest.raises(DiskFull):
+            make(host, full / "backup")
+        assert os.listdir(full) == []
+        with pytest.raises(DiskFull):
+            restore(make(host, tmp_path / "backup"), full / "restored", host.root_key, NOTHING)
+        assert os.listdir(full / "restored") == []
+    finally:
+        subprocess.run(["umount", str(full)], check=True)

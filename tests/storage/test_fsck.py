@@ -229,3 +229,14 @@ async def test_deleted_tenant_leaves_nothing_to_find(host: Host) -> None:
     assert check(host.folder, _Opens((host.root_key,))) == []
     ok(await host.deploy("shop", "prod", tenant="acme"))
     assert check(host.folder, _Opens((host.root_key,))) == []
+
+
+async def test_what_a_platform_of_machines_has_in_postgresql_is_not_missed(host: Host) -> None:
+    break_with(
+        host.folder / "control.db",
+        "CREATE TABLE replication (joined INTEGER); INSERT INTO replication VALUES (1)",
+    )
+    for name in ("kv.db", "queues.db", "cron.db"):
+        (host.folder / name).unlink()
+        (host.folder / name).touch()
+    assert check(host.folder, _Opens((host.root_key,))) == []
