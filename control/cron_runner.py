@@ -100,17 +100,23 @@ class CronRunner:
 
     async def run(self) -> None:
         """Until `stop()`. What fails is logged and tried again at the next turn."""
+        failing = False
         while not self._stopping:
             self._wake.clear()
+            pause_s = self._settings.poll_s
             try:
                 await self._turn()
+                failing = False
+                pause_s = self._pause_s()
             except StorageError as error:
-                LOG.warning("schedules were not looked at: %s (%s)", error.message, error.detail)
+                if not failing:
+                    LOG.warning("schedules are not looked at: %s (%s)", error.message, error.detail)
+                failing = True
             except Exception:
                 # A bug must not end every tenant's schedules.
                 LOG.exception("schedules were not looked at")
             try:
-                await asyncio.wait_for(self._wake.wait(), self._pause_s())
+                await asyncio.wait_for(self._wake.wait(), pause_s)
             except TimeoutError:
                 continue
 

@@ -251,6 +251,44 @@ async def test_nothing_is_begun_while_the_host_drains(host: Host) -> None:
         assert runner.waiting == 0
 
 
+class Away(SqliteCronStore):
+    """Nothing can be asked of it."""
+
+    asked = 0
+    back = False
+
+    async def abandon(self, machine: str | None) -> int:
+        self.asked += 1
+        if not self.back:
+            raise StorageLost("the server is away")
+        return await super().abandon(machine)
+
+
+async def test_while_the_storage_is_away_it_is_asked_once_in_a_while_and_then_nothing_is_lost(
+    host: Host,
+) -> None:
+    platform = Platform(host)
+    ref = await platform.scheduled("report", "* * * * *")
+    store = Away(host.cron_database, lambda: platform.now_ms)
+    async with platform.machine(store=store) as runner:
+        due = platform.next_minute()  # what is due already must not make it ask without a pause
+        runner._index.replace(ref, host.store.schedules.of_script(ref), due - 2 * MINUTE_MS)
+        loop = asyncio.get_running_loop()
+        began, before = loop.time(), store.asked
+        await turns_failed(store, 20)
+        assert (store.asked - before) * SETTINGS.poll_s <= (loop.time() - began) * 1.5 + SETTINGS.poll_s * 2
+        store.back = True
+        (run,) = await platform.history(ref, 1)
+    assert run.due_ms == due
+
+
+async def turns_failed(store: Away, count: int) -> None:
+    until = store.asked + count
+    async with asyncio.timeout(10):
+        while store.asked < until:  # noqa: ASYNC110 - the runner is not ours to hook
+            await asyncio.sleep(0.002)
+
+
 class Failing(SqliteCronStore):
     """Its disk fails so often."""
 
@@ -295,6 +333,6 @@ async def test_the_sweep_forgets_scripts_that_are_gone(host: Host) -> None:
         assert await host.cron.scripts(None, 10) == [stays]
         assert [run.cron for run in await host.cron.runs(stays, None, 10)] == ["* * * * *"]
         assert await host.cron.claimed() == {}
-        platform.now_ms += 31 * 24 * 3600 * 1000
-        await runner.sweep()
-        assert await host.cron.runs(stays, None, 10) == []
+    platform.now_ms += 31 * 24 * 3600 * 1000  # now that nothing runs which would come due by that
+    await runner.sweep()
+    assert await host.cron.runs(stays, None, 10) == []
