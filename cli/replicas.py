@@ -178,12 +178,12 @@ class ImagesAhead:
         while True:
             await self._news.wait()
             self._news.clear()
-            try:
-                for digest in self._wanted():
+            for digest in self._wanted():
+                try:
                     await self._make(digest)
-            except Exception as error:
-                # Whatever it was, the worker process that needs the image asks again, and says why not.
-                _log.warning("a module of another machine was not compiled ahead: %s", error)
+                except Exception as error:
+                    # Whatever it was, the worker process that needs the image asks again, and says why not.
+                    _log.warning("module %s of another machine was not compiled ahead: %s", digest, error)
 
     def _wanted(self) -> list[str]:
         self._position, changes = self._store.changes_since(self._position)

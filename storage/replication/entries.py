@@ -120,12 +120,8 @@ def way_in(
 
     `has_data`: rows of control's, in a file that never joined or whose founding nobody confirmed.
     """
-    if local is not None and local.platform != platform:
-        raise JoinRefused(
-            "this data folder belongs to another platform than the database; name its own database, or start"
-            " with an empty folder",
-            detail=f"folder: {local.platform}, database: {platform}",
-        )
+    if local is not None:
+        check_platform(local, platform)
     if head is None:
         if local is not None and local.joined:
             raise JoinRefused(
@@ -133,7 +129,8 @@ def way_in(
                 detail=f"this folder is at entry {local.seq}",
             )
         return Way.FOUND
-    if local is not None and (local.joined or head.founder == machine):
+    was_first = head.founder == machine and local is not None and local.platform == platform
+    if local is not None and (local.joined or was_first):
         known = {(step.stream, step.number) for step in steps.steps}
         # What was passed over must be had before the step is taken for done.
         return Way.LOAD if any((s.stream, s.number) in known for s in local.skipped) else Way.FOLLOW
@@ -143,6 +140,16 @@ def way_in(
             " folder, and deploy to the platform what only this folder has"
         )
     return Way.LOAD
+
+
+def check_platform(local: LocalState, platform: str) -> None:
+    """Raises JoinRefused unless a replica that has joined is one of `platform`'s."""
+    if local.joined and local.platform != platform:
+        raise JoinRefused(
+            "this data folder belongs to another platform than the database; name its own database, or start"
+            " with an empty folder",
+            detail=f"folder: {local.platform}, database: {platform}",
+        )
 
 
 def differs(local: LocalState, head: Head) -> str:

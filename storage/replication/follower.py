@@ -9,6 +9,7 @@ from typing import Final
 from model.clock import monotonic_s
 from storage.failures import StorageBusy, StorageError, StorageLost
 from storage.file_lock import FileLock
+from storage.replication.entries import JoinRefused
 from storage.replication.replica import Replica
 
 LOG = logging.getLogger("tenantry.replication")
@@ -52,6 +53,8 @@ class Follower:
         while not self._closing:
             try:
                 self._look()
+            except JoinRefused as error:
+                self._replica.stop(error)
             except StorageLost as error:
                 self._replica.away(error)
             except StorageError as error:

@@ -91,6 +91,17 @@ class ReplicationLog:
             )
         return str(platform)
 
+    def change_root_key(self, old_id: str, new_id: str) -> bool:
+        """From now on machines need the key `new_id`; False when `old_id` was not the platform's."""
+
+        async def work(tx: PgTransaction) -> bool:
+            return await tx.execute(self._sql["change_root_key"], old_id, new_id) == 1
+
+        async def write(database: PgDatabase) -> bool:
+            return await database.write(work)
+
+        return self._thread.call(write)
+
     def head(self, file: str) -> Head | None:
         async def read(database: PgDatabase) -> list[PgRow]:
             return await database.fetch(self._sql["head"], file)

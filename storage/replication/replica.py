@@ -1,7 +1,7 @@
-"""One machine's replica of one file: how it comes to what the log says, and what a start has to do for that.
+"""One machine's replica of one file: it comes to what the log says, and commits into it.
 
 Whoever calls holds the file's lock (`storage.file_lock`), whether it is the writer's thread or the follower's; the
-two share the writer's connection that way. `storage.replication.engine` writes, `…follower` follows.
+two share the writer's connection that way. `storage.replication.joining` starts, `…engine` writes, `…follower` follows.
 """
 
 from __future__ import annotations
@@ -28,20 +28,16 @@ from storage.replication.entries import (
     LocalState,
     ReplicaBehind,
     Step,
-    Way,
     check_entry,
+    check_platform,
     differs,
     next_entry,
-    way_in,
 )
 from storage.replication.local import (
-    applied_steps,
     apply_changes,
     apply_step,
     copy_file,
-    has_data,
     load_snapshot,
-    read_state,
     take_snapshot,
     write_state,
 )
@@ -111,54 +107,23 @@ class Replica:
             self.loaded,
         )
 
-    def prepare(self) -> None:
-        """What a start does: found, join or follow, and run the migrations that are this release's.
-
-        Without the database a machine that has joined goes on with what it has, unless there are migrations to
-        run. Raises StorageError subclasses, JoinRefused among them.
-        """
-        connection = self._engine.connection()
-        with translated(self._path):
-            local = read_state(connection)
-            if local is not None:
-                self.state = local
-            try:
-                self.require_platform()
-                head = self.log.head(self.file)
-            except StorageLost as error:
-                self.away(error)
-                self._go_on_alone(connection, local, error)
-                return
-            has_own = (local is None or not local.joined) and has_data(connection)
-            platform, machine = self._known_platform(), self.log.machine
-            way = way_in(local, has_own, platform, head, machine, self._migrations)
-            if way is Way.FOUND and not self._found(connection):
-                # Two machines started at once, and the other was first.
-                way = way_in(self.state, has_own, platform, self._head(), machine, self._migrations)
-            if way is Way.LOAD:
-                self._load(connection)
-            elif not self.state.joined:
-                self._mark_joined(connection)
-            self.follow_to(self._head())
-            self._migrate(connection)
-        self.back()
-
     def follow_to(self, head: Head) -> None:
         """Apply what is missing up to `head`, which was read while the lock was held. Raises StorageError."""
         try:
             self._apply_to(head)
         except ReplicaBehind as error:
-            self._stop(error)
+            self.stop(error)
             raise
         except Diverged as error:
-            self.conflicts += 1
-            self._stop(error)
+            if not self._stopped:
+                self.conflicts += 1
+            self.stop(error)
             if monotonic_s() - self._loaded_at < RELOAD_S:
                 raise
             LOG.error("%s: %s (%s): it is loaded anew", self.file, error.message, error.detail)
             self._set_aside()
-            self._load(self._engine.connection())
-            self._apply_to(self._head())
+            self.load()
+            self._apply_to(self.head())
         self._stopped = ""
         self.head_seq = self.state.seq
         self._current_at = monotonic_s()
@@ -166,7 +131,7 @@ class Replica:
     def follow(self) -> None:
         """As follow_to, to where the log ends now."""
         self.require_platform()
-        self.follow_to(self._head())
+        self.follow_to(self.head())
 
     def looked(self, head: Head) -> bool:
         """Whether all that `head` has is here. Needs no lock."""
@@ -226,61 +191,25 @@ class Replica:
             LOG.warning("%s: the database answers again", self.file)
         self._away_at = None
 
-    def require_platform(self) -> None:
+    def require_platform(self) -> str:
         """Which platform the database is of. Raises JoinRefused, StorageLost."""
         if self._platform is None:
             self.log.make_schema()
             platform = self.log.platform(self._root_key_id)
-            if self.state.joined and platform != self.state.platform:
-                way_in(self.state, False, platform, None, self.log.machine, self._migrations)
+            check_platform(self.state, platform)
             self._platform = platform
-
-    def _known_platform(self) -> str:
-        if self._platform is None:
-            raise StorageLost("nobody has asked the database which platform it is of")
         return self._platform
 
-    def _head(self) -> Head:
+    def head(self) -> Head:
+        """Where the log ends now. Raises StorageLost."""
         head = self.log.head(self.file)
         if head is None:
             raise StorageLost(f"the database has lost the log of {self.file}: restore it from its backup")
         return head
 
-    def _go_on_alone(self, connection: apsw.Connection, local: LocalState | None, error: StorageLost) -> None:
-        if local is None or not local.joined:
-            raise StorageLost(
-                f"the first start needs the database: {error.message}", detail=error.detail
-            ) from error
-        if self._migrations.pending(applied_steps(connection)):
-            raise StorageLost(
-                f"this release has migrations to run, and they need the database: {error.message}",
-                detail=error.detail,
-            ) from error
-
-    def _found(self, connection: apsw.Connection) -> bool:
-        """This machine's file becomes the platform's."""
-        engine = self._engine
-        engine.begin()
-        try:
-            engine.run(self._migrations.apply)
-            self.state = LocalState(self._known_platform(), joined=False, seq=0, chain=NO_CHAIN)
-            write_state(connection, self.state)
-            engine.commit()
-        except BaseException:
-            engine.abandon()
-            raise
-        engine.committed()
-        _, snapshot = take_snapshot(self._path)
-        if not self.log.found(self.file, snapshot):
-            return False
-        LOG.info("%s: this machine founded the platform %s", self.file, self.state.platform)
-        return True
-
-    def _mark_joined(self, connection: apsw.Connection) -> None:
-        self._within(lambda: write_state(connection, replace(self.state, joined=True)))
-        self.state = replace(self.state, joined=True)
-
-    def _load(self, connection: apsw.Connection) -> None:
+    def load(self) -> None:
+        """Make the file what the newest snapshot is. Raises StorageError."""
+        connection = self._engine.connection()
         snapshot = self.log.newest_snapshot(self.file)
         self._loaded_at = monotonic_s()
         self.state = load_snapshot(connection, self._path, snapshot)
@@ -302,7 +231,7 @@ class Replica:
                 raise Diverged(why)
             while self.state.seq < head.seq:
                 if self.state.seq < head.pruned:
-                    self._load(connection)
+                    self.load()
                     before = self.state.seq
                     continue
                 entries = self.log.entries(self.file, self.state.seq)
@@ -310,7 +239,7 @@ class Replica:
                     for entry in entries:
                         self._apply(connection, entry)
                 else:  # pruned since `head` was read, or lost
-                    again = self._head()
+                    again = self.head()
                     if again.pruned <= self.state.seq:
                         raise Diverged(f"the log has lost entry {self.state.seq + 1}")
                     head = again
@@ -336,11 +265,12 @@ class Replica:
                 apply_changes(connection, entry.payload, lacks_tables=bool(state.skipped))
             write_state(connection, state)
 
-        self._within(work)
+        self.within(work)
         self.state = state
         self.applied += 1
 
-    def _within(self, work: Callable[[], None]) -> None:
+    def within(self, work: Callable[[], None]) -> None:
+        """A transaction of this machine alone."""
         self._engine.begin()
         try:
             with translated(self._path):
@@ -350,25 +280,8 @@ class Replica:
             self._engine.abandon()
             raise
 
-    def _migrate(self, connection: apsw.Connection) -> None:
-        """Each step is an entry, so that every machine runs it between the same two changes."""
-        while self._migrations.pending(applied_steps(connection)):
-            with self.log.take_turn(self.file) as turn:
-                self.follow_to(turn.head)
-                pending = self._migrations.pending(applied_steps(connection))
-                if not pending:
-                    return
-                step = Step.of(pending[0])
-                self._engine.begin()
-                try:
-                    apply_step(connection, step, self._migrations)
-                except BaseException:
-                    self._engine.abandon()
-                    raise
-                self.commit(turn, EntryKind.MIGRATION, step.pack())
-                LOG.info("%s: ran migration %s for the platform", self.file, step)
-
-    def _stop(self, error: StorageError) -> None:
+    def stop(self, error: StorageError) -> None:
+        """Nothing is applied, for this reason, until something was."""
         if self._stopped != error.message:
             LOG.error("%s: %s (%s)", self.file, error.message, error.detail)
         self._stopped = error.message

@@ -10,6 +10,7 @@ from storage.group_commit import Engine
 from storage.migrations import Migrations
 from storage.replication.engine import ReplicatedEngine
 from storage.replication.follower import LOCK_S, SNAPSHOT_EVERY, Follower
+from storage.replication.joining import Joining
 from storage.replication.replica import Replica
 from storage.replication.status import ReplicaStatus
 from storage.sqlite_engine import SqliteEngine
@@ -27,6 +28,7 @@ class ReplicatedFile:
         self._snapshot_every = snapshot_every
         self._inner: SqliteEngine | None = None
         self._lock: FileLock
+        self._joining: Joining
         self._follower: Follower | None = None
 
     def engine_over(self, engine: SqliteEngine, path: Path, migrations: Migrations) -> Engine:
@@ -37,6 +39,7 @@ class ReplicatedFile:
             raise from_os_error(error, path) from error
         self._inner = engine
         self._replica.attach(engine, path, migrations)
+        self._joining = Joining(self._replica, engine, path, migrations)
         return ReplicatedEngine(engine, self._replica, path)
 
     def prepare(self) -> None:
@@ -45,7 +48,7 @@ class ReplicatedFile:
         if not self._lock.acquire(LOCK_S):
             raise StorageBusy(f"another process held the storage for more than {LOCK_S:g} s")
         try:
-            self._replica.prepare()
+            self._joining.prepare()
             self._inner.committed()
         finally:
             self._lock.release()

@@ -4,6 +4,9 @@ INSERT INTO replication_platform VALUES (1, $1, $2) ON CONFLICT DO NOTHING;
 -- :name platform
 SELECT id, root_key_id FROM replication_platform;
 
+-- :name change_root_key
+UPDATE replication_platform SET root_key_id = $2 WHERE root_key_id = $1;
+
 -- :name head
 SELECT founder, seq, chain, pruned, snapshot_seq FROM replication_heads WHERE file = $1;
 

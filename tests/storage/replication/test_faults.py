@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import StorageError, StorageLost
+from storage.database import Database, StorageError, StorageLost
 from storage.failures import WriteUncertain
 from storage.postgres.address import DatabaseAddress
 from tests.storage.children import ROOT
-from tests.storage.replication.machines import Machine, wait_until
+from tests.storage.replication.machines import TABLES, Machine, put, wait_until
 from tests.support.postgres import Cluster
 from tests.support.postgres_proxy import PostgresProxy
 
@@ -325,3 +325,28 @@ def test_everything_acknowledged_survives_kills_of_machines_that_write(
         wait_until(lambda: a.status().seq == b.status().seq)
         assert a.dump() == b.dump()
         assert a.status().loaded == b.status().loaded == 0
+
+
+@pytest.mark.parametrize(
+    "cut_at", ["storage.replication.log.ReplicationLog.found", "storage.replication.replica.Replica.within"]
+)
+def test_a_founding_that_was_cut_short_goes_on_at_the_next_start(
+    tmp_path: Path, database_address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch, cut_at: str
+) -> None:
+    """Before the log has begun, or after it and before the file knows."""
+    (tmp_path / "a").mkdir()
+    alone = Database.open(tmp_path / "a" / "control.db", TABLES)
+    alone.write_blocking(lambda tx: put(tx, "before", 1))
+    alone.close()
+
+    def cut(*_: object) -> None:
+        raise RuntimeError("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cut_at, cut)
+        with pytest.raises(RuntimeError, match="cut"):
+            Machine(tmp_path, database_address, "a")
+    with Machine(tmp_path, database_address, "a") as a, Machine(tmp_path, database_address, "b") as b:
+        assert a.items() == b.items() == {"before": 1}
+        assert a.status().loaded == 0
+        assert a.dump() == b.dump()

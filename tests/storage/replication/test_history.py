@@ -211,6 +211,10 @@ def test_an_older_release_waits_at_a_migration_that_changes_tables_and_serves_me
                 old.put("two", 2)
             assert old.status().conflicts == 0
             old.close()
+            # It starts so, too, and serves what it has.
+            with Machine(tmp_path, database_address, "old") as again:
+                assert again.items() == {"one": 1}
+                assert "upgrade this machine" in again.status().stopped
             with Machine(tmp_path, database_address, "old", migrations=with_step(CHANGES)) as upgraded:
                 assert upgraded.status().loaded == 0
                 assert new.dump() == upgraded.dump()
