@@ -63,14 +63,15 @@ def confine_worker(config: Mapping[str, Any], hook_modules: Iterable[str]) -> In
 
 def confine_control(config: Mapping[str, Any]) -> InForce:
     """First thing, in a process that holds every key: it reaches the data folder, and what runs the compiler."""
-    data = Path(config["data"])
+    data, key = Path(config["data"]), Path(config["root_key_file"])
     for folder in (SCRATCH, D1):
         make_folder(data / folder)
     os.environ["SQLITE_TMPDIR"] = str(data / SCRATCH)
     root = Path(cli.__file__).resolve().parents[1]
     files = profiles.control_files(
         data=data,
-        read=[Path(config["root_key_file"])],
+        # `.next` is there while the key is rotated (control.key_rotation); it may be out of the data folder, too.
+        read=[path for path in (key, key.with_name(f"{key.name}.next")) if path == key or path.exists()],
         code=[*_code_folders(()), root / "control", *_certificates(config)],
         root=root,
     )

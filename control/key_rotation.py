@@ -117,8 +117,8 @@ class KeyRotation:
     def _put_in_place(self) -> None:
         """The new key is the root key now. A crash in between leaves the old one in place, and the new one beside."""
         old = self._sealer.previous
-        if old is None:
-            return
+        if old is None or not next_key_path(self._path).exists():
+            return  # whoever may write there has moved it
         kept = self._path.with_name(f"{self._path.name}.{old.key_id}")
         try:
             if not kept.exists():
@@ -130,4 +130,8 @@ class KeyRotation:
             finally:
                 os.close(descriptor)
         except OSError as error:
+            # Out of the data folder the host may not write: whoever may has to.
+            LOG.warning(
+                "everything is under the new root key: move %s to %s", next_key_path(self._path), self._path
+            )
             raise from_os_error(error, self._path) from error

@@ -14,8 +14,8 @@ _PURPOSE = "secret"
 
 
 class RootKeySealer:
-    """A control.services.SecretSealer over the root key, and over the one before it while it is rotated. The `…_for` are
-    what a worker process may be given on a first use: the key of this version alone.
+    """A control.services.SecretSealer over the root key, and over the one before it while it is rotated. The `…_for`
+    are what a worker process may be given on a first use: the key of this version alone.
     """
 
     def __init__(self, root_key: RootKey) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.acceptance.platform import SAMPLES, Platform
+from tests.acceptance.platform import SAMPLES, Platform, wait_until
 
 
 def test_a_lost_data_folder_comes_back_from_a_backup_of_a_host_in_use(
@@ -97,3 +97,28 @@ def test_the_root_key_is_rotated_while_workers_use_their_secrets(own_platform: P
     assert admitted(1)
     assert "does not open" not in platform.run("fsck", *data)
     assert hidden not in platform.log()
+
+
+def test_a_key_outside_the_data_folder_is_rotated_by_who_may_write_there(
+    own_platform: Platform, tmp_path: Path
+) -> None:
+    platform = own_platform
+    hidden = "hidden-value-4411"
+    platform.deploy("gatekeeper", "gate", "--secret", "API_KEY", stdin=hidden)
+    assert platform.stop() == 0
+    outside = tmp_path / "keys"
+    outside.mkdir(mode=0o700)
+    key, following = outside / "key", outside / "key.next"
+    shutil.move(platform.data / "root-key", key)
+    following.write_bytes(bytes(range(32)))
+    following.chmod(0o600)
+    platform.start("--root-key-file", str(key))
+    wait_until(lambda: f"move {following} to {key}" in platform.log())
+    assert platform.request("gate.localhost", headers={"x-key": hidden}).status == 200
+    following.replace(key)
+    wait_until(lambda: "nothing is sealed under root key" in platform.log())
+    assert platform.stop() == 0
+    platform.start("--root-key-file", str(key))
+    assert platform.request("gate.localhost", headers={"x-key": hidden}).status == 200
+    told = platform.run("fsck", "--data", str(platform.data), "--root-key-file", str(key))
+    assert "does not open" not in told
