@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from model.cron import MINUTE_MS
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.postgres.address import DatabaseAddress
 from tests.acceptance.platform import Platform, wait_until
+from tests.acceptance.test_many_machines import new_machine, settings_for
 
 
 def made_earlier(host: Platform, minutes: int) -> None:
@@ -74,3 +77,31 @@ def serves(host: Platform) -> bool:
         return host.api("GET", "/metrics")[0] == 200
     except OSError:
         return False
+
+
+def test_machines_that_share_a_database_run_each_due_time_once(
+    tmp_path: Path, database_address: DatabaseAddress
+) -> None:
+    """Waits for the next full minute."""
+    a = new_machine(tmp_path / "a")
+    machines = [a]
+    try:
+        a.start(*settings_for(tmp_path / "a", database_address))
+        b = new_machine(tmp_path / "b", a)
+        machines.append(b)
+        b.start(*settings_for(tmp_path / "b", database_address))
+        names = [f"report-{number}" for number in range(6)]
+        for name in names:
+            a.deploy("scheduled", name, "--kv", f"RUNS=runs-{name}")
+            a.run("cron", "set", "tests", name, "* * * * *")
+        wait_until(
+            lambda: all(any(run["outcome"] for run in history(b, name)) for name in names), timeout_s=120
+        )
+        for name in names:
+            runs = history(a, name)
+            assert {run["outcome"] for run in runs} <= {"ok", None}
+            assert len({run["scheduled_time"] for run in runs}) == len(runs)
+            assert all(run["machine"] for run in runs)
+    finally:
+        for machine in machines:
+            machine.stop()
