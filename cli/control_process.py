@@ -407,9 +407,7 @@ def _answer_workers(
             raise ChannelError(f"{ref} has no such secret")
         if groups.group_of(version) != group:
             raise ChannelError(f"{ref} does not run in isolation group {group}")
-        return sealer.key_for(
-            version.account, ref, payload["name"], int(payload["version"]), stored[1]
-        )
+        return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]), stored[1])
 
     async def material_key(group: str, payload: object) -> object:
         """The key of the version that a material has now, of a namespace whose scripts may run in the group that asks,

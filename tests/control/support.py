@@ -131,6 +131,7 @@ class Host:
         self.triggered: list[tuple[ScriptRef, str, Mapping[str, Any]]] = []
         self.reasons: list[str] = []
         kv, queues = KvStore(self._kv), QueueStore(self._queues)
+        self.queues = queues
         self.guard = TenantGuard(
             self.store.database.read, self.store.sequence, measures(kv, queues, folder / "d1")
         )
@@ -168,7 +169,15 @@ class Host:
         await self.api.aclose()
         self.rotation.close()
         await self.d1.close()
-        for closing in (self.store, self.tokens, self._kv, self._queues, self.cron_database, self.audit, self.sequence):
+        for closing in (
+            self.store,
+            self.tokens,
+            self._kv,
+            self._queues,
+            self.cron_database,
+            self.audit,
+            self.sequence,
+        ):
             closing.close()
 
     def state(self) -> tuple[Any, ...]:

@@ -313,7 +313,7 @@ async def test_messages_are_sent_and_purged(host: Host) -> None:
         {"body": base64.b64encode(b"\xff").decode(), "content_type": "bytes", "delay_seconds": 5},
     ]
     ok(await host.api.post(f"{path}/messages/batch", json={"messages": batch, "delay_seconds": 1}))
-    peeked = await host.services.queues.peek(queue, 10)  # type: ignore[attr-defined]
+    peeked = await host.queues.peek(queue, 10)
     assert [(message.content_type, message.body) for message in peeked] == [
         ("json", b'{"a":1}'),
         ("text", b"text"),
