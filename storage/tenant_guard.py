@@ -2,11 +2,12 @@
 
 What a tenant holds is measured, not kept: a sum over its own, at most once a second and never for more than a
 twentieth of the time, with what this process let through since. So a quota is overshot by what other processes take
-within that second, and no write waits for a lock. Before a write is refused, it is measured again.
+within that second and by what is under way, and no write waits for a lock. Before a write is refused, it is measured again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -67,6 +68,7 @@ class TenantGuard:
         self._limits: dict[Owner, dict[Quota, Limit]] = {}
         self._limits_at = -1
         self._held: OrderedDict[tuple[Owner, Quota], _Held] = OrderedDict()
+        self._measuring: dict[tuple[Owner, Quota], asyncio.Task[_Held]] = {}
 
     def limited(self, quota: Quota, resource_id: str) -> tuple[Owner, Limit] | None:
         """Whose it is and how much it may hold; None when nothing holds it."""
@@ -136,6 +138,15 @@ class TenantGuard:
         if held is not None and now - held.at < max(fresh_s, held.took_s * (_SHARE if fresh_s else 1)):
             self._held.move_to_end((owner, quota))
             return held
+        # Many writes come at once: one measures for all, and all count on what it found.
+        measuring = self._measuring.get((owner, quota))
+        if measuring is None:
+            measuring = asyncio.get_running_loop().create_task(self._measure(owner, quota, now))
+            self._measuring[owner, quota] = measuring
+            measuring.add_done_callback(partial(self._was_measured, (owner, quota)))
+        return await asyncio.shield(measuring)
+
+    async def _measure(self, owner: Owner, quota: Quota, now: float) -> _Held:
         kind = quota.removesuffix("_bytes")
         measure, total = self._measures[quota], 0
         for (each,) in self._read(self._sql[f"{kind}_ids"], (owner.namespace, owner.tenant)):
@@ -145,6 +156,11 @@ class TenantGuard:
         if len(self._held) > _MOST_TENANTS:
             self._held.popitem(last=False)
         return held
+
+    def _was_measured(self, key: tuple[Owner, Quota], task: asyncio.Task[_Held]) -> None:
+        del self._measuring[key]
+        if not task.cancelled():
+            task.exception()  # everybody who waited may have left
 
 
 def measures(kv: KvStorage, queues: QueueStorage, d1_folder: Path) -> dict[Quota, Measure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,26 @@ async def test_usage_of_a_namespace_that_older_code_wrote_is_right(tmp_path: Pat
     finally:
         old.close()
         new.close()
+
+
+async def test_writes_that_come_at_once_are_counted_together(tmp_path: Path) -> None:
+    store = ControlStore.open(tmp_path / "control.db", ChangeSequence(tmp_path / "changes.seq"))
+    kv_database = Database.open(tmp_path / "kv.db", kv_migrations())
+    queue_database = Database.open(tmp_path / "queues.db", queue_migrations())
+    kv = KvStore(kv_database)
+    try:
+        await store.namespaces.create(NamespaceName("prod"), trusted=False)
+        made = await store.kv_namespaces.create("mine", ACME)
+        await store.tenants.put_quotas(ACME, {Quota.KV_BYTES: 10 * (KEY_BYTES + 1)})
+        guard = TenantGuard(
+            store.database.read, store.sequence, measures(kv, QueueStore(queue_database), tmp_path)
+        )
+        mine = KvWithinQuotas(kv, guard)
+        puts = (mine.put(made.id, f"key {number}", KvEntry(b"x")) for number in range(50))
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        kept = results.count(None)
+        assert (await kv.usage(made.id))[0] == kept
+        assert 10 <= kept < 50
+    finally:
+        for closing in (store, kv_database, queue_database):
+            closing.close()
