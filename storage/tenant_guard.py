@@ -2,7 +2,8 @@
 
 What a tenant holds is measured, not kept: a sum over its own, at most once a second and never for more than a
 twentieth of the time, with what this process let through since. So a quota is overshot by what other processes take
-within that second and by what is under way, and no write waits for a lock. Before a write is refused, it is measured again.
+within that second and by what is under way, and no write waits for a lock. Before a write is refused, it is measured
+again.
 """
 
 from __future__ import annotations
