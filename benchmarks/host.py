@@ -162,8 +162,8 @@ class BenchHost:
         namespace: str | None = NAMESPACE,
         dispatch: Mapping[str, str] | None = None,
     ) -> None:
-        """Upload and route, by the API. `kv` is binding → namespace id, `d1` binding → database id, `queues` binding → name, `dispatch`
-        binding → dispatch namespace. `namespace` None: a script of the platform's own.
+        """Upload and route, by the API. `kv` is binding → namespace id, `d1` binding → database id, `queues` binding →
+        name, `dispatch` binding → dispatch namespace. `namespace` None: a script of the platform's own.
         """
         kv = kv or {}
         deployment = Deployment(
