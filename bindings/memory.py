@@ -162,7 +162,9 @@ class MemoryCacheStorage:
         return [record for _, _, record, _ in sorted(found, reverse=True)]
 
     async def body(self, entry_id: str) -> bytes | None:
-        bodies = (entry[3] for of_url in self._entries.values() for entry in of_url.values() if entry[1] == entry_id)
+        bodies = (
+            entry[3] for of_url in self._entries.values() for entry in of_url.values() if entry[1] == entry_id
+        )
         return next(bodies, None)
 
     async def put(

@@ -344,9 +344,9 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
                     f'{{mode?: "all" (default) | "raw" | "first", column?: str (with first), {_SESSION}}}',
                 ),
             ),
-            "all: {success: true, results: [{column: value}…], meta}; raw: {success, columns: [str…], rows: [[value…]…], "
-            "meta}; first: the first row as a map, or nil, or its one column. Values as parameters; `meta` is "
-            f"{_SQL_META}",
+            "all: {success: true, results: [{column: value}…], meta}; raw: {success, columns: [str…], rows: "
+            "[[value…]…], meta}; first: the first row as a map, or nil, or its one column. Values as parameters; "
+            f"`meta` is {_SQL_META}",
             _SQL,
             (*_SQL_LIMITS, "`bookmark` is there after a write, and in a session"),
             BindingKind.D1,
@@ -421,7 +421,10 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             "Keep a response for a URL, as its headers allow (RFC 9111, a shared cache).",
             (
                 ("request", _REQUEST),
-                ("response", "{status: int, headers?: [[name, value]…], body?: bin | str, body_stream?: stream id}"),
+                (
+                    "response",
+                    "{status: int, headers?: [[name, value]…], body?: bin | str, body_stream?: stream id}",
+                ),
             ),
             "{stored: bool}; false where `cache-control` forbids it, it has a `set-cookie`, or is not fresh now",
             (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli import compile_process
-from cli.confining import SCRATCH, WORKER_READS, WORKER_WRITES, prepare_folder
+from cli.confining import D1, SCRATCH, WORKER_READS, WORKER_WRITES, prepare_folder
 from cli.errors import CliError
 from cli.serve import serve
 from cli.settings import serve_settings
@@ -208,7 +208,7 @@ def test_what_a_rule_needs_is_made_private_and_left_alone_later(tmp_path: Path) 
     prepare_folder(tmp_path)
     assert (tmp_path / "kv.db").read_bytes() == b"kept"
     assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
-    assert {path.name for path in tmp_path.iterdir()} == {*WORKER_READS, *WORKER_WRITES, SCRATCH}
+    assert {path.name for path in tmp_path.iterdir()} == {*WORKER_READS, *WORKER_WRITES, SCRATCH, D1}
 
 
 # -- control -----------------------------------------------------------------------------------------

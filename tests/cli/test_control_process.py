@@ -36,14 +36,17 @@ def asked() -> dict[str, Asked]:
         account, handlers = AccountId("default"), frozenset({"fetch"})
         return ScriptVersion(account, ref, TenantId("t"), VersionId("1"), "0" * 64, handlers, tags=tags)
 
+    async def sealed(namespace: NamespaceName | None, name: str) -> SimpleNamespace:
+        return SimpleNamespace(version=3, sealed=b"sealed")
+
     store: Any = SimpleNamespace(
         script=script,
-        secret_ciphertext=lambda ref, name: b"sealed",
-        materials=SimpleNamespace(version=lambda namespace, name: 3),
+        secret_ciphertext=lambda ref, name: (1, b"sealed"),
+        materials=SimpleNamespace(sealed=sealed),
     )
     sealer: Any = SimpleNamespace(
-        key_for=lambda account, ref, name, version: f"key of {ref}".encode(),
-        material_key_for=lambda namespace, name, version: f"material of {namespace}".encode(),
+        key_for=lambda account, ref, name, version, sealed: f"key of {ref}".encode(),
+        material_key_for=lambda namespace, name, version, sealed: f"material of {namespace}".encode(),
     )
     channels = {name: Asked() for name in ("worker-1", "vip-0", "free-0")}
     processes: Any = SimpleNamespace(channels=channels)

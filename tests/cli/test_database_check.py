@@ -16,7 +16,7 @@ def test_empty_database_is_well_and_stays_empty(postgres: Cluster, database_addr
     for _ in range(2):
         (check,) = check_database(database_address)
         assert check.state is State.OK
-        assert "takes 2 steps" in check.detail
+        assert "takes 3 steps" in check.detail
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,9 @@ async def test_parts_of_a_dump(host: Host) -> None:
     only = (await host.api.get(f"{D1}/{database}/dump", params={"table": "c", "no_schema": "true"})).text
     assert "CREATE" not in only
     assert '"p"(' not in only
-    assert 'INSERT INTO "' not in (await host.api.get(f"{D1}/{database}/dump", params={"no_data": "true"})).text
+    assert (
+        'INSERT INTO "' not in (await host.api.get(f"{D1}/{database}/dump", params={"no_data": "true"})).text
+    )
 
 
 async def test_an_earlier_state_comes_back_and_the_way_back_too(host: Host) -> None:

@@ -308,7 +308,12 @@ async def test_secrets_change_in_bulk_all_or_none(host: Host) -> None:
 
 
 async def test_a_rate_limit_is_kept_as_it_was_sent(host: Host) -> None:
-    sent = {"type": "ratelimit", "name": "LIMIT", "namespace_id": "1001", "simple": {"limit": 5, "period": 60}}
+    sent = {
+        "type": "ratelimit",
+        "name": "LIMIT",
+        "namespace_id": "1001",
+        "simple": {"limit": 5, "period": 60},
+    }
     ok(await host.deploy("shop", bindings=[sent]))
     assert ok(await host.api.get(script_path("shop") + "/bindings")) == [sent]
     state = host.state()
