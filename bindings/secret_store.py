@@ -89,17 +89,19 @@ class SealedSecrets:
             task.exception()  # everybody who waited may have left
 
     async def _open(self, account: AccountId, ref: ScriptRef, name: str, version: int, sealed: bytes) -> str:
-        info = secret_info(account, ref, name, version)
         try:
-            try:
-                plain = unseal(await self._key_for(ref, name, version), sealed, info)
-            except Unsealable:
-                # The root key is rotated: what was read before may be sealed anew by now, and the key be for that.
-                again = self._ciphertext(ref, name)
-                if again is None or again[0] != version or again[1] == sealed:
-                    raise
-                plain = unseal(await self._key_for(ref, name, version), again[1], info)
-            value = plain.decode()
+            while True:
+                try:
+                    info = secret_info(account, ref, name, version)
+                    value = unseal(await self._key_for(ref, name, version), sealed, info).decode()
+                    break
+                except Unsealable:
+                    # While the root key is rotated, what was read before may be sealed or set anew by now, and the
+                    # key be for that. What did not change does not open.
+                    again = self._ciphertext(ref, name)
+                    if again is None or again == (version, sealed):
+                        raise
+                    version, sealed = again
         except Unsealable as error:
             # The root key was replaced, or the row tampered with; which of them is for the operator.
             LOG.error("secret %s of %s does not open: %s (%s)", name, ref, error.message, error.detail)

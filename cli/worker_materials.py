@@ -121,16 +121,19 @@ class WorkerMaterials:
             raise _unavailable(name) from error
         if stored is None:
             return None
-        info = material_info(namespace, name, stored.version)
         try:
-            try:
-                plain = unseal(await self._key_for(namespace, name, stored.version), stored.sealed, info)
-            except Unsealable:
-                # The root key is rotated: it may be sealed anew by now, and the key be for that.
-                again = await self._records.sealed(namespace, name)
-                if again is None or again.version != stored.version or again.sealed == stored.sealed:
-                    raise
-                plain = unseal(await self._key_for(namespace, name, stored.version), again.sealed, info)
+            while True:
+                try:
+                    info = material_info(namespace, name, stored.version)
+                    plain = unseal(await self._key_for(namespace, name, stored.version), stored.sealed, info)
+                    break
+                except Unsealable:
+                    # While the root key is rotated it may be sealed or set anew by now, and the key be for that.
+                    # What did not change does not open.
+                    again = await self._records.sealed(namespace, name)
+                    if again is None or (again.version, again.sealed) == (stored.version, stored.sealed):
+                        raise
+                    stored = again
         except Unsealable as error:
             # The root key was replaced, or the row tampered with; which of them is for the operator.
             _log.error("material %s does not open: %s (%s)", key, error.message, error.detail)
