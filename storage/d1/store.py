@@ -280,8 +280,9 @@ def _overloaded(why: str) -> OperationError:
 
 
 def _be_nice() -> None:
-    """What tenants compute here gives way to the loop."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+    """What tenants compute here gives way to the loop, and no more is taken than a host that was started nicely has."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(10, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 async def _any_room(database_id: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlStatement
 from storage.d1 import files
 from storage.d1.limits import D1Limits
-from storage.d1.store import D1Room, D1Store
+from storage.d1.store import D1Room, D1Store, _be_nice
 
 ENDLESS = SqlStatement(
     "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r"
@@ -144,3 +146,15 @@ async def test_a_damaged_file_is_the_platforms_fault_and_nobody_elses(store: D1S
     with pytest.raises(StorageLost):
         await store.query(database, ONE, "t")
     assert (await store.query(other, ONE, "t")).rows == [(1,)]
+
+
+@pytest.mark.parametrize(("of_host", "of_thread"), [(0, 10), (10, 10), (15, 15)])
+def test_threads_take_no_more_than_a_host_that_was_started_nicely_has(of_host: int, of_thread: int) -> None:
+    def started() -> int:
+        me = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, me, of_host)
+        _be_nice()
+        return os.getpriority(os.PRIO_PROCESS, me)
+
+    with ThreadPoolExecutor(1) as alone:
+        assert alone.submit(started).result() == of_thread
