@@ -111,7 +111,8 @@ def open_loop(target: Target, rate: float, seconds: float, seed: int) -> dict[st
     """
     sockets, size, take = target.sockets, target.size, target.take
     gaps = random.Random(seed)
-    idle = list(sockets.values())
+    # In turns: one that is left alone for longer than the server's keep-alive would be closed.
+    idle = deque(sockets.values())
     due_of: dict[int, float] = {}
     waiting: deque[float] = deque()
     latencies: list[float] = []
@@ -123,7 +124,7 @@ def open_loop(target: Target, rate: float, seconds: float, seed: int) -> dict[st
             waiting.append(due)
             due += gaps.expovariate(rate)
         while waiting and idle:
-            sock = idle.pop()
+            sock = idle.popleft()
             due_of[sock.fileno()] = waiting.popleft()
             sock.send(take())
             watched.append(sock)
