@@ -291,15 +291,16 @@ async def _get_many_later(
 
 
 def _entry_value(event: GuestEvent, entry: KvEntry, inline_bytes: int) -> dict[str, Any]:
-    metadata = entry.metadata
-    rest = {
-        "metadata": None if metadata is None else decode_json(metadata),
+    metadata = None if entry.metadata is None else decode_json(entry.metadata)
+    if len(entry.value) <= inline_bytes:
+        return {"value": entry.value, "metadata": metadata, "expiration": entry.expiration}
+    stream = event.lend_stream(LargeValue(entry.value, LARGE_VALUES))
+    return {
+        "value_stream": stream,
+        "size": len(entry.value),
+        "metadata": metadata,
         "expiration": entry.expiration,
     }
-    if len(entry.value) <= inline_bytes:
-        return {"value": entry.value, **rest}
-    value = LargeValue(entry.value, LARGE_VALUES)
-    return {"value_stream": event.lend_stream(value), "size": len(entry.value), **rest}
 
 
 def _entries_value(event: GuestEvent, keys: Sequence[str], entries: Mapping[str, KvEntry]) -> dict[str, Any]:

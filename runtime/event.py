@@ -25,7 +25,7 @@ from model.observer import EventRecord, LogLine
 from model.outcome import PAGES, EventOutcome
 from model.tasks import in_task
 from runtime import metering
-from runtime.abi.core_module import codec
+from runtime.abi.core_module import codec, values
 from runtime.abi.core_module.codec import GuestException, GuestResponse
 from runtime.abi.core_module.wasi import GuestExit
 from runtime.aot_cache import ImageUnavailable
@@ -373,7 +373,7 @@ class BackgroundEvent(Event):
         return 0 if self.sandbox is None else self.sandbox.guest.cpu_ns // 1000
 
     def encode(self, sandbox: Sandbox) -> bytes:
-        return codec.encode(self._value)
+        return values.encode(self._value)
 
     def finish(self, sandbox: Sandbox, result: int) -> None:
         if result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from runtime.abi.core_module.codec import CALL_BYTES
+from runtime.abi.core_module.calls import CALL_BYTES
 from runtime.abi.core_module.host_calls import CORE_FUNCTIONS
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
 from runtime.capi.engine_store import Engine

@@ -14,7 +14,7 @@ from bindings.d1 import parse_session, show_bookmark
 from bindings.memory import MemoryEvent, MemorySqlDatabase
 from bindings.operations import OPERATIONS
 from model.errors import OperationError, OperationErrorCode
-from runtime.abi.core_module.codec import encode_result
+from runtime.abi.core_module.calls import encode_result
 
 INVALID = OperationErrorCode.INVALID_ARGUMENT
 LIMIT = OperationErrorCode.LIMIT_EXCEEDED

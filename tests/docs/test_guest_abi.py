@@ -11,7 +11,7 @@ from model.identity import RayId
 from model.messages import Client, IncomingRequest
 from model.outcome import EventOutcome
 from runtime import artifact, signatures, streams
-from runtime.abi.core_module import codec, event_streams, host_calls, session
+from runtime.abi.core_module import calls, codec, event_streams, host_calls, session, values
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
 from runtime.event import _RESULT_BYTES
 from runtime.signatures import FunctionType
@@ -19,11 +19,11 @@ from tests.docs.pages import code, number, read, section, table
 
 PAGE = read("guest-abi.md")
 CONSTANTS = {
-    "CALL_BYTES": codec.CALL_BYTES,
-    "CALL_OPERATIONS": codec.CALL_OPERATIONS,
-    "NESTING": codec.NESTING,
-    "VALUES": codec.VALUES,
-    "REPLY_BYTES": codec.REPLY_BYTES,
+    "CALL_BYTES": calls.CALL_BYTES,
+    "CALL_OPERATIONS": calls.CALL_OPERATIONS,
+    "NESTING": values.NESTING,
+    "VALUES": values.VALUES,
+    "REPLY_BYTES": calls.REPLY_BYTES,
     "RESPONSE_BYTES": codec.RESPONSE_BYTES,
     "PENDING": session.PENDING,
     "STREAMS": event_streams.STREAMS,

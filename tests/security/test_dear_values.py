@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from runtime.abi.core_module.codec import CALL_BYTES, VALUES, decode, decode_call
+from runtime.abi.core_module.calls import CALL_BYTES, decode_call
+from runtime.abi.core_module.values import VALUES, decode
 from runtime.capi.guest import AbiViolation
 
 _OP = b"\x81\xa3ops\x91\x93\x01\xa1x"  # {"ops": [[1, "x", …

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from runtime.abi.core_module.codec import CALL_BYTES
+from runtime.abi.core_module.calls import CALL_BYTES
 from runtime.capi.guest import AbiViolation, Guest
 
 #: Of one line: longer ones are cut, with a mark.

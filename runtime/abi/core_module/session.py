@@ -9,36 +9,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, cast
 
 from model.capabilities import EventContext, OperationTable, WorkerEnv
-from model.errors import (
-    LoadShed,
-    OperationError,
-    OperationErrorCode,
-    PlatformFault,
-    TenantError,
-    UpstreamError,
-)
+from model.errors import OperationError, OperationErrorCode
 from model.limits import Limits
-from model.messages import ByteSource, Responder, StreamClosed
-from runtime.abi.core_module.codec import (
-    REPLY_BYTES,
-    Call,
-    decode_call,
-    encode,
-    encode_reply,
-    encode_result,
-)
-from runtime.abi.core_module.event_streams import (
-    GIVEN_BYTES,
-    EventStreams,
-    as_bytes,
-    integers,
-    too_much_given,
-)
-from runtime.abi.core_module.guest_headers import decode_headers
+from model.messages import ByteSource, Responder
+from runtime.abi.core_module.calls import REPLY_BYTES, Call, decode_call, encode_reply, encode_result
+from runtime.abi.core_module.event_streams import GIVEN_BYTES, EventStreams, integers, too_much_given
+from runtime.abi.core_module.operation_failures import internal, operation_error, over_limit
+from runtime.abi.core_module.operation_lookup import find
+from runtime.abi.core_module.response_steps import ResponseSteps
+from runtime.abi.core_module.values import encode
 from runtime.capi.guest import AbiViolation
 from runtime.streams import HeldBytes
 
@@ -54,34 +37,18 @@ _SMALL_CALL: Final = 16 * 1024
 _UNCOUNTED: Final = frozenset({"stream.read", "stream.write", "response.write"})
 _SLEEP_MS: Final = 15 * 60_000
 _MAP_OVERHEAD: Final = 64
+#: What nobody has to wait for, most of the time.
+_PLAIN: Final = frozenset({type(None), dict, bytes, str, int, bool, list})
 
 
 class Session:
     """See GuestEvent in model.capabilities for what operations may do with it."""
 
     __slots__ = (
-        "_closed",
-        "_ended",
-        "_given",
-        "_last_step",
-        "_limits",
-        "_on_response_end",
-        "_opened",
-        "_pending",
-        "_ready",
-        "_responder",
-        "_table",
-        "_to_close",
-        "_turn",
-        "_untaken",
-        "_waiter",
-        "context",
-        "env",
-        "on_resume",
-        "operations",
-        "response_ended",
-        "subrequests",
-    )
+        "_ended", "_given", "_limits", "_on_response_end", "_opened", "_pending", "_ready", "_response", "_table",
+        "_to_close", "_untaken", "_waiter", "context", "env", "is_closed", "on_resume", "operations", "responder",
+        "response_ended", "subrequests",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -99,22 +66,21 @@ class Session:
         self.response_ended = False
         self._table = table
         self._limits = limits
-        self._responder = responder
+        self.responder = responder
         self._on_response_end = on_response_end
         self._given = HeldBytes()
         self._opened: EventStreams | None = None
         self._pending: dict[int, asyncio.Task[object]] = {}
-        self._ready: list[tuple[int, bytes]] = []
+        #: What is done and has not been taken, by the operation's id, in the order in which it was done.
+        self._ready: dict[int, bytes] = {}
         self._untaken = 0
         self._waiter: asyncio.Future[None] | None = None
         #: Called when its wait ends; set by who wants to know.
         self.on_resume: Callable[[], None] | None = None
         self._to_close: list[Callable[[], None]] = []
-        #: The response's operations are carried out one after another, in the order in which they were asked.
-        self._turn: asyncio.Lock | None = None
-        self._last_step: asyncio.Task[object] | None = None
+        self._response: ResponseSteps | None = None
         #: It is doomed, or over.
-        self._closed = False
+        self.is_closed = False
         self._ended = False
 
     @property
@@ -126,6 +92,13 @@ class Session:
             if self._ended:
                 streams.close()
         return streams
+
+    @property
+    def _response_steps(self) -> ResponseSteps:
+        steps = self._response
+        if steps is None:
+            steps = self._response = ResponseSteps(self)
+        return steps
 
     @property
     def is_waiting(self) -> bool:
@@ -147,7 +120,7 @@ class Session:
         return self._streams.lend(source)
 
     def close_later(self, close: Callable[[], None]) -> None:
-        if self._closed:
+        if self.is_closed:
             close()
         else:
             self._to_close.append(close)
@@ -161,29 +134,29 @@ class Session:
             task = self._pending.get(operation_id)
             if task is not None:
                 _cancel(task)
-        mine: list[int] = []
         is_large = len(data) > _SMALL_CALL
         for operation_id, name, binding, args in call.ops:
-            ready = self._ready
-            if operation_id in self._pending or (ready and any(done == operation_id for done, _ in ready)):
+            if operation_id in self._pending or operation_id in self._ready:
                 raise AbiViolation(f"call: operation id {operation_id} is in use")
             # What is written to a stream counts there.
             weight = len(encode(args)) if is_large and name != "stream.write" else 0
             self._start(operation_id, name, binding, args, weight)
-            mine.append(operation_id)
-        if not self._pending or self._satisfied(call, mine) or call.timeout_ms == 0:
+        if not self._pending or call.timeout_ms == 0 or self._satisfied(call):
             return self._reply()
-        return self._wait(call, mine)
+        return self._wait(call)
 
-    def _satisfied(self, call: Call, mine: list[int]) -> bool:
+    def _satisfied(self, call: Call) -> bool:
         if call.wait == "none":
             # A cancelled task is done only when the loop has run it.
-            return not any(operation_id in self._pending for operation_id in call.cancel)
+            return self._none_pending(call.cancel)
         if call.wait == "any":
             return bool(self._ready) or not self._pending
-        return not any(operation_id in self._pending for operation_id in mine)
+        return self._none_pending(op[0] for op in call.ops)
 
-    async def _wait(self, call: Call, mine: list[int]) -> bytes:
+    def _none_pending(self, operation_ids: Iterable[int]) -> bool:
+        return not any(operation_id in self._pending for operation_id in operation_ids)
+
+    async def _wait(self, call: Call) -> bytes:
         loop = asyncio.get_running_loop()
         permit = self.context.permit
         timer = None
@@ -198,7 +171,7 @@ class Session:
             timer = loop.call_later(min(call.timeout_ms, _SLEEP_MS) / 1000, stop)
         permit.park()
         try:
-            while not (timed_out or self._closed or self._satisfied(call, mine)):
+            while not (timed_out or self.is_closed or self._satisfied(call)):
                 self._waiter = loop.create_future()
                 await self._waiter
         finally:
@@ -218,21 +191,22 @@ class Session:
 
     def stop_waiting(self) -> None:
         """The event is doomed: a wait under way ends now."""
-        self._closed = True
+        self.is_closed = True
         self.wake()
 
     def _reply(self) -> bytes:
         """What is done, as much of it as fits; the rest is counted as pending, and comes with the next call."""
-        size = _MAP_OVERHEAD
-        fit = 0
-        for _, packed in self._ready:
-            size += len(packed)
-            if size > REPLY_BYTES:
-                break
-            fit += 1
-        done, self._ready = self._ready[:fit], self._ready[fit:]
-        self._untaken -= sum(len(packed) for _, packed in done)
-        return encode_reply([packed for _, packed in done], len(self._pending) + len(self._ready))
+        done, self._ready = self._ready, {}
+        if self._untaken + _MAP_OVERHEAD > REPLY_BYTES:
+            size = _MAP_OVERHEAD
+            for operation_id, packed in done.items():
+                size += len(packed)
+                if size > REPLY_BYTES:
+                    self._ready[operation_id] = packed
+            for operation_id in self._ready:
+                del done[operation_id]
+        self._untaken = sum(map(len, self._ready.values()))
+        return encode_reply(done.values(), len(self._pending) + len(self._ready))
 
     # -- operations ----------------------------------------------------------------------------------
 
@@ -241,24 +215,24 @@ class Session:
             if weight and self._given.now + weight > GIVEN_BYTES:
                 raise too_much_given()
             result = self._run(name, binding, args)
-        except OperationError as error:
-            result = error
-        if hasattr(result, "__await__"):
-            waiting = cast(Awaitable[object], result)
-            task = asyncio.ensure_future(self._guarded(name, waiting))
-            self._pending[operation_id] = task
-            self._given.now += weight
-            if name.startswith("response."):
-                self._last_step = task
-            task.add_done_callback(functools.partial(self._finished, operation_id, waiting, weight))
-        else:
+        except Exception as failure:
+            result = operation_error(name, failure)
+        if result.__class__ in _PLAIN or not hasattr(result, "__await__"):
             self._deliver(operation_id, result)
+            return
+        waiting = cast(Awaitable[object], result)
+        task = asyncio.ensure_future(_in_words(name, waiting))
+        self._pending[operation_id] = task
+        self._given.now += weight
+        if name.startswith("response."):
+            self._response_steps.last = task
+        task.add_done_callback(functools.partial(self._finished, operation_id, waiting, weight))
 
     def _run(self, name: str, binding: object, args: list[Any]) -> object:
         if name not in _UNCOUNTED:
             self.operations += 1
             if self.operations > self._limits.operations:
-                raise _over("host operations", self._limits.operations, "operations")
+                raise over_limit("host operations", self._limits.operations, "operations")
         if len(self._pending) >= PENDING:
             raise OperationError(
                 OperationErrorCode.LIMIT_EXCEEDED, f"{PENDING} operations are pending; wait for some first"
@@ -271,50 +245,12 @@ class Session:
         own = _OWN.get(name)
         if own is not None:
             return own(self, args)
-        operation = self._table.get(name)
-        if operation is None:
-            raise OperationError(
-                OperationErrorCode.UNKNOWN_OPERATION,
-                f"there is no operation {name[:60]!r}; see docs/bindings.md",
-            )
+        operation, lent = find(self._table, self.env, name, binding)
         if operation.subrequest:
             self.subrequests += 1
             if self.subrequests > self._limits.subrequests:
-                raise _over("subrequests", self._limits.subrequests, "subrequests")
-        lent: object = None
-        if operation.binding_kind is not None:
-            bound = self.env.bindings.get(binding) if isinstance(binding, str) else None
-            if bound is None or bound.kind != operation.binding_kind:
-                raise OperationError(
-                    OperationErrorCode.UNKNOWN_BINDING,
-                    f"{name}: this worker has no {operation.binding_kind} binding {binding!r:.60}",
-                )
-            lent = bound.value
-        try:
-            return operation.run(self, lent, args)
-        except OperationError:
-            raise
-        except Exception as error:
-            raise _internal(name, error) from error
-
-    async def _guarded(self, name: str, waiting: Awaitable[object]) -> object:
-        try:
-            return await waiting
-        except (OperationError, asyncio.CancelledError):
-            raise
-        except StreamClosed as error:
-            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: {error}") from error
-        except LoadShed as error:
-            raise OperationError(OperationErrorCode.LOAD_SHED, f"{name}: {error.message}") from error
-        except UpstreamError as error:
-            raise OperationError(OperationErrorCode.UPSTREAM_FAILED, f"{name}: {error.message}") from error
-        except TenantError as error:  # what a Responder refuses: the worker's status, headers or lengths
-            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {error.message}") from error
-        except PlatformFault as error:
-            _log.error("operation %s failed: %s (%s)", name, error.message, error.detail)
-            raise OperationError(OperationErrorCode.UNAVAILABLE, f"{name}: {error.message}") from error
-        except Exception as error:
-            raise _internal(name, error) from error
+                raise over_limit("subrequests", self._limits.subrequests, "subrequests")
+        return operation.run(self, lent, args)
 
     def _finished(
         self, operation_id: int, waiting: Awaitable[object], weight: int, task: asyncio.Task[object]
@@ -329,7 +265,7 @@ class Session:
         else:
             error = task.exception()
             result = error if error is not None else task.result()
-        if not self._closed:
+        if not self.is_closed:
             self._deliver(operation_id, result)
             self.wake()
 
@@ -337,7 +273,7 @@ class Session:
         try:
             packed = encode_result(operation_id, result)
         except AbiViolation as error:
-            packed = encode_result(operation_id, _internal("encoding a result", error))
+            packed = encode_result(operation_id, internal("encoding a result", error))
         if len(packed) > REPLY_BYTES - 2 * _MAP_OVERHEAD:
             packed = encode_result(
                 operation_id,
@@ -346,59 +282,17 @@ class Session:
                     f"the result has {len(packed)} bytes; a reply has at most 1 MiB",
                 ),
             )
-        self._ready.append((operation_id, packed))
+        self._ready[operation_id] = packed
         self._untaken += len(packed)
 
-    # -- response, sleep: operations that belong to the event itself; streams have their module -------
-
-    def _response(self, name: str) -> Responder:
-        if self._responder is None:
-            raise OperationError(
-                OperationErrorCode.INVALID_ARGUMENT, f"{name}: this event has no visitor to answer"
-            )
-        if self.response_ended or self._closed:
-            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: the response has ended")
-        return self._responder
-
-    async def _in_turn(self, name: str, step: Callable[[Responder], Awaitable[None]]) -> None:
-        turn = self._turn
-        if turn is None:
-            turn = self._turn = asyncio.Lock()
-        async with turn:
-            responder = self._response(name)
-            starts = name == "response.start"
-            if responder.started == starts:
-                why = "it has started already" if starts else "response.start comes first"
-                raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"{name}: {why}")
-            await step(responder)
+    # -- operations that belong to the event itself; streams and the response have modules of their own ----
 
     async def response_settled(self) -> None:
         """Until every operation of the response that was asked for is done, or has failed."""
-        step = self._last_step
-        if step is not None and not step.done():
-            await asyncio.wait([step])
+        if self._response is not None:
+            await self._response.settled()
 
-    def _response_start(self, args: Sequence[object]) -> object:
-        if len(args) != 2 or not isinstance(args[0], int):
-            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.start: a status and headers")
-        try:
-            headers = decode_headers(args[1])
-        except AbiViolation as error:
-            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, f"response.start: {error}") from error
-        status = args[0]
-        return self._in_turn("response.start", lambda responder: responder.start(status, headers))
-
-    def _response_write(self, args: Sequence[object]) -> object:
-        if len(args) != 1 or not isinstance(args[0], (bytes, str)):
-            raise OperationError(OperationErrorCode.INVALID_ARGUMENT, "response.write: bin or str")
-        data = as_bytes(args[0])
-        return self._in_turn("response.write", lambda responder: responder.write(data))
-
-    def _response_end(self, _args: Sequence[object]) -> object:
-        return self._in_turn("response.end", self._end_response)
-
-    async def _end_response(self, responder: Responder) -> None:
-        await responder.end()
+    def end_response(self) -> None:
         self.response_ended = True
         self._on_response_end()
 
@@ -412,8 +306,10 @@ class Session:
 
     def close(self) -> None:
         """Cancel what is pending and let go of every stream. What storage was handed already completes."""
-        self._closed = self._ended = True
-        self._on_response_end = _nothing  # it holds the event, and the event this
+        self.is_closed = self._ended = True
+        # They hold the event and this, which hold them: without the rings no collector is needed.
+        self._on_response_end = _nothing
+        self._response = None
         left = self._opened.close() if self._opened is not None else ()
         if not (self._pending or left or self._to_close):
             return  # as most events end
@@ -439,16 +335,14 @@ def _cancel(task: asyncio.Task[object]) -> None:
     task.get_loop().call_soon(task.cancel)
 
 
-def _over(what: str, limit: int, field: str) -> OperationError:
-    return OperationError(
-        OperationErrorCode.LIMIT_EXCEEDED,
-        f"over the limit of {limit} {what} an event; the platform can raise `limits.{field}` of this script",
-    )
-
-
-def _internal(name: str, error: BaseException) -> OperationError:
-    _log.error("operation %s failed in the host", name, exc_info=error)
-    return OperationError(OperationErrorCode.INTERNAL, f"{name}: the platform failed; it is logged there")
+async def _in_words(name: str, waiting: Awaitable[object]) -> object:
+    """What `waiting` answers; each of its failures as an OperationError."""
+    try:
+        return await waiting
+    except OperationError:
+        raise
+    except Exception as failure:
+        raise operation_error(name, failure) from failure
 
 
 _OWN: Final[dict[str, Callable[[Session, Sequence[object]], object]]] = {
@@ -457,8 +351,8 @@ _OWN: Final[dict[str, Callable[[Session, Sequence[object]], object]]] = {
     "stream.open": lambda session, args: session._streams.open(args),
     "stream.write": lambda session, args: session._streams.write(args),
     "stream.end": lambda session, args: session._streams.end(args),
-    "response.start": Session._response_start,
-    "response.write": Session._response_write,
-    "response.end": Session._response_end,
+    "response.start": lambda session, args: session._response_steps.start(args),
+    "response.write": lambda session, args: session._response_steps.write(args),
+    "response.end": lambda session, args: session._response_steps.end(args),
     "sleep": Session._sleep,
 }

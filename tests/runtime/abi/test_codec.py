@@ -11,24 +11,19 @@ from hypothesis import strategies as st
 
 from model.errors import OperationError, OperationErrorCode
 from model.messages import Client, IncomingRequest
-from runtime.abi.core_module import codec
+from runtime.abi.core_module import values as abi_values
+from runtime.abi.core_module.calls import CALL_OPERATIONS, Call, decode_call, encode_reply, encode_result
 from runtime.abi.core_module.codec import (
-    CALL_OPERATIONS,
-    NESTING,
     RESPONSE_BYTES,
     STRUCTURE_BYTES,
-    Call,
     GuestException,
     GuestResponse,
     decode_answer,
-    decode_call,
     decode_response,
-    encode,
-    encode_reply,
     encode_request,
-    encode_result,
 )
 from runtime.abi.core_module.guest_headers import decode_headers
+from runtime.abi.core_module.values import NESTING, encode
 from runtime.capi.guest import AbiViolation
 
 leaves = (
@@ -102,15 +97,15 @@ def test_any_bytes_are_a_value_or_a_violation(data: bytes) -> None:
 @given(values)
 @settings(max_examples=100, deadline=None)
 def test_values_survive_the_way_there_and_back(value: Any) -> None:
-    assert codec.decode(encode(value), "value") == value
+    assert abi_values.decode(encode(value), "value") == value
 
 
 def test_nesting_of_32_passes_and_of_33_does_not() -> None:
-    assert codec.decode(pack(nested(NESTING)), "value") == nested(32)
+    assert abi_values.decode(pack(nested(NESTING)), "value") == nested(32)
     with pytest.raises(AbiViolation, match="deeper than 32"):
-        codec.decode(pack(nested(NESTING + 1)), "value")
+        abi_values.decode(pack(nested(NESTING + 1)), "value")
     with pytest.raises(AbiViolation, match="deeper than 32"):
-        codec.decode(pack({"deep": nested(NESTING)}), "value")
+        abi_values.decode(pack({"deep": nested(NESTING)}), "value")
 
 
 @pytest.mark.parametrize("code", [-1, 0, 1, 42, 127])
@@ -120,7 +115,7 @@ def test_extension_types_are_refused_wherever_they_are(code: int, size: int) -> 
     raw = b"\xc7" + bytes([size, code & 0xFF]) + b"\0" * size if extension is None else pack(extension)
     for data in (raw, b"\x91" + raw, b"\x81\xa1a" + raw, b"\x81" + raw + b"\xc0"):
         with pytest.raises(AbiViolation):
-            codec.decode(data, "value")
+            abi_values.decode(data, "value")
 
 
 def test_call_of_64_operations_passes_and_of_65_does_not() -> None:
