@@ -1,9 +1,12 @@
-"""AOT images on disk: content-addressed, authenticated, mapped.
+"""AOT images on disk: content-addressed, authenticated, mapped; and the deltas of JavaScript workers beside them.
 
 An image is native code, so a forged one is arbitrary code execution. Each file ends in a seal: what we noted about
 the module, the module's digest, the engine's fingerprint (wasmtime version, settings, CPU features), and a MAC of all
 that comes before it, the image included, under a key of the installation. It is checked on an open descriptor, and
 mapped from that same descriptor; the library reads no further than the image's own sections.
+
+A delta (runtime.javascript.delta) is of a bundle and of one build of the JavaScript engine: both are in its name and
+in its seal (runtime.javascript.sealed).
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from runtime.capi.engine_store import fingerprint
+from runtime.javascript.sealed import NotOurs, ScriptFacts, SealedDelta, Sealer, Whose
 
-#: Its module's digest, and its engine's fingerprint.
-_NAME: Final = re.compile(r"([0-9a-f]{64})-([0-9a-f]+)\.cwasm")
+#: Its module's digest, and its engine's fingerprint; of a delta, also its JavaScript engine's digest, shortened.
+_NAME: Final = re.compile(r"([0-9a-f]{64})-([0-9a-f]+)(?:\.cwasm|-([0-9a-f]+)\.delta)")
 #: The module's digest, the engine's fingerprint, whether the module exports `_initialize`.
 _NOTED: Final = struct.Struct("32s16s?")
 _MAC_BYTES: Final = 32
@@ -74,39 +78,57 @@ class OpenImage:
 
 
 class AotCache:
-    """`key` is derived from the root key (purpose "aot"); `folder` holds nothing but images."""
+    """`key` is derived from the root key (purpose "aot"); `folder` holds nothing but images and deltas. `javascript` is
+    the digest of this host's JavaScript engine, "" where there is none: then deltas are nobody's.
+    """
 
-    def __init__(self, folder: Path, key: bytes) -> None:
+    def __init__(self, folder: Path, key: bytes, javascript: str = "") -> None:
         self._folder = folder
         #: Copied for each image: keying anew costs as much as 8 KiB of it.
         self._mac = hmac.new(key, digestmod="sha256")
+        self._sealer = Sealer(key)
         self._fingerprint = fingerprint()
         self._suffix = f"-{self._fingerprint.hex()}.cwasm"
+        self._delta_suffix = f"-{self._fingerprint.hex()}-{javascript[:32] or 'none'}.delta"
+        self.javascript = javascript
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _path(self, digest: str) -> str:
         return f"{self._folder}/{digest}{self._suffix}"
 
+    def _delta_path(self, digest: str) -> str:
+        return f"{self._folder}/{digest}{self._delta_suffix}"
+
+    def _stored(self, digest: str) -> str:
+        """Where the one that is there is: a digest has an image, or a delta."""
+        path = self._path(digest)
+        return path if os.path.exists(path) else self._delta_path(digest)
+
     def has(self, digest: str) -> bool:
-        return os.path.exists(self._path(digest))
+        return os.path.exists(self._stored(digest))
+
+    def has_delta(self, digest: str) -> bool:
+        return os.path.exists(self._delta_path(digest))
 
     def touch(self, digest: str) -> None:
-        """Make an image that is there as young as a new one."""
+        """Make an image or a delta that is there as young as a new one."""
         with suppress(FileNotFoundError):
-            os.utime(self._path(digest))
+            os.utime(self._stored(digest))
 
     def digests(self) -> Iterator[str]:
-        """Modules that have images of this engine."""
+        """Modules that have images, and bundles that have deltas, of this engine; but not the JavaScript engine, which
+        no script refers to.
+        """
         for name in os.listdir(self._folder):
             match = _NAME.fullmatch(name)
-            if match and name.endswith(self._suffix):
+            if match and name.endswith((self._suffix, self._delta_suffix)) and match[1] != self.javascript:
                 yield match[1]
 
     def remove_stale(self, digest: str, older_than_s: float) -> int:
         """Delete what nobody has stored or touched for so long; the bytes that were freed, 0 when it stays. Who
         has it mapped keeps it.
         """
-        path = Path(self._path(digest))
+        path = Path(self._stored(digest))
         try:
             found = path.stat()
         except FileNotFoundError:
@@ -116,12 +138,22 @@ class AotCache:
         path.unlink(missing_ok=True)
         return found.st_size
 
+    def check(self, digest: str) -> None:
+        """Verify the image or the delta. Raises ImageUnavailable."""
+        if os.path.exists(self._path(digest)):
+            self.open(digest).close()
+        else:
+            self.read_delta(digest)
+
     def remove_foreign(self, older_than_s: float) -> int:
-        """Delete images of other engines, and what dead writers left, when they are so old; how many files."""
+        """Delete images and deltas of other engines, and what dead writers left, when they are so old; how many
+        files.
+        """
         count = 0
         for name in os.listdir(self._folder):
             match = _NAME.fullmatch(name)
-            if name.endswith(self._suffix) or not (match or name.startswith(".tmp-")):
+            own = name.endswith((self._suffix, self._delta_suffix))
+            if own or not (match or name.startswith(".tmp-")):
                 continue
             path = self._folder / name
             with suppress(FileNotFoundError):
@@ -133,7 +165,7 @@ class AotCache:
     def size(self, digest: str) -> int:
         """Of the file, in bytes; 0 when there is none."""
         try:
-            return os.stat(self._path(digest)).st_size
+            return os.stat(self._stored(digest)).st_size
         except OSError:
             return 0
 
@@ -144,6 +176,38 @@ class AotCache:
         mac.update(image)
         mac.update(noted)
         _write(Path(self._path(digest)), image + noted + mac.digest())
+
+    def store_delta(self, digest: str, facts: ScriptFacts, delta: bytes) -> None:
+        """As `store`, of a bundle."""
+        _write(Path(self._delta_path(digest)), self._sealer.seal(self._whose(digest), facts, delta))
+
+    def read_delta(self, digest: str) -> SealedDelta:
+        """The delta of a bundle, verified. Raises ImageUnavailable as `open` does."""
+        return self._unseal(digest, self._delta_file(digest))
+
+    def read_small_delta(self, digest: str) -> SealedDelta | None:
+        """As `read_delta`, where that takes no longer than a request may hold the loop; None when it does."""
+        data = self._delta_file(digest, SMALL_BYTES)
+        return self._unseal(digest, data) if len(data) <= SMALL_BYTES else None
+
+    def _delta_file(self, digest: str, most_bytes: int = -1) -> bytes:
+        """All of it; with `most_bytes`, at most one byte more."""
+        try:
+            with open(self._delta_path(digest), "rb") as file:
+                return file.read(most_bytes + 1 if most_bytes >= 0 else -1)
+        except FileNotFoundError as error:
+            raise ImageUnavailable("it was never loaded into this host's JavaScript engine") from error
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def _unseal(self, digest: str, data: bytes) -> SealedDelta:
+        try:
+            return self._sealer.unseal(self._whose(digest), data)
+        except NotOurs as why:
+            raise ImageUnavailable(str(why)) from why
+
+    def _whose(self, digest: str) -> Whose:
+        return Whose(bytes.fromhex(digest), self._fingerprint, bytes.fromhex(self.javascript))
 
     def open(self, digest: str) -> OpenImage:
         """Verify the image and lend it; the caller closes it.

@@ -2,7 +2,8 @@
 
 The rules, in the order in which they are told: size; a core module, not text and not a component; well-formed
 sections within our bounds; imports that exist, with their types; the exports of docs/guest-abi.md; memory
-and tables that fit a sandbox.
+and tables that fit a sandbox. A bundle of JavaScript is told by its first bytes (runtime.javascript.bundle): what it
+exports is known when the engine has run it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from runtime.javascript import bundle
 from runtime.module_problems import InvalidModule, ModuleProblem, quote
 from runtime.signatures import (
     ABI_MODULE,
@@ -77,14 +79,16 @@ class Export(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A core module that speaks the module ABI. `kind` is "module": there is no other yet."""
+    """`kind` "module": a core module that speaks the module ABI. "javascript": a bundle, of which nothing but the
+    digest is known before it has run.
+    """
 
     kind: str
     #: sha256 of the bytes, hex: the key in the object store and the AOT cache.
     digest: str
     imports: tuple[Import, ...]
     exports: Mapping[str, Export]
-    #: Which of "fetch", "queue", "scheduled" it answers; at least one.
+    #: Which of "fetch", "queue", "scheduled" a module answers; at least one.
     handlers: frozenset[str]
     memory_min_pages: int
     #: None: as far as its limits let it grow.
@@ -96,6 +100,9 @@ class Artifact:
 
 def read_artifact(data: bytes) -> Artifact:
     """What `data` is. Linear in its size; raises InvalidModule and nothing else."""
+    if bundle.is_bundle(data):
+        bundle.decode(data)
+        return _javascript(data)
     _check_header(data)
     sections = read_sections(data, max_tables=MAX_TABLES)
     imports = tuple(_checked_imports(sections))
@@ -117,6 +124,20 @@ def read_artifact(data: bytes) -> Artifact:
         memory_max_pages=memory.maximum,
         uses_wasi=any(entry.module == WASI_MODULE for entry in imports),
         has_start=sections.start is not None,
+    )
+
+
+def _javascript(data: bytes) -> Artifact:
+    return Artifact(
+        kind="javascript",
+        digest=hashlib.sha256(data).hexdigest(),
+        imports=(),
+        exports=MappingProxyType({}),
+        handlers=frozenset(),
+        memory_min_pages=0,
+        memory_max_pages=None,
+        uses_wasi=False,
+        has_start=False,
     )
 
 

@@ -1,18 +1,21 @@
 """The process that compiles one upload and dies: `python -m runtime.compile_child`.
 
-Module bytes come in by stdin, the answer goes out by stdout, both MessagePack. It holds no key, opens no
-file, and has limits on CPU time, memory and files before it reads the first byte. It instantiates the module
-once, because a start function is tenant code, which control must never run.
+Two messages come in by stdin: the image of the JavaScript engine (empty where there is none), which is ours, and the
+job, which is a tenant's; the answer goes out by stdout, all MessagePack. It may be long between the two: a child that
+was started in advance has done all that takes time. It holds no key, opens no file, and has limits on CPU time, memory
+and files before it reads the first byte. It instantiates the module once, because a start function is tenant code,
+which control must never run; of a JavaScript worker it runs the top level.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import msgpack
 
@@ -20,7 +23,16 @@ from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.capi.failures import CapiError, GuestTrap
 from runtime.capi.guest import AbiViolation, Guest
-from runtime.compile import COMPILE_CPU_S, COMPILE_MEMORY_BYTES, MAX_MEMORY_IMAGE_BYTES, STARTUP_CPU_MS
+from runtime.compile import (
+    COMPILE_CPU_S,
+    COMPILE_MEMORY_BYTES,
+    MAX_MEMORY_IMAGE_BYTES,
+    MESSAGE_SIZE,
+    MODULE,
+    STARTUP_CPU_MS,
+)
+from runtime.javascript import bundle
+from runtime.javascript.loading import JavaScript, LoadFailed
 from runtime.linking import make_linker
 
 
@@ -35,9 +47,8 @@ def _limit_itself() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
 
 
-def compile_and_try(wasm: bytes, memory_bytes: int) -> dict[str, object]:
+def compile_and_try(engine: Engine, wasm: bytes, memory_bytes: int) -> dict[str, object]:
     """`{image, startup_us}` or `{error}`, whose text is for whoever uploaded the module."""
-    engine = Engine(replace(EngineSettings(), slots=2, accelerator="off"))
     try:
         module = engine.compile(wasm)
         pre = make_linker(engine).instantiate_pre(module)
@@ -61,13 +72,47 @@ def compile_and_try(wasm: bytes, memory_bytes: int) -> dict[str, object]:
     return {"image": module.image(), "startup_us": startup_us}
 
 
+def load(javascript: JavaScript | None, data: bytes, memory_bytes: int) -> dict[str, object]:
+    """`{delta, handlers, entrypoints, startup_us}`, or `{script}` with what JavaScript says of itself, or `{error}`."""
+    if javascript is None:
+        return {"error": "there is no JavaScript engine in this compile child"}
+    try:
+        # Of the bundle alone, so that the same one leaves the same behind.
+        loaded = javascript.load(bundle.decode(data), hashlib.sha256(data).digest(), memory_bytes)
+    except LoadFailed as failed:
+        return {"script": asdict(failed.error)}
+    return {
+        "delta": loaded.delta,
+        "handlers": sorted(loaded.handlers),
+        "entrypoints": list(loaded.entrypoints),
+        "startup_us": loaded.startup_us,
+    }
+
+
 def main(confine: Callable[[], object] = lambda: None) -> None:
     """`confine` gives up what a compile doesn't need, before the first byte is read."""
     _limit_itself()
     confine()
-    wasm, memory_bytes = msgpack.unpackb(sys.stdin.buffer.read(), max_bin_len=1 << 30)
-    sys.stdout.buffer.write(msgpack.packb(compile_and_try(wasm, memory_bytes)))
+    engine = Engine(replace(EngineSettings(), slots=2, accelerator="off"))
+    image = _read()
+    javascript = JavaScript(engine, image) if image else None
+    job = _read()
+    if not job:
+        return  # nobody needs it any more
+    kind, data, memory_bytes = msgpack.unpackb(job, max_bin_len=1 << 30)
+    answer = (
+        compile_and_try(engine, data, memory_bytes)
+        if kind == MODULE
+        else load(javascript, data, memory_bytes)
+    )
+    sys.stdout.buffer.write(msgpack.packb(answer))
     sys.stdout.buffer.flush()
+
+
+def _read() -> bytes:
+    """The next message, with its size before it; b"" at the end of all."""
+    size = sys.stdin.buffer.read(MESSAGE_SIZE.size)
+    return sys.stdin.buffer.read(*MESSAGE_SIZE.unpack(size)) if size else b""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 A mapped module costs 25 KiB and 3 to 4 entries of `vm.max_map_count`, of which a process has 65,530: the cap
 is on both. Tenants with the same module share it: the key is the digest of the bytes.
+
+All workers in JavaScript are one mapped module, the engine, which stays; each has its delta, kept as it was stored.
+They cost memory and no map, so they stand on a shelf of their own.
 """
 
 from __future__ import annotations
@@ -15,28 +18,64 @@ from typing import Final
 from runtime.aot_cache import AotCache, ImageUnavailable, OpenImage
 from runtime.capi.engine_store import Engine, Module
 from runtime.capi.failures import CapiError
-from runtime.capi.linker import InstancePre, Linker
+from runtime.capi.linker import DeltaPre, InstancePre, Linker
+from runtime.javascript.sealed import SealedDelta
 
 MAX_MODULES: Final = 4_000
 MAX_IMAGE_BYTES: Final = 1 << 30
+#: Of JavaScript workers; a delta has 5 KiB to 16 MiB.
+MAX_DELTAS: Final = 50_000
+MAX_DELTA_BYTES: Final = 256 << 20
 
 
 @dataclass(slots=True)
 class LoadedModule:
-    """Owns the mapped module and its instance-pre; the pool alone closes it."""
+    """`module` is owned, with its instance-pre: the pool alone closes them. A JavaScript worker has none: what it is
+    instantiated from is the engine's.
+    """
 
-    module: Module
+    module: Module | None
     pre: InstancePre
     initialize: bool
     size: int
+    shelf: Shelf
     #: Events that are instantiating from it or may yet; it is not closed below them.
     users: int = 0
     evicted: bool = False
 
+    @property
+    def is_javascript(self) -> bool:
+        return self.module is None
+
     def close_if_unused(self) -> None:
-        if self.evicted and self.users == 0:
+        if self.evicted and self.users == 0 and self.module is not None:
             self.pre.close()
             self.module.close()
+
+
+class Shelf(OrderedDict[str, LoadedModule]):
+    """What is kept of one kind, by digest, the least recently used first: so many, and so many bytes, but one at
+    least.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        super().__init__()
+        self._most = most
+        self._most_bytes = most_bytes
+        self.bytes = 0
+
+    def put(self, digest: str, loaded: LoadedModule) -> list[str]:
+        """Which digests had to go for it."""
+        self[digest] = loaded
+        self.bytes += loaded.size
+        gone = []
+        while len(self) > self._most or (self.bytes > self._most_bytes and len(self) > 1):
+            oldest, evicted = self.popitem(last=False)
+            self.bytes -= evicted.size
+            evicted.evicted = True
+            evicted.close_if_unused()
+            gone.append(oldest)
+        return gone
 
 
 class InstancePool:
@@ -50,15 +89,17 @@ class InstancePool:
         recompile: Callable[[str, str], Awaitable[None]],
         max_modules: int = MAX_MODULES,
         max_bytes: int = MAX_IMAGE_BYTES,
+        max_delta_bytes: int = MAX_DELTA_BYTES,
     ) -> None:
         self._engine = engine
         self._linker = linker
         self._cache = cache
         self._recompile = recompile
-        self._max_modules = max_modules
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
+        self._loaded: dict[str, LoadedModule] = {}
+        self._images = Shelf(max_modules, max_bytes)
+        self._deltas = Shelf(MAX_DELTAS, max_delta_bytes)
+        #: The JavaScript engine, once a worker has needed it: used for as long as this process lives.
+        self._javascript: LoadedModule | None = None
         #: Recompilations under way, by digest: many events may wait for the same one.
         self._recompiling: dict[str, asyncio.Task[None]] = {}
 
@@ -69,7 +110,7 @@ class InstancePool:
         """The module when it is here; it is the most recently used then."""
         loaded = self._loaded.get(digest)
         if loaded is not None:
-            self._loaded.move_to_end(digest)
+            loaded.shelf.move_to_end(digest)
         return loaded
 
     def load_small(self, digest: str) -> LoadedModule | None:
@@ -77,8 +118,19 @@ class InstancePool:
         try:
             image = self._cache.open_small(digest)
             return None if image is None else self._map(digest, image)
-        except (ImageUnavailable, CapiError):
+        except CapiError:
             return None  # `load` meets it again, and does something about it
+        except ImageUnavailable:
+            return self._load_small_delta(digest)
+
+    def _load_small_delta(self, digest: str) -> LoadedModule | None:
+        if self._javascript is None:
+            return None
+        try:
+            stored = self._cache.read_small_delta(digest)
+        except ImageUnavailable:
+            return None
+        return None if stored is None else self._keep_delta(digest, self._javascript, stored)
 
     async def load(self, digest: str) -> LoadedModule:
         """Map it, after compiling it again if need be. Raises ImageUnavailable when even that failed."""
@@ -95,6 +147,10 @@ class InstancePool:
                 raise ImageUnavailable(str(error)) from error
 
     async def _verify_and_map(self, digest: str) -> LoadedModule:
+        if self._cache.has_delta(digest):
+            stored = await asyncio.to_thread(self._cache.read_delta, digest)
+            engine = self._javascript or await self._load_javascript()
+            return self.get(digest) or self._keep_delta(digest, engine, stored)
         image = self._cache.open_small(digest)
         if image is None:
             image = await asyncio.to_thread(self._cache.open, digest)
@@ -115,9 +171,25 @@ class InstancePool:
         except CapiError:
             module.close()
             raise
-        loaded = self._loaded[digest] = LoadedModule(module, pre, image.facts.initialize, image.size)
-        self._bytes += loaded.size
-        self._evict()
+        loaded = LoadedModule(module, pre, image.facts.initialize, image.size, self._images)
+        return self._put(digest, loaded)
+
+    async def _load_javascript(self) -> LoadedModule:
+        """The engine that JavaScript workers share, made anew if need be."""
+        engine = await self.load(self._cache.javascript)
+        if self._javascript is None:
+            engine.users += 1
+            self._javascript = engine
+        return self._javascript
+
+    def _keep_delta(self, digest: str, engine: LoadedModule, stored: SealedDelta) -> LoadedModule:
+        pre = DeltaPre(engine.pre, stored.delta)
+        return self._put(digest, LoadedModule(None, pre, False, stored.size, self._deltas))
+
+    def _put(self, digest: str, loaded: LoadedModule) -> LoadedModule:
+        self._loaded[digest] = loaded
+        for gone in loaded.shelf.put(digest, loaded):
+            del self._loaded[gone]
         return loaded
 
     async def _recompile_once(self, digest: str, reason: str) -> None:
@@ -137,12 +209,3 @@ class InstancePool:
 
     async def _recompile_now(self, digest: str, reason: str) -> None:
         await self._recompile(digest, reason)
-
-    def _evict(self) -> None:
-        while len(self._loaded) > self._max_modules or (
-            self._bytes > self._max_bytes and len(self._loaded) > 1
-        ):
-            _, loaded = self._loaded.popitem(last=False)
-            self._bytes -= loaded.size
-            loaded.evicted = True
-            loaded.close_if_unused()

@@ -9,6 +9,7 @@ from model.limits import Limits
 from model.outcome import EventOutcome
 from runtime.abi.core_module.codec import GuestException
 from runtime.capi.failures import GuestTrap, PoolExhausted, TrapCode
+from runtime.capi.guest import DeltaDoesNotFit
 
 #: Words that a sandbox can be doomed with, besides "cpu".
 WALL: Final = "wall"
@@ -62,6 +63,10 @@ def ending_of_failure(failure: Exception, memory_bytes: int, limits: Limits) -> 
     """The guest trapped or broke the ABI, with `memory_bytes` of linear memory at that time."""
     if isinstance(failure, PoolExhausted):
         return Ending(EventOutcome.LOAD_SHED, "no sandbox was free in this process")
+    if isinstance(failure, DeltaDoesNotFit):
+        return Ending(
+            EventOutcome.EXCEEDED_MEMORY, f"{failure} ({limits.memory_bytes >> 20} MiB, `limits.memory_mb`)"
+        )
     if memory_bytes >= _MEMORY_SHARE * limits.memory_bytes and not isinstance(failure, GuestException):
         return Ending(
             EventOutcome.EXCEEDED_MEMORY,

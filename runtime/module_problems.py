@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -26,6 +27,10 @@ class ModuleProblem(StrEnum):
     TOO_MUCH_MEMORY = "too_much_memory"
     #: It reads well, but does not validate, takes too long to compile, or fails when it starts.
     DOES_NOT_COMPILE = "does_not_compile"
+    #: JavaScript that does not parse, or whose top level fails or takes too much.
+    SCRIPT_FAILED = "script_failed"
+    #: This host was set up without the JavaScript engine.
+    NO_JAVASCRIPT = "no_javascript"
 
 
 class InvalidModule(ValueError):
@@ -35,6 +40,33 @@ class InvalidModule(ValueError):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptError:
+    """What JavaScript says of itself: `kind` is the error's name, `stack` as it prints it. `line` and `column` count
+    from 1; 0: unknown.
+    """
+
+    kind: str
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    stack: str = ""
+
+    def __str__(self) -> str:
+        """As `Uncaught TypeError: x is not a function at worker.js:3:5`."""
+        where = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
+        return f"Uncaught {self.kind}: {self.message}" + (f" at {where}" if self.file else "")
+
+
+class ScriptFailed(InvalidModule):
+    """JavaScript that can't be deployed: `error` says where."""
+
+    def __init__(self, error: ScriptError) -> None:
+        super().__init__(ModuleProblem.SCRIPT_FAILED, str(error))
+        self.error = error
 
 
 def quote(name: str) -> str:

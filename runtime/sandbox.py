@@ -116,6 +116,8 @@ class Sandbox:
                 guest.finish()
                 guest.find_exports(handler, needs_alloc=True)
                 self._has_memory = True
+                if pre.delta:
+                    guest.restore(pre.delta)
                 guest.begin_call("alloc", len(event))
                 if off_loop or not poll():
                     await self._drive()

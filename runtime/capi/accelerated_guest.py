@@ -84,6 +84,7 @@ class AcceleratedGuest(Guest):
             self.tick_ns,
             LARGEST_RESULT,
             LARGE_STORE_BYTES,
+            pre.delta,
         )
         self._charge(status)
         if stage % 2:

@@ -28,6 +28,7 @@ _engine_new = bind("wasm_engine_new_with_config")
 _increment_epoch = bind("wasmtime_engine_increment_epoch")
 _module_new = bind("wasmtime_module_new")
 _module_serialize = bind("wasmtime_module_serialize")
+_module_deserialize = bind("wasmtime_module_deserialize")
 _module_deserialize_file = bind("wasmtime_module_deserialize_file")
 _module_delete = bind("wasmtime_module_delete")
 _vec_delete = bind("wasm_byte_vec_delete")
@@ -180,6 +181,14 @@ class Engine:
         """Compile module bytes. Raises CapiError with the validator's words."""
         out = ctypes.c_void_p()
         message = take_error(_module_new(self.pointer, wasm, len(wasm), ctypes.byref(out)))
+        if message is not None:
+            raise CapiError(message)
+        return Module(out.value or 0)
+
+    def image_from_bytes(self, image: bytes) -> Module:
+        """As `load_image`, of bytes that were authenticated; they are copied."""
+        out = ctypes.c_void_p()
+        message = take_error(_module_deserialize(self.pointer, image, len(image), ctypes.byref(out)))
         if message is not None:
             raise CapiError(message)
         return Module(out.value or 0)

@@ -19,7 +19,7 @@ from time import thread_time_ns
 from typing import TYPE_CHECKING, Final
 
 from runtime.capi.engine_store import Engine
-from runtime.capi.failures import raise_failure
+from runtime.capi.failures import raise_failure, take_error
 from runtime.capi.frame import (
     CLOSED,
     FLAG_AT,
@@ -33,6 +33,7 @@ from runtime.capi.frame import (
 )
 from runtime.capi.guest_pages import give_back as give_back_pages
 from runtime.capi.library import EPOCH_CALLBACK, bind
+from runtime.javascript.delta import PAGE_BYTES, parse
 
 if TYPE_CHECKING:
     from runtime.capi.linker import InstancePre
@@ -54,6 +55,7 @@ _future_delete = bind("wasmtime_call_future_delete")
 _done_future_delete = bind("wasmtime_call_future_delete", drop_gil=False)
 _memory_data = bind("wasmtime_memory_data")
 _memory_size = bind("wasmtime_memory_data_size")
+_memory_grow = bind("wasmtime_memory_grow")
 _error_new: Callable[[bytes], int] = bind("wasmtime_error_new")
 
 _EXTERN_FUNC, _EXTERN_MEMORY = 0, 3
@@ -71,6 +73,10 @@ LARGE_STORE_BYTES: Final = 8 << 20
 
 class AbiViolation(Exception):
     """The guest broke the ABI: a pointer out of range, bytes that are no MessagePack. Its own bug."""
+
+
+class DeltaDoesNotFit(AbiViolation):
+    """The memory that a worker begins with is more than its limit allows."""
 
 
 _ARGS_AT: Final = OFFSET_OF["args"]
@@ -304,6 +310,26 @@ class Guest:
         if pointer + len(data) > _memory_size(self._context, memory):
             raise AbiViolation(f"{len(data)} bytes at {pointer} are outside of memory")
         memmove(_memory_data(self._context, memory) + pointer, data, len(data))
+
+    def restore(self, delta: bytes) -> None:
+        """Make the memory of a fresh instance what `delta` says, also when it has been tried before.
+
+        Raises DeltaDoesNotFit, and MalformedDelta.
+        """
+        memory = self._memory or self._no_memory()
+        wanted, runs = parse(delta)
+        missing = wanted - _memory_size(self._context, memory)
+        if missing > 0:
+            before = ctypes.c_uint64()
+            grow = missing // PAGE_BYTES
+            if take_error(_memory_grow(self._context, memory, grow, ctypes.byref(before))) is not None:
+                raise DeltaDoesNotFit(
+                    f"the worker needs {wanted >> 20} MiB of memory before its first line runs, for what its top level"
+                    " left behind; its limit is below that"
+                )
+        base = _memory_data(self._context, memory)
+        for at, start, size in runs:
+            memmove(base + at, delta[start : start + size], size)
 
     def give_back_memory(self) -> int:
         """The bytes of memory that it had touched. They are gone: it can't run again, and is to be closed."""

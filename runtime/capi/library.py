@@ -35,6 +35,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...], bool]]] = {
     # modules
     "wasmtime_module_new": (P, (P, c_char_p, c_size_t, P), True),
     "wasmtime_module_serialize": (P, (P, P), True),
+    "wasmtime_module_deserialize": (P, (P, c_char_p, c_size_t, P), False),
     "wasmtime_module_deserialize_file": (P, (P, c_char_p, P), False),
     "wasmtime_module_delete": (None, (P,), False),
     # linking
@@ -65,6 +66,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...], bool]]] = {
     "wasmtime_instance_export_get": (c_bool, (P, P, c_char_p, c_size_t, P), False),
     "wasmtime_memory_data": (P, (P, P), False),
     "wasmtime_memory_data_size": (c_size_t, (P, P), False),
+    "wasmtime_memory_grow": (P, (P, P, c_uint64, P), False),
     # failures
     "wasmtime_error_new": (P, (c_char_p,), False),
     "wasmtime_error_message": (None, (P, P), False),

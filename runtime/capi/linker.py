@@ -138,6 +138,9 @@ class Linker:
 class InstancePre:
     """Owns a wasmtime_instance_pre_t: a module with its imports resolved, ready to be instantiated."""
 
+    #: What is copied into each instance's memory before anything runs in it (runtime.javascript.delta); b"": nothing.
+    delta: bytes = b""
+
     def __init__(self, pointer: int) -> None:
         self._pointer: int | None = pointer
 
@@ -152,3 +155,15 @@ class InstancePre:
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             _pre_delete(pointer)
+
+
+class DeltaPre(InstancePre):
+    """Another's instance-pre, borrowed for as long as that one is not closed, with a delta of its own."""
+
+    def __init__(self, base: InstancePre, delta: bytes) -> None:
+        super().__init__(base.pointer)
+        self.delta = delta
+
+    def close(self) -> None:
+        """Lets go of what is borrowed."""
+        self._pointer = None

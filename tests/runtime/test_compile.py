@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from pathlib import Path
 
 import pytest
 
-from runtime.compile import Compiled, Compiler, CompileRefused, _why_it_died
+from runtime.compile import Compiled, Compiler, CompileRefused, ScriptRefused, _why_it_died
+from runtime.javascript.bundle import Module, ModuleType, encode, make
+from runtime.javascript.delta import parse
 from tests.support.guests import engine, sample, wat
+from tests.support.toy_engine import toy_engine
 
 MEMORY = 16 << 20
 GOOD = wat(
@@ -166,3 +170,156 @@ async def test_child_is_found_wherever_the_server_was_started(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (await Compiler().compile(GOOD, MEMORY)).image
+
+
+# -- JavaScript, and the child that was started in advance ---------------------------------------------
+
+
+@functools.cache
+def toy_image() -> bytes:
+    module = engine().compile(toy_engine())
+    try:
+        return module.image()
+    finally:
+        module.close()
+
+
+def bundle_of(letter: str) -> bytes:
+    return encode(make("worker.js", [Module("worker.js", ModuleType.ESM, letter.encode())]))
+
+
+def with_javascript() -> Compiler:
+    compiler = Compiler()
+    compiler.use_javascript(toy_image())
+    return compiler
+
+
+async def test_bundle_becomes_a_delta_with_its_handlers() -> None:
+    loaded = await with_javascript().load(bundle_of("a"), 64 << 20)
+    assert loaded.handlers == {"fetch"}
+    assert loaded.entrypoints == ("Api",)
+    assert len(parse(loaded.delta).runs) == 2
+    assert (await with_javascript().load(bundle_of("a"), 64 << 20)).delta == loaded.delta
+
+
+async def test_javascript_s_own_error_is_told_with_its_place() -> None:
+    with pytest.raises(ScriptRefused, match=r"SyntaxError: unexpected token at worker.js:3:5") as caught:
+        await with_javascript().load(bundle_of("e"), 64 << 20)
+    error = caught.value.error
+    assert (error.kind, error.file, error.line, error.column) == ("SyntaxError", "worker.js", 3, 5)
+
+
+async def test_without_an_engine_there_is_no_javascript() -> None:
+    with pytest.raises(CompileRefused, match="no JavaScript engine"):
+        await Compiler().load(bundle_of("a"), 64 << 20)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.subprocess.Process]:
+    """Each child, as it is started."""
+    children: list[asyncio.subprocess.Process] = []
+    really = asyncio.create_subprocess_exec
+
+    async def remember(*args: str, **options: object) -> asyncio.subprocess.Process:
+        child = await really(*args, **options)  # type: ignore[arg-type]
+        children.append(child)
+        return child
+
+    monkeypatch.setattr("asyncio.create_subprocess_exec", remember)
+    return children
+
+
+async def spares(started: list[asyncio.subprocess.Process], count: int) -> None:
+    """Until so many children were started."""
+    async with asyncio.timeout(20):
+        while len(started) < count:  # noqa: ASYNC110 - a list knows no events
+            await asyncio.sleep(0.01)
+
+
+async def test_spare_serves_one_upload_and_dies_and_the_next_follows(
+    started: list[asyncio.subprocess.Process],
+) -> None:
+    compiler = with_javascript()
+    compiler.keep_spare()
+    try:
+        for number in range(1, 4):
+            await spares(started, number)
+            assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+            assert started[number - 1].returncode == 0
+        await spares(started, 4)
+        assert (await compiler.compile(GOOD, MEMORY)).image
+    finally:
+        await compiler.close()
+    assert [child.returncode for child in started] == [0, 0, 0, 0, -9][: len(started)]
+
+
+async def test_uploads_at_once_do_not_share_a_child(started: list[asyncio.subprocess.Process]) -> None:
+    compiler = with_javascript()
+    compiler.keep_spare()
+    try:
+        loaded = await asyncio.gather(*(compiler.load(bundle_of("a"), 64 << 20) for _ in range(3)))
+    finally:
+        await compiler.close()
+    assert len({each.delta for each in loaded}) == 1
+    assert len(started) in (3, 4)
+    assert all(child.returncode is not None for child in started)
+
+
+async def test_spare_that_died_is_replaced(started: list[asyncio.subprocess.Process]) -> None:
+    compiler = with_javascript()
+    compiler.keep_spare()
+    try:
+        await spares(started, 1)
+        started[0].kill()
+        await started[0].wait()
+        assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+    finally:
+        await compiler.close()
+    assert [child.returncode for child in started[:2]] == [-9, 0]
+
+
+async def test_spare_from_before_there_was_an_engine_is_not_used_for_javascript(
+    started: list[asyncio.subprocess.Process],
+) -> None:
+    compiler = Compiler()
+    compiler.keep_spare()
+    try:
+        await spares(started, 1)
+        compiler.use_javascript(toy_image())
+        assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+    finally:
+        await compiler.close()
+    assert [child.returncode for child in started[:2]] == [-9, 0]
+
+
+async def test_who_leaves_while_the_spare_starts_leaves_no_child(
+    started: list[asyncio.subprocess.Process],
+) -> None:
+    compiler = with_javascript()
+    compiler.keep_spare()
+    leaving = asyncio.create_task(compiler.load(bundle_of("a"), 64 << 20))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+    await compiler.close()
+    assert all(child.returncode is not None for child in started)
+
+
+async def test_spare_holds_no_more_than_a_fresh_child(started: list[asyncio.subprocess.Process]) -> None:
+    """Descriptors, environment, rights; the one that waits and the one that was started for its upload."""
+    compiler = with_javascript()
+    compiler.keep_spare()
+    try:
+        await spares(started, 1)
+        spare = Path(f"/proc/{started[0].pid}")
+        fresh = await compiler._start()
+        other = Path(f"/proc/{fresh.process.pid}")
+        assert (spare / "environ").read_bytes() == (other / "environ").read_bytes() == b""
+        held = [sorted(int(fd.name) for fd in (folder / "fd").iterdir()) for folder in (spare, other)]
+        assert all(max(each) <= 16 for each in held)
+        fresh.process.kill()
+        await fresh.process.communicate()
+    finally:
+        await compiler.close()

@@ -55,7 +55,7 @@ async def test_large_image_is_verified_off_the_loop_and_mapped_once(
     assert verified_in[1:] == [False] * 5
     assert all(each is loaded[0] for each in loaded)
     assert len(pool) == 1
-    assert pool._bytes == cache.size(large) > SMALL_BYTES
+    assert pool._images.bytes == cache.size(large) > SMALL_BYTES
     # And small again: what was evicted was closed, what is mapped is usable.
     await pool.load(small)
-    assert (len(pool), pool._bytes) == (1, cache.size(small))
+    assert (len(pool), pool._images.bytes) == (1, cache.size(small))

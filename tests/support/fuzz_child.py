@@ -23,7 +23,7 @@ from runtime.artifact import Artifact, read_artifact
 from runtime.capi.failures import CapiError
 from runtime.capi.guest import live_guests
 from runtime.fiber import Lanes
-from runtime.instance_pool import InstancePool, LoadedModule
+from runtime.instance_pool import InstancePool, LoadedModule, Shelf
 from runtime.linking import make_linker
 from runtime.module_problems import InvalidModule
 from runtime.running import RunningEvents
@@ -79,7 +79,9 @@ class Fuzzer:
         except CapiError:
             module.close()
             return "not linked"
-        self.pool.loaded = LoadedModule(module, pre, "_initialize" in artifact.exports, len(wasm))
+        self.pool.loaded = LoadedModule(
+            module, pre, "_initialize" in artifact.exports, len(wasm), Shelf(1, 1)
+        )
         outcomes = [await self._run(artifact, handler) for handler in sorted(artifact.handlers)]
         assert self.pool.loaded.users == 0
         pre.close()

@@ -6,6 +6,7 @@ There can be one engine a process, so every test shares it; everything else is m
 from __future__ import annotations
 
 import functools
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from runtime.capi.linker import Linker
 from runtime.engine import start_engine
 from runtime.fiber import Lanes
 from runtime.instance_pool import InstancePool
+from runtime.javascript.bundle import decode, is_bundle
+from runtime.javascript.loading import JavaScript
+from runtime.javascript.sealed import ScriptFacts
 from runtime.linking import make_linker
 from runtime.metering import Ending
 from runtime.running import RunningEvents
@@ -160,15 +164,22 @@ def context(script: str = "worker", namespace: str | None = None, tenant: str = 
 
 
 class Guests:
-    """A RuntimeHost over the shared engine, in a temporary folder. `close` at the end of the test."""
+    """A RuntimeHost over the shared engine, in a temporary folder. `close` at the end of the test.
 
-    def __init__(self, operations: OperationTable | None = None, abi: str = "module") -> None:
+    `javascript` is the module of the engine that bundles are for.
+    """
+
+    def __init__(
+        self, operations: OperationTable | None = None, abi: str = "module", javascript: bytes = b""
+    ) -> None:
         self.abi = abi
         self._folder = tempfile.TemporaryDirectory(prefix="tenantry-aot-")
-        self.cache = AotCache(Path(self._folder.name), b"k" * 32)
+        self._javascript = javascript
+        digest = hashlib.sha256(javascript).hexdigest() if javascript else ""
+        self.cache = AotCache(Path(self._folder.name), b"k" * 32, digest)
         self.observer = RememberingObserver()
         self.recompiled: list[tuple[str, str]] = []
-        self._wasm: dict[str, bytes] = {}
+        self._wasm: dict[str, bytes] = {digest: javascript}
         pool = InstancePool(engine(), _linker(engine().accelerated), self.cache, self._recompile)
         self.host = RuntimeHost(engine(), Lanes(1), pool, operations or {}, self.observer, RunningEvents())
         self.host.running.start()
@@ -183,6 +194,12 @@ class Guests:
 
     def _compile(self, digest: str) -> None:
         wasm = self._wasm[digest]
+        if is_bundle(wasm):
+            seed = hashlib.sha256(wasm).digest()
+            loaded = _load_javascript(self._javascript).load(decode(wasm), seed, 128 << 20)
+            facts = ScriptFacts(loaded.handlers, loaded.entrypoints)
+            self.cache.store_delta(digest, facts, loaded.delta)
+            return
         module = engine().compile(wasm)
         self.cache.store(digest, ModuleFacts("_initialize" in read_artifact(wasm).exports), module.image())
         module.close()
@@ -206,7 +223,7 @@ class Guests:
             TenantId("tenant"),
             VersionId("v1"),
             artifact.digest,
-            artifact.handlers,
+            artifact.handlers or self.cache.read_delta(artifact.digest).facts.handlers,
             limits=limits or {},
             trusted=trusted,
         )
@@ -229,3 +246,12 @@ class Guests:
 def _linker(_accelerated: bool) -> Linker:
     """One for each driver: an engine keeps its callbacks for ever."""
     return make_linker(engine())
+
+
+@functools.cache
+def _load_javascript(wasm: bytes) -> JavaScript:
+    module = engine().compile(wasm)
+    try:
+        return JavaScript(engine(), module.image())
+    finally:
+        module.close()

@@ -19,6 +19,7 @@ def first_slice(
     tick_ns: int,
     largest: int,
     largest_memory: int,
+    delta: bytes,
     /,
 ) -> tuple[int, int, int | bytes | None]: ...
 def conclude(frame: int, largest: int, largest_memory: int, /) -> bytes | None: ...

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT "158c2aed57bca4fd"
+#define LAYOUT "790f62cf4b8560bb"
 
 struct frame {
     _Alignas(8) uint8_t instance[16];
@@ -84,6 +84,8 @@ _Static_assert(sizeof(struct frame) == 344, "frame");
     X(void, wasmtime_call_future_delete, (void *)) \
     X(void *, wasmtime_memory_data, (void *, void *)) \
     X(uint64_t, wasmtime_memory_data_size, (void *, void *)) \
+    X(void *, wasmtime_memory_grow, (void *, void *, uint64_t, void *)) \
     X(void *, wasmtime_error_new, (const void *)) \
+    X(void, wasmtime_error_delete, (void *)) \
 
 typedef void host_function(void *, void *, void *, uint64_t, void *, uint64_t, void *, void *);

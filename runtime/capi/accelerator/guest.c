@@ -149,8 +149,47 @@ static bool find_memory(struct frame *frame) {
     return true;
 }
 
+static uint32_t get_u32(const uint8_t *at) {
+    uint32_t number;
+    memcpy(&number, at, sizeof number); /* the host is little-endian, as wasm is */
+    return number;
+}
+
+/* Make the memory of a fresh instance what `delta` says: runtime/javascript/delta.py has the format. False, with some of it
+ * done, when the memory can't grow so far or `delta` is none: the other driver begins anew, and says why. */
+static bool restore(struct frame *frame, const uint8_t *delta, size_t size) {
+    enum { PAGE = 64 * 1024, WORD = 8, HEAD = 8, RUN = 8 };
+    if (size < HEAD)
+        return false;
+    uint64_t wanted = (uint64_t)get_u32(delta) * PAGE, count = get_u32(delta + 4);
+    uint64_t data = HEAD + count * RUN;
+    uint64_t now = wasmtime_memory_data_size(frame->context, frame->memory_handle);
+    if (data > size)
+        return false;
+    if (wanted > now) {
+        uint64_t before;
+        void *error = wasmtime_memory_grow(frame->context, frame->memory_handle, (wanted - now) / PAGE, &before);
+        if (error) {
+            wasmtime_error_delete(error);
+            return false;
+        }
+        now = wasmtime_memory_data_size(frame->context, frame->memory_handle);
+    }
+    uint8_t *memory = wasmtime_memory_data(frame->context, frame->memory_handle);
+    for (uint64_t run = 0; run < count; run++) {
+        uint64_t at = (uint64_t)get_u32(delta + HEAD + run * RUN) * WORD;
+        uint64_t bytes = (uint64_t)get_u32(delta + HEAD + run * RUN + 4) * WORD;
+        if (at + bytes > now || data + bytes > size)
+            return false;
+        memcpy(memory + at, delta + data, bytes);
+        data += bytes;
+    }
+    return data == size;
+}
+
 enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, const char *handler,
-                             size_t handler_size, const uint8_t *event, uint32_t event_size) {
+                             size_t handler_size, const uint8_t *event, uint32_t event_size,
+                             const uint8_t *delta, size_t delta_size) {
     enum stage before = INSTANTIATED;
     if (!ended_at_once(frame, wasmtime_instance_pre_instantiate_async(pre, frame->context, frame->instance,
                                                                      &frame->trap, &frame->error)))
@@ -168,6 +207,8 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
     }
     if (!find_memory(frame) || !find(frame, "alloc", 5, EXTERN_FUNC, frame->alloc) ||
         !find(frame, handler, handler_size, EXTERN_FUNC, frame->handler))
+        return before;
+    if (delta_size && !restore(frame, delta, delta_size))
         return before;
 
     put_i32(frame->args, event_size);

@@ -32,7 +32,9 @@ FUNCTIONS: Final = (
     "wasmtime_call_future_delete",
     "wasmtime_memory_data",
     "wasmtime_memory_data_size",
+    "wasmtime_memory_grow",
     "wasmtime_error_new",
+    "wasmtime_error_delete",
 )
 
 _C_TYPES: Final[dict[Any, str]] = {

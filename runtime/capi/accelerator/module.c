@@ -166,20 +166,21 @@ static PyObject *conclude(struct frame *frame, uint64_t largest, uint64_t larges
     return result;
 }
 
-/* first_slice(frame, pre, initialize, handler, event, cpu_left_ns, slice_ticks, tick_ns, largest, largest_memory)
+/* first_slice(frame, pre, initialize, handler, event, cpu_left_ns, slice_ticks, tick_ns, largest, largest_memory, delta)
  * -> (stage, spent_ns << 4 | status, what is left): the future of a call under way; of a handler that ended the bytes of
  * its result, the store being deleted then; or None. */
 static PyObject *py_first_slice(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    if (count != 10)
+    if (count != 11)
         return wrong_count("first_slice");
     struct frame *frame = address(args[0]);
     void *pre = address(args[1]);
     int initialize = PyObject_IsTrue(args[2]);
-    char *handler = NULL, *event = NULL;
-    Py_ssize_t handler_size = 0, event_size = 0;
+    char *handler = NULL, *event = NULL, *delta = NULL;
+    Py_ssize_t handler_size = 0, event_size = 0, delta_size = 0;
     if (PyBytes_AsStringAndSize(args[3], &handler, &handler_size) < 0 ||
-        PyBytes_AsStringAndSize(args[4], &event, &event_size) < 0)
+        PyBytes_AsStringAndSize(args[4], &event, &event_size) < 0 ||
+        PyBytes_AsStringAndSize(args[10], &delta, &delta_size) < 0)
         return NULL;
     uint64_t cpu_left = PyLong_AsUnsignedLongLong(args[5]);
     uint64_t slice_ticks = PyLong_AsUnsignedLongLong(args[6]);
@@ -195,7 +196,7 @@ static PyObject *py_first_slice(PyObject *self, PyObject *const *args, Py_ssize_
     Py_BEGIN_ALLOW_THREADS;
     begin_slice(frame, cpu_left, slice_ticks, tick);
     stage = guest_first_slice(frame, pre, initialize, handler, (size_t)handler_size, (const uint8_t *)event,
-                              (uint32_t)event_size);
+                              (uint32_t)event_size, (const uint8_t *)delta, (size_t)delta_size);
     spent = thread_ns() - frame->slice_start;
     Py_END_ALLOW_THREADS;
     bool done = stage % 2 == 0;

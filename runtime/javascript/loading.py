@@ -1,0 +1,196 @@
+"""In the compile child: the modules of a bundle → bytecode → a loaded instance → its delta.
+
+Each step has a fresh instance of the JavaScript engine, so that nothing of the parser stays in the delta. Bytecode is
+made and read inside the sandbox alone. The top level is tenant code: it has limits on CPU time and memory, and no host
+operation is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import msgpack
+
+from runtime.abi.core_module.host_calls import GuestIo
+from runtime.abi.core_module.wasi import GuestExit
+from runtime.capi.engine_store import Engine, Module
+from runtime.capi.failures import CapiError, GuestTrap, TrapCode
+from runtime.capi.guest import AbiViolation, Guest
+from runtime.javascript.bundle import Bundle
+from runtime.javascript.delta import DeltaTooLarge, difference
+from runtime.linking import make_linker
+from runtime.module_problems import ScriptError
+
+#: Parsing 10 MB takes a second or two.
+COMPILE_CPU_MS: Final = 10_000
+#: Of the top level, as elsewhere.
+LOAD_CPU_MS: Final = 1_000
+#: What it may log meanwhile; nobody keeps it.
+_LINES, _LINE_BYTES = 200, 64 * 1024
+#: A fresh engine alone.
+_ENGINE_MEMORY_BYTES: Final = 128 << 20
+#: A bundle's bytecode comes out of the sandbox in one piece.
+_ANSWER_BYTES: Final = 64 << 20
+_TEXT: Final = 2_000
+
+_HANDLERS: Final = frozenset({"fetch", "queue", "scheduled"})
+
+
+class LoadFailed(Exception):
+    """The bundle can't be a worker: `error` is for the tenant."""
+
+    def __init__(self, error: ScriptError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    delta: bytes
+    handlers: frozenset[str]
+    #: Exported classes by name.
+    entrypoints: tuple[str, ...]
+    #: CPU time of the top level.
+    startup_us: int
+
+
+class JavaScript:
+    """The engine's module with its first memory. `image` was made by `engine`, and is trusted."""
+
+    def __init__(self, engine: Engine, image: bytes) -> None:
+        """Raises CapiError for an image of another engine, AbiViolation for a module that is no JavaScript engine."""
+        self._engine = engine
+        self._module: Module = engine.image_from_bytes(image)
+        self._pre = make_linker(engine).instantiate_pre(self._module)
+        fresh = self._instance(_ENGINE_MEMORY_BYTES, 1_000)
+        try:
+            fresh.find_exports("js_load", needs_alloc=True)
+            self._base = fresh.read(0, fresh.memory_size())
+        finally:
+            fresh.close()
+
+    def load(self, bundle: Bundle, seed: bytes, memory_bytes: int) -> Loaded:
+        """Raises LoadFailed."""
+        modules = [[module.name, module.type.value, module.data] for module in bundle.code]
+        wanted = {"flags": list(bundle.flags), "main": bundle.main, "modules": modules}
+        compiled = _Step("compiling", "js_compile", memory_bytes, COMPILE_CPU_MS)
+        code = self._run(compiled, wanted)[0].get("code")
+        if not isinstance(code, bytes):
+            _fail("the JavaScript engine gave no bytecode")
+        loading = _Step("the top level", "js_load", memory_bytes, LOAD_CPU_MS)
+        told, memory, startup_ns = self._run(loading, {"seed": seed, "code": code})
+        handlers = frozenset(_names(told.get("handlers"))) & _HANDLERS
+        entrypoints = tuple(sorted(_names(told.get("entrypoints"))))
+        if not handlers:
+            _fail(
+                "the worker has no handler: `export default { async fetch(request, env, ctx) { … } }` is right, or"
+                " `queue` or `scheduled`"
+            )
+        try:
+            delta = difference(self._base, memory)
+        except DeltaTooLarge as error:
+            _fail(str(error))
+        return Loaded(delta, handlers, entrypoints, startup_ns // 1000)
+
+    def _instance(self, memory_bytes: int, cpu_ms: int) -> Guest:
+        guest = Guest(self._engine, memory_bytes, cpu_ms * 1_000_000, GuestIo(_LINES, _LINE_BYTES))
+        try:
+            guest.begin_instantiate(self._pre)
+            while not guest.poll():
+                pass
+            guest.finish()
+        except BaseException:
+            guest.close()
+            raise
+        return guest
+
+    def _run(self, step: _Step, argument: object) -> tuple[dict[str, Any], bytes, int]:
+        """Call one export in an instance of its own: what it answered, the memory afterwards, ns of CPU time."""
+        guest = self._instance(step.memory_bytes, step.cpu_ms)
+        try:
+            guest.find_exports(step.export, needs_alloc=True)
+            data: bytes = msgpack.packb(argument)
+            started = time.thread_time_ns()
+            _call(guest, "alloc", len(data))
+            pointer = guest.result_i32()
+            if pointer == 0:
+                _fail(
+                    f"{step.name} needs more memory than the {step.memory_bytes >> 20} MiB that a worker has"
+                )
+            guest.write(pointer, data)
+            _call(guest, "handler", pointer, len(data))
+            spent = time.thread_time_ns() - started
+            result = guest.result_i64()
+            told = _answer(guest, result >> 32, result & 0xFFFF_FFFF)
+            return told, guest.read(0, guest.memory_size()), spent
+        except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
+            _fail(_why(step, guest, failure))
+        finally:
+            guest.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    name: str
+    export: str
+    memory_bytes: int
+    cpu_ms: int
+
+
+def _call(guest: Guest, what: str, *arguments: int) -> None:
+    guest.begin_call(what, *arguments)
+    while not guest.poll():
+        if guest.wanted is not None:
+            # The engine refuses it with an error that names the line; this is the wall behind that.
+            _fail("the top level called the host; it may only set up what handlers use")
+    guest.finish()
+
+
+def _answer(guest: Guest, pointer: int, size: int) -> dict[str, Any]:
+    """What is in `{ok: …}`. Raises LoadFailed for `{error: …}`."""
+    if size > _ANSWER_BYTES:
+        _fail(f"the JavaScript engine answered {size} bytes")
+    try:
+        told = msgpack.unpackb(guest.read(pointer, size), max_bin_len=_ANSWER_BYTES)
+    except AbiViolation:
+        raise
+    except Exception:
+        _fail("the JavaScript engine gave no answer")
+    if isinstance(told, dict) and isinstance(told.get("ok"), dict):
+        return dict(told["ok"])
+    error = told.get("error") if isinstance(told, dict) else None
+    raise LoadFailed(read_error(error))
+
+
+def read_error(error: object) -> ScriptError:
+    """What came out of a sandbox, made harmless."""
+    if not isinstance(error, dict):
+        return ScriptError("Error", "the JavaScript engine gave no answer")
+    kind, message, file, stack = (
+        str(error.get(key) or "")[:_TEXT] for key in ("kind", "message", "file", "stack")
+    )
+    line, column = (_number(error.get(key)) for key in ("line", "column"))
+    return ScriptError(kind or "Error", message, file, line, column, stack)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 1 << 31 else 0
+
+
+def _names(value: object) -> list[str]:
+    return [name for name in value if isinstance(name, str)][:1000] if isinstance(value, list) else []
+
+
+def _why(step: _Step, guest: Guest, failure: Exception) -> str:
+    if guest.stopped == "cpu":
+        return f"{step.name} used more than {step.cpu_ms} ms of CPU time"
+    if isinstance(failure, GuestTrap) and failure.code == TrapCode.STACK_OVERFLOW:
+        return f"{step.name} exhausted the call stack: nested or recursive too deep"
+    cause = str(failure).rsplit("Caused by:", 1)[-1].strip().splitlines()
+    return f"{step.name} failed: {(cause or ['trap'])[-1].strip()[:500]}"
+
+
+def _fail(message: str) -> NoReturn:
+    raise LoadFailed(ScriptError("Error", message))
