@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import cli
+from cli.object_places import place_from_config
 from processes import profiles
 from processes.confinement import InForce, Profile, confine
 from storage import shared_rates
@@ -75,8 +76,7 @@ def confine_control(config: Mapping[str, Any]) -> InForce:
         code=[*_code_folders(()), root / "control", *_certificates(config)],
         root=root,
     )
-    database = config.get("database")
-    profile = profiles.control(data, files, None if database is None else int(database["port"]))
+    profile = profiles.control(data, files, _ports(config))
     return confine_and_tell(profile, config["confinement"])
 
 
@@ -91,6 +91,13 @@ def confine_and_tell(profile: Profile, mode: str) -> InForce:
     level = logging.WARNING if in_force.missing and mode != "off" else logging.INFO
     _log.log(level, "confinement of this %s: %s", profile.kind, in_force)
     return in_force
+
+
+def _ports(config: Mapping[str, Any]) -> list[int]:
+    """Where control connects to: the database, the bucket."""
+    database, objects = config.get("database"), config.get("objects")
+    ports = [] if database is None else [int(database["port"])]
+    return ports if objects is None else [*ports, place_from_config(objects).port]
 
 
 def _certificates(config: Mapping[str, Any]) -> list[Path]:

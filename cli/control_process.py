@@ -16,8 +16,10 @@ import uvloop
 
 from cli import compile_process
 from cli.audit_keeping import AuditKeeper, AuditRetention
+from cli.bucket_fill import BucketFill
 from cli.confining import D1, confine_control
 from cli.d1_link import D1ByChannel
+from cli.object_places import bucket_from_config
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
@@ -54,6 +56,7 @@ from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
 from storage.keys import RootKey
+from storage.object_cache import CachedObjectStore, RemoteLeftovers
 from storage.object_store import FolderObjectStore
 from storage.replication.replica import nothing
 from storage.secret_rotation import SealedRows
@@ -287,7 +290,12 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     rotation = KeyRotation(sealer, SealedRows(store.database), key_path, shared=shared)
     rotation.go_on()
     folder = FolderObjectStore(data / "objects")
-    objects: ObjectStore = folder if replicas is None else replicas.objects(folder)
+    bucket = bucket_from_config(config["objects"])
+    objects: ObjectStore = folder
+    if bucket is not None:
+        objects = CachedObjectStore(folder, bucket)
+    elif replicas is not None:
+        objects = CachedObjectStore(folder, replicas.objects())
     cache = AotCache(data / "aot", config["aot_key"])
     compiler = Compiler(argv=compile_process.argv(config["confinement"]))
     publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS))
@@ -335,8 +343,11 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     server = DoorServer(create_control_app(services))
     await server.start(inherited.listeners)
     kinds: dict[str, Files] = {"modules": folder, "images": cache}
-    if replicas is not None:
-        kinds["shared modules"] = replicas.leftovers()
+    knows_all: Callable[[], bool] = replicas.current if replicas is not None else lambda: True
+    if bucket is not None:
+        kinds["modules of the bucket"] = RemoteLeftovers(bucket, knows_all)
+    elif replicas is not None:
+        kinds["shared modules"] = RemoteLeftovers(replicas.objects(), knows_all)
     sweep = LeftoverSweep(store.scripts, kinds, cache.remove_foreign, processes.left_over)
     cron = CronRunner(
         store,
@@ -351,6 +362,8 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         asyncio.create_task(work)
         for work in (sweep.run(), cron.run(), cron.sweep_forever(), cache_store.sweep_forever())
     ]
+    if bucket is not None:
+        beside.append(asyncio.create_task(BucketFill(store.scripts, folder, bucket).run()))
     if replicas is not None:
         processes.watch_replicas(count_replicas(processes.counters, replicas))
         ahead = ImagesAhead(store, cache.has, publisher.remake)

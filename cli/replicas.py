@@ -18,10 +18,9 @@ from model.scripts import ScriptRef, ScriptVersion
 from observability.metrics import Counters
 from storage.failures import StorageError, from_os_error
 from storage.keys import RootKey
-from storage.object_store import FolderObjectStore
 from storage.postgres.address import DatabaseAddress
 from storage.replication.log import ReplicationLog
-from storage.replication.objects import SharedLeftovers, SharedObjectStore
+from storage.replication.objects import PgObjects
 from storage.replication.postgres_thread import PostgresThread
 from storage.replication.replica import Replica, nothing
 from storage.replication.replicated_file import ReplicatedFile
@@ -57,11 +56,12 @@ class MachineReplicas:
         self.tokens = ReplicatedFile(Replica(log, "tokens", root.key_id), follows=follows)
         self._follows = follows
 
-    def objects(self, folder: FolderObjectStore) -> SharedObjectStore:
-        return SharedObjectStore(folder, self._thread)
+    def objects(self) -> PgObjects:
+        return PgObjects(self._thread)
 
-    def leftovers(self) -> SharedLeftovers:
-        return SharedLeftovers(self._thread, lambda: self.control.status().current)
+    def current(self) -> bool:
+        """Whether this machine knows of all scripts."""
+        return self.control.status().current
 
     def statuses(self) -> Sequence[ReplicaStatus]:
         return (self.control.status(), self.tokens.status())

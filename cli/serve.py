@@ -12,6 +12,7 @@ from typing import Final
 
 from cli.confining import confine_supervisor
 from cli.errors import CliError
+from cli.object_places import bucket_key, open_bucket, place_as_config
 from cli.process_logging import log_to_stderr
 from cli.replicas import MachineReplicas, joined
 from cli.settings import ServeSettings
@@ -58,12 +59,18 @@ def serve(settings: ServeSettings) -> int:
         _try_accelerator()
     make_folder(settings.data, parents=True)
     database = database_of(settings)
-    os.environ.pop("TENANTRY_DATABASE_PASSWORD", None)  # children are told by a pipe
+    key = None
+    if settings.bucket is not None:
+        key = bucket_key(settings.objects_key, settings.objects_key_file)
+        open_bucket(settings.bucket, key)  # the library may be missing, which is better said now
+    for secret in ("TENANTRY_DATABASE_PASSWORD", "TENANTRY_OBJECTS_KEY"):
+        os.environ.pop(secret, None)  # children are told by a pipe
     try:
         with serve_lock(settings.data / "serve.lock"):
             keys = _prepare(settings, database)
             in_force = confine_supervisor(settings.data, settings.confinement)
-            return asyncio.run(_supervise(settings, keys, in_force, database))
+            objects = place_as_config(settings.bucket, key)
+            return asyncio.run(_supervise(settings, keys, in_force, database, objects))
     except AlreadyServing as error:
         raise CliError(str(error)) from error
 
@@ -153,7 +160,11 @@ def _root_key(settings: ServeSettings) -> RootKey:
 
 
 async def _supervise(
-    settings: ServeSettings, keys: _Keys, in_force: InForce, database: DatabaseAddress | None
+    settings: ServeSettings,
+    keys: _Keys,
+    in_force: InForce,
+    database: DatabaseAddress | None,
+    objects: dict[str, str] | None,
 ) -> int:
     try:
         maps = plan(max_map_count())
@@ -195,6 +206,8 @@ async def _supervise(
         "host": control.address.host,
         "port": control.address.port,
         "names": list(settings.control_names),
+        # Worker processes have no use for modules' bytes: they are not told the key.
+        "objects": objects,
         "audit_days": settings.audit_days,
         "audit_mb": settings.audit_mb,
     }

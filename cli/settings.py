@@ -22,6 +22,7 @@ from model.isolation import IsolationGroups, parse_groups
 from processes.confinement import MODES
 from processes.listeners import ListenAddress, parse_listen_address
 from runtime.capi import accelerator
+from storage.object_bucket import REGION, BucketPlace, parse_bucket, parse_endpoint, parse_region
 from storage.postgres.address import DatabaseAddress, parse_database_url
 from storage.tenant_quotas import Quota, parse_quotas
 
@@ -81,6 +82,21 @@ class ServeSettings:
     database: DatabaseAddress | None
     database_password_file: Path | None
     database_password: str | None = field(repr=False)
+    #: Bucket and prefix; None: module bytes are in the data folder, or in `database`.
+    objects: tuple[str, str] | None
+    #: None: Amazon's.
+    objects_endpoint: str | None
+    objects_region: str
+    objects_key_file: Path | None
+    objects_key: str | None = field(repr=False)
+
+    @property
+    def bucket(self) -> BucketPlace | None:
+        """Without its key, which is one of the last two."""
+        if self.objects is None:
+            return None
+        bucket, prefix = self.objects
+        return BucketPlace(bucket, prefix, self.objects_endpoint or "", self.objects_region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +462,43 @@ SERVE: tuple[Setting, ...] = (
         str,
         flag_text="",
     ),
+    Setting(
+        "objects",
+        "URL",
+        None,
+        "",
+        "s3://BUCKET[/PREFIX]: module bytes are kept in this S3-compatible bucket, and the data folder has those that "
+        "it used: see object-storage.md. No key in it.",
+        parse_bucket,
+        default_text="the data folder, or the database",
+    ),
+    Setting(
+        "objects_endpoint",
+        "URL",
+        None,
+        "",
+        "https://HOST[:PORT] of the bucket's server.",
+        parse_endpoint,
+        default_text="Amazon's of the region",
+    ),
+    Setting("objects_region", "word", REGION, "", "The bucket's region.", parse_region),
+    Setting(
+        "objects_key_file",
+        "path",
+        None,
+        "",
+        "File with the id and the secret of the bucket's access key, one line each, readable by the host's user alone.",
+        parse_path,
+    ),
+    Setting(
+        "objects_key",
+        "text",
+        None,
+        "",
+        "ID:SECRET themselves, where a file is not to be had; no flag, as with the database's password.",
+        str,
+        flag_text="",
+    ),
 )
 
 #: Of every client command. A token has no flag: the command line of a process is everyone's to read.
@@ -493,6 +546,8 @@ def serve_settings(given: Mapping[str, str | None], environment: Mapping[str, st
         raise ValueError(
             "--database-password-file and TENANTRY_DATABASE_PASSWORD are both given; one is right"
         )
+    if settings.objects_key and settings.objects_key_file:
+        raise ValueError("--objects-key-file and TENANTRY_OBJECTS_KEY are both given; one is right")
     return settings
 
 

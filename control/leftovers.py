@@ -73,6 +73,17 @@ def _look(files: Files, referred: set[str]) -> set[str]:
     return suspects(files.digests(), referred)
 
 
+async def referred(references: References) -> set[str]:
+    """Scripts that are deployed while this reads have just stored their module, and are safe by that."""
+    found: set[str] = set()
+    place: Place | None = ("", "")
+    while place is not None:
+        digests, place = await references.referred_page(place, _PAGE)
+        found |= digests
+        await asyncio.sleep(_PAUSE_S)
+    return found
+
+
 class LeftoverSweep:
     """`kinds`: what is swept, by name. `foreign` removes images of other engines that are so old, and says how
     many files. One a host: what is stored is written by one process.
@@ -103,10 +114,10 @@ class LeftoverSweep:
                 LOG.warning("what no script refers to was not swept: %s", error)
 
     async def sweep(self) -> Swept:
-        referred = await self._referred()
+        wanted = await referred(self._references)
         removed: dict[str, Removed] = {}
         for kind, files in self._kinds.items():
-            found = await asyncio.to_thread(_look, files, referred)
+            found = await asyncio.to_thread(_look, files, wanted)
             removed[kind] = await self._remove(files, found & self._before[kind])
             self._before[kind] = found
             self._tell(kind, removed[kind])
@@ -117,17 +128,7 @@ class LeftoverSweep:
                 )
         if others := await asyncio.to_thread(self._foreign, self._grace_s):
             LOG.info("removed %d files of images for another engine", others)
-        return Swept(removed, len(referred))
-
-    async def _referred(self) -> set[str]:
-        """Scripts that are deployed while this reads have just stored their module, and are safe by that."""
-        found: set[str] = set()
-        place: Place | None = ("", "")
-        while place is not None:
-            digests, place = await self._references.referred_page(place, _PAGE)
-            found |= digests
-            await asyncio.sleep(_PAUSE_S)
-        return found
+        return Swept(removed, len(wanted))
 
     async def _remove(self, files: Files, digests: set[str]) -> Removed:
         count = size = 0

@@ -146,14 +146,14 @@ def worker(files: Sequence[FileRule], data: Path) -> Profile:
     )
 
 
-def control(data: Path, files: Sequence[FileRule] | None = None, database_port: int | None = None) -> Profile:
+def control(data: Path, files: Sequence[FileRule] | None = None, ports: Sequence[int] = ()) -> Profile:
     """It starts compile children (and, as root, makes them somebody else), so it keeps exec and signals: to
     programs that `files` lets it start, and to those alone that it has started.
     """
     # Its listener and its channels are inherited: it makes no socket, and takes part in nothing on the network,
-    # but for the database, where there is one: it looks up its name, and connects to its port.
+    # but for database and bucket, where there are such: it looks up their names, and connects to their `ports`.
     rules = [*(Rule(name, _DENY) for name in _NEVER), Rule("clone3", _NONE_SUCH)]
-    if database_port is None:
+    if not ports:
         rules.append(Rule("socket", _DENY))
     else:
         families = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
@@ -164,7 +164,7 @@ def control(data: Path, files: Sequence[FileRule] | None = None, database_port: 
         files=files,
         files_since=RENAMES_SINCE,
         no_tcp=BIND_TCP | CONNECT_TCP,
-        connect_ports=() if database_port is None else (database_port,),
+        connect_ports=tuple(ports),
         alone=True,
         capabilities=_FOR_COMPILE_CHILDREN | _for_folder(data),
     )

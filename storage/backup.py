@@ -36,6 +36,7 @@ from storage.data_files import (
 from storage.database import Database
 from storage.failures import StorageError, StorageLost, from_os_error
 from storage.keys import RootKey
+from storage.object_cache import CachedObjectStore, RemoteObjects
 from storage.object_store import FolderObjectStore, ObjectMissing
 from storage.resource_removal import remove_resource
 
@@ -51,8 +52,15 @@ class BackedUp:
     lacks: list[str] = field(default_factory=list)
 
 
-def back_up(data: Path, target: Path, root: RootKey, release: str, now_ms: int) -> BackedUp:
-    """Write `target` (0600), whole or not at all; it must not exist.
+def back_up(
+    data: Path,
+    target: Path,
+    root: RootKey,
+    release: str,
+    now_ms: int,
+    remote: RemoteObjects | None = None,
+) -> BackedUp:
+    """Write `target` (0600), whole or not at all; it must not exist. `remote` has modules that the folder lacks.
 
     Raises SchemaMismatch, StorageError.
     """
@@ -66,7 +74,7 @@ def back_up(data: Path, target: Path, root: RootKey, release: str, now_ms: int) 
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
                 with gzip.GzipFile("", "wb", _LEVEL, file, 0) as packed:
-                    made = _Backup(data, work, packed).make(root, release, now_ms)
+                    made = _Backup(data, work, packed, remote).make(root, release, now_ms)
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(partial, target)
@@ -82,8 +90,9 @@ def back_up(data: Path, target: Path, root: RootKey, release: str, now_ms: int) 
 class _Backup:
     """One run."""
 
-    def __init__(self, data: Path, work: Path, out: gzip.GzipFile) -> None:
+    def __init__(self, data: Path, work: Path, out: gzip.GzipFile, remote: RemoteObjects | None) -> None:
         self._data = data
+        self._remote = remote
         self._work = work
         self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by make
         self._members: list[Member] = []
@@ -119,7 +128,8 @@ class _Backup:
             left.unlink()
 
     def _add_objects(self, control: Path) -> None:
-        objects = FolderObjectStore(self._data / OBJECTS)
+        folder = FolderObjectStore(self._data / OBJECTS)
+        objects = folder if self._remote is None else CachedObjectStore(folder, self._remote)
         for digest in sorted(_digests(control)):
             try:
                 self._add_bytes(objects.get(digest), f"{OBJECTS}/{digest[:2]}/{digest}")

@@ -127,10 +127,14 @@ class FolderObjectStore:
             raise
 
     def _file(self, digest: str) -> Path:
-        # A digest may come from an API's path: it names a file only after this.
-        if not _DIGEST.fullmatch(digest):
-            raise ValueError(f"digest {digest[:80]!r}: 64 lower-case hex digits are right")
+        check_digest(digest)
         return self._path / digest[:2] / digest
+
+
+def check_digest(digest: str) -> None:
+    """It may come from an API's path, and names a file only after this. Raises ValueError."""
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"digest {digest[:80]!r}: 64 lower-case hex digits are right")
 
 
 def _holds(path: Path, data: bytes) -> bool:

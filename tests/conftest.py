@@ -10,8 +10,19 @@ import ipaddress
 import sys
 
 from tests.support.postgres import database_address, own_postgres, postgres, stores_address
+from tests.support.s3 import bucket, own_s3, s3
 
-__all__ = ["LeftTheMachine", "database_address", "own_postgres", "postgres", "stays_here", "stores_address"]
+__all__ = [
+    "LeftTheMachine",
+    "bucket",
+    "database_address",
+    "own_postgres",
+    "own_s3",
+    "postgres",
+    "s3",
+    "stays_here",
+    "stores_address",
+]
 
 #: Documentation blocks (RFC 5737, 3849): nobody is there, so that tests may try.
 _NOBODY = [ipaddress.ip_network(block) for block in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]

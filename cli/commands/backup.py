@@ -9,6 +9,7 @@ import click
 
 from cli.data_folder import data_option, require_folder, root_key, root_key_option, storage_errors
 from cli.errors import CliError, ExitCode
+from cli.object_places import named_bucket, objects_options
 from cli.output import note, print_json, printable, say, size
 from cli.params import json_option
 from control.key_rotation import next_key_path
@@ -20,13 +21,24 @@ from storage.backup import back_up
 @click.argument("file", type=click.Path(path_type=Path))
 @data_option
 @root_key_option
+@objects_options
 @json_option
-def command(file: Path, data: Path | None, root_key_file: Path | None, as_json: bool) -> int:
+def command(
+    file: Path,
+    data: Path | None,
+    root_key_file: Path | None,
+    objects: str | None,
+    objects_endpoint: str | None,
+    objects_region: str | None,
+    objects_key_file: str | None,
+    as_json: bool,
+) -> int:
     """Write FILE (mode 0600): workers, routes, settings, sealed secrets, tokens' hashes, KV, queues, databases, audit.
 
     The host may be running: nobody waits. The root key is not in it (keep it elsewhere: without it the secrets are
     lost), nor is the admin token. FILE must not exist; its folder needs room for it and for the largest database.
-    Exit code 1 when something should have been in it and is not there.
+    Modules that the folder lacks come from the bucket, where --objects names it. Exit code 1 when something should
+    have been in it and is not there.
 
     \b
     Example:
@@ -37,7 +49,8 @@ def command(file: Path, data: Path | None, root_key_file: Path | None, as_json: 
         raise CliError("the root key is being rotated", hint="back up when `tenantry secrets rotate` is done")
     root = root_key(folder, root_key_file)
     with storage_errors("backup"):
-        made = back_up(folder, file.absolute(), root, metadata.version("tenantry"), unix_ms())
+        remote = named_bucket(objects, objects_endpoint, objects_region, objects_key_file)
+        made = back_up(folder, file.absolute(), root, metadata.version("tenantry"), unix_ms(), remote)
     manifest = made.manifest
     if as_json:
         print_json(

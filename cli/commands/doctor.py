@@ -30,11 +30,14 @@ from cli.checks import (
 )
 from cli.client import ApiClient
 from cli.errors import BadUsage, CliError, ExitCode
+from cli.object_places import named_bucket, objects_options
 from cli.output import print_json, printable, say
 from cli.params import ACCOUNT, find_token, json_option
 from cli.stores import read_password
 from processes.confinement_probe import probe_confinement
 from runtime.capi.accelerator.loading import available
+from storage.failures import StorageError
+from storage.object_bucket import BucketObjects
 from storage.postgres.address import InvalidDatabaseUrl, parse_database_url
 
 #: Of the data folder, what would give a reader the tenants' secrets or the API.
@@ -58,6 +61,7 @@ PRIVATE_FILES = ("root-key", "admin-token", "tokens.db")
     envvar="TENANTRY_DATABASE_PASSWORD_FILE",
     help="The password of its user; or TENANTRY_DATABASE_PASSWORD.",
 )
+@objects_options
 @json_option
 def command(
     url: str,
@@ -65,6 +69,10 @@ def command(
     data: Path | None,
     database: str | None,
     database_password_file: Path | None,
+    objects: str | None,
+    objects_endpoint: str | None,
+    objects_region: str | None,
+    objects_key_file: str | None,
     as_json: bool,
 ) -> int:
     """Check what a host needs, and say how to put right what is not. Changes nothing.
@@ -79,6 +87,7 @@ def command(
         *check_machine(),
         *check_data(data),
         *([] if database is None else check_postgres(database, database_password_file)),
+        *check_objects(named_bucket(objects, objects_endpoint, objects_region, objects_key_file)),
         *check_host(url, account, data),
     ]
     if as_json:
@@ -162,6 +171,19 @@ def check_postgres(url: str, password_file: Path | None) -> list[Check]:
     if password_file is not None:
         password = read_password(password_file)
     return check_database(address.with_password(password))
+
+
+def check_objects(bucket: BucketObjects | None) -> Iterator[Check]:
+    """Asks for one name of the list, and changes nothing."""
+    if bucket is None:
+        return
+    try:
+        bucket.probe()
+    except StorageError as error:
+        fix = "look at --objects, its endpoint, key and policy: see docs/object-storage.md"
+        yield Check("objects", State.FAILED, f"{error.message} ({error.detail})", fix)
+    else:
+        yield Check("objects", State.OK, f"{bucket.where} answers")
 
 
 def check_host(url: str, account: str, data: Path | None) -> Iterator[Check]:

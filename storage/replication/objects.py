@@ -1,14 +1,12 @@
-"""Module bytes for all machines: PostgreSQL holds them, each machine's folder is what it has fetched so far."""
+"""Module bytes for all machines in PostgreSQL: a RemoteObjects (`storage.object_cache`)."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-from storage.failures import StorageLost
 from storage.migrations import load_queries
-from storage.object_store import FolderObjectStore, ObjectMissing
+from storage.object_store import ObjectMissing, check_digest
 from storage.postgres.connection import PgDatabase, PgRow, PgTransaction
 from storage.postgres.schema import POSTGRES_SQL
 from storage.replication.postgres_thread import PostgresThread
@@ -18,20 +16,17 @@ _PAGE: Final = 1_000
 _TRANSFER_S: Final = 300.0
 
 
-class SharedObjectStore:
-    """As FolderObjectStore, over one: what is put is on every machine, what is got is in the folder afterwards.
+class PgObjects:
+    """The thread is its owner's to close."""
 
-    Calls block: they belong in a thread.
-    """
+    where = "the database"
 
-    def __init__(self, folder: FolderObjectStore, thread: PostgresThread) -> None:
-        self._folder = folder
+    def __init__(self, thread: PostgresThread) -> None:
         self._thread = thread
         self._sql = load_queries("replication", POSTGRES_SQL)
 
-    def put(self, data: bytes) -> str:
-        """Keep `data`; its digest, once the database has it. Idempotent. Raises StorageError."""
-        digest = self._folder.put(data)
+    def store(self, digest: str, data: bytes) -> None:
+        check_digest(digest)
         chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
 
         async def work(tx: PgTransaction) -> None:
@@ -44,21 +39,8 @@ class SharedObjectStore:
             await database.write(work, repeatable=True)
 
         self._thread.call(write, _TRANSFER_S)
-        return digest
 
-    def get(self, digest: str) -> bytes:
-        """The bytes, of the folder or of the database. Raises ObjectMissing, StorageLost."""
-        try:
-            return self._folder.get(digest)
-        except (
-            ObjectMissing,
-            StorageLost,
-        ):  # not here yet, or damaged: the copy of all machines is the answer
-            data = self._fetch(digest)
-        self._folder.put(data)
-        return data
-
-    def _fetch(self, digest: str) -> bytes:
+    def fetch(self, digest: str) -> bytes:
         async def read(database: PgDatabase) -> bytes:
             rows = await database.fetch(self._sql["object"], digest)
             if not rows:
@@ -68,24 +50,19 @@ class SharedObjectStore:
                 parts += await database.fetch(self._sql["object_chunk"], digest, number)
             return b"".join(part[0] for part in parts)
 
-        data = self._thread.call(read, _TRANSFER_S)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise StorageLost(f"object {digest} is damaged in the database")
-        return data
+        check_digest(digest)
+        return self._thread.call(read, _TRANSFER_S)
 
+    def exists(self, digest: str) -> bool:
+        async def read(database: PgDatabase) -> bool:
+            return bool(await database.fetch(self._sql["object"], digest))
 
-class SharedLeftovers:
-    """What of the database's objects the sweep may look at (control.leftovers.Files)."""
-
-    def __init__(self, thread: PostgresThread, is_current: Callable[[], bool]) -> None:
-        """`is_current`: this machine knows of all scripts. One that does not takes nothing away."""
-        self._thread = thread
-        self._is_current = is_current
-        self._sql = load_queries("replication", POSTGRES_SQL)
+        check_digest(digest)
+        return self._thread.call(read)
 
     def digests(self) -> Iterator[str]:
         after = ""
-        while self._is_current():
+        while True:
 
             async def read(database: PgDatabase, after: str = after) -> list[PgRow]:
                 return await database.fetch(self._sql["object_digests"], after, _PAGE)
@@ -97,9 +74,7 @@ class SharedLeftovers:
             after = rows[-1][0]
 
     def remove_stale(self, digest: str, older_than_s: float) -> int:
-        """Bytes that were freed; 0 when somebody has put it since, or it is not there."""
-        if not self._is_current():
-            return 0
+        check_digest(digest)
 
         async def work(tx: PgTransaction) -> int:
             rows = await tx.fetch(self._sql["remove_stale_object"], digest, older_than_s)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from storage.failures import StorageError, StorageLost
-from storage.object_store import FolderObjectStore, ObjectMissing
+from storage.object_cache import CachedObjectStore, RemoteLeftovers
+from storage.object_store import FolderObjectStore
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase, PgTransaction
 from storage.replication.log import ReplicationLog
-from storage.replication.objects import CHUNK, SharedLeftovers, SharedObjectStore
+from storage.replication.objects import PgObjects
 from storage.replication.postgres_thread import PostgresThread
 from tests.support.postgres import Cluster
 
@@ -39,29 +39,10 @@ def sql(thread: PostgresThread, statement: str) -> int:
     return thread.call(write)
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17])
-def test_what_one_machine_puts_another_gets_and_keeps(
-    tmp_path: Path, thread: PostgresThread, size: int
-) -> None:
-    a = SharedObjectStore(FolderObjectStore(tmp_path / "a"), thread)
-    folder = FolderObjectStore(tmp_path / "b")
-    data = os.urandom(size)
-    digest = a.put(data)
-    assert a.put(data) == digest
-    assert SharedObjectStore(folder, thread).get(digest) == data
-    assert folder.get(digest) == data
-    assert sql(thread, "SELECT 1 FROM object_chunks") == -(-size // CHUNK)
-
-
-def test_what_is_nowhere_is_missing(tmp_path: Path, thread: PostgresThread) -> None:
-    with pytest.raises(ObjectMissing):
-        SharedObjectStore(FolderObjectStore(tmp_path / "a"), thread).get(NOBODY)
-
-
 def test_a_damaged_copy_here_is_mended_and_one_in_the_database_is_refused(
     tmp_path: Path, thread: PostgresThread
 ) -> None:
-    store = SharedObjectStore(FolderObjectStore(tmp_path / "a"), thread)
+    store = CachedObjectStore(FolderObjectStore(tmp_path / "a"), PgObjects(thread))
     digest = store.put(b"module")
     path = tmp_path / "a" / digest[:2] / digest
     path.write_bytes(b"other!")
@@ -82,7 +63,7 @@ def test_nothing_is_acknowledged_that_the_database_does_not_have(
     thread = PostgresThread(address)
     try:
         ReplicationLog(thread, "m").make_schema()
-        store = SharedObjectStore(FolderObjectStore(tmp_path / "a"), thread)
+        store = CachedObjectStore(FolderObjectStore(tmp_path / "a"), PgObjects(thread))
         digest = store.put(b"before")
         own_postgres.stop()
         with pytest.raises(StorageError):
@@ -95,14 +76,14 @@ def test_nothing_is_acknowledged_that_the_database_does_not_have(
 def test_only_what_nobody_has_put_for_long_is_taken_away_and_only_by_who_knows_all(
     tmp_path: Path, thread: PostgresThread
 ) -> None:
-    store = SharedObjectStore(FolderObjectStore(tmp_path / "a"), thread)
+    store = CachedObjectStore(FolderObjectStore(tmp_path / "a"), PgObjects(thread))
     old = store.put(b"old")
     sql(thread, "UPDATE objects SET put_at = now() - interval '2 hours'")
     young = store.put(b"young")
-    behind = SharedLeftovers(thread, lambda: False)
+    behind = RemoteLeftovers(PgObjects(thread), lambda: False)
     assert list(behind.digests()) == []
     assert behind.remove_stale(old, 3600) == 0
-    current = SharedLeftovers(thread, lambda: True)
+    current = RemoteLeftovers(PgObjects(thread), lambda: True)
     assert set(current.digests()) == {old, young}
     assert current.remove_stale(young, 3600) == 0
     assert current.remove_stale(NOBODY, 3600) == 0
@@ -112,11 +93,11 @@ def test_only_what_nobody_has_put_for_long_is_taken_away_and_only_by_who_knows_a
 
 
 def test_who_puts_again_what_is_old_keeps_it(tmp_path: Path, thread: PostgresThread) -> None:
-    store = SharedObjectStore(FolderObjectStore(tmp_path / "a"), thread)
+    store = CachedObjectStore(FolderObjectStore(tmp_path / "a"), PgObjects(thread))
     digest = store.put(b"again")
     sql(thread, "UPDATE objects SET put_at = now() - interval '2 hours'")
     store.put(b"again")
-    assert SharedLeftovers(thread, lambda: True).remove_stale(digest, 3600) == 0
+    assert RemoteLeftovers(PgObjects(thread), lambda: True).remove_stale(digest, 3600) == 0
 
 
 def test_the_platform_takes_another_root_key_when_it_is_told(thread: PostgresThread) -> None:
