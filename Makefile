@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := model expressions processes edge dispatch runtime bindings outbound control storage observability cli
+SOURCES := model expressions processes edge dispatch runtime bindings outbound control storage observability javascript cli
 
 .PHONY: help setup setup-dev demo test check soak bench lock clean
 help: ## show this
@@ -15,11 +15,16 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml $(wildcard runtime/cap
 	$(BIN)/python -m runtime.capi.accelerator
 	touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+# Its own stamp: the recipe itself looks whether anything is to be built.
+$(VENV)/.engine: $(VENV)/.runtime $(wildcard requirements/engine*.txt javascript/engine/*.py javascript/engine/glue/*.[ch]) $(shell find javascript/engine/prelude -name '*.js' -o -name 'package*.json')
+	$(BIN)/python -m javascript.engine
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime $(VENV)/.engine
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	touch $@
 
-setup: $(VENV)/.runtime ## make .venv with what `tenantry` needs
+setup: $(VENV)/.runtime $(VENV)/.engine ## make .venv with what `tenantry` needs
 setup-dev: $(VENV)/.dev ## … and with what the tests need
 
 demo: setup ## start a host, deploy two tenants, show the main job (EXIT=1: stop afterwards)
@@ -41,7 +46,7 @@ bench: setup-dev ## the table of figures (ONLY=name for one row); writes build/b
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 lock: ## remake requirements/*.txt from *.in (needs uv)
-	for f in runtime dev; do uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements/$$f.in -o requirements/$$f.txt; done
+	for f in runtime dev engine; do uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements/$$f.in -o requirements/$$f.txt; done
 
 clean: ## remove .venv and build/
 	rm -rf $(VENV) build

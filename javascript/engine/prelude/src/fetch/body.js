@@ -1,0 +1,217 @@
+// Bodies of requests and responses. A body is text or bytes that are here, a stream of the host's by its id, or a
+// ReadableStream; it becomes a ReadableStream only when somebody looks at `body`, so that most never do.
+import { operation, utf8Decode, utf8Encode } from '../host.js';
+import { ReadableStream } from '../web/streams.js';
+import { URLSearchParams } from '../web/url.js';
+
+export const BODY = Symbol('body');
+const READ_BYTES = 262144;
+
+// ReadableStreams that are a stream of the host's, as long as nobody has read of them.
+const untouched = new WeakMap();
+
+export class Body {
+  // At most one of `text`, `bytes`, `id` and `stream` is there.
+  constructor({ text = null, bytes = null, id = null, stream = null, type = null }) {
+    this.text = text;
+    this.bytes = bytes;
+    this.id = id;
+    this.stream = stream;
+    this.type = type;
+    this.used = false;
+  }
+
+  get isUsed() {
+    return this.used || (this.stream !== null && isDisturbed(this.stream));
+  }
+
+  get isLocked() {
+    return this.stream !== null && this.stream.locked;
+  }
+
+  asStream() {
+    if (this.stream === null) {
+      if (this.id === null) {
+        this.stream = streamOfBytes(this.used ? null : this.asBytes());
+        if (this.used) disturbed.add(this.stream);
+      } else {
+        this.stream = streamOfHost(this.id);
+      }
+      this.text = this.bytes = this.id = null;
+    }
+    return this.stream;
+  }
+
+  asBytes() {
+    return this.bytes ?? utf8Encode(this.text);
+  }
+
+  take() {
+    if (this.isUsed) throw new TypeError('Body has already been used. It can only be used once. Use tee() first if you need to read it twice.');
+    if (this.isLocked) throw new TypeError('This ReadableStream is currently locked to a reader.');
+    this.used = true;
+  }
+
+  // All of it, as text or as bytes, whichever is here.
+  async whole() {
+    this.take();
+    if (this.text !== null) return this.text;
+    if (this.bytes !== null) return this.bytes;
+    const id = this.id ?? this.takeHostStream();
+    const read = id === null ? readerOf(this.stream) : () => operation('stream.read', null, id, READ_BYTES);
+    const parts = [];
+    let size = 0;
+    for (let part = await read(); part !== null; part = await read()) {
+      parts.push(part);
+      size += part.byteLength;
+    }
+    return join(parts, size);
+  }
+
+  // The id of a stream of the host's that can be given away whole, or null.
+  takeHostStream() {
+    if (this.id !== null) return this.id;
+    const state = this.stream && !this.stream.locked ? untouched.get(this.stream) : undefined;
+    if (!state) return null;
+    untouched.delete(this.stream);
+    disturbed.add(this.stream);
+    return state.id;
+  }
+
+  clone() {
+    if (this.isUsed || this.isLocked) throw new TypeError('Cannot clone a body that has been used.');
+    if (this.stream === null && this.id === null) return new Body({ text: this.text, bytes: this.bytes, type: this.type });
+    const [one, other] = this.asStream().tee();
+    this.stream = one;
+    return new Body({ stream: other, type: this.type });
+  }
+}
+
+// -- streams ----------------------------------------------------------------------------------------------------------
+
+const disturbed = new WeakSet();
+
+// Of streams of ours: others are disturbed when they are locked by a body's reader, and `used` says that.
+function isDisturbed(stream) {
+  return disturbed.has(stream) || Boolean(stream._disturbed);
+}
+
+function streamOfBytes(bytes) {
+  return new ReadableStream({
+    type: 'bytes',
+    pull(controller) {
+      if (bytes !== null && bytes.byteLength) controller.enqueue(new Uint8Array(bytes));
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+  }, { highWaterMark: 0 });
+}
+
+function streamOfHost(id) {
+  const stream = new ReadableStream({
+    type: 'bytes',
+    async pull(controller) {
+      untouched.delete(stream);
+      const part = await operation('stream.read', null, id, READ_BYTES);
+      if (part !== null) {
+        controller.enqueue(part);
+        return;
+      }
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+    cancel() {
+      untouched.delete(stream);
+      return operation('stream.close', null, id);
+    },
+  }, { highWaterMark: 0 });
+  untouched.set(stream, { id });
+  return stream;
+}
+
+export function readerOf(stream) {
+  const reader = stream.getReader();
+  return async () => {
+    const { done, value } = await reader.read();
+    if (done) return null;
+    if (!(value instanceof Uint8Array)) {
+      const error = new TypeError('This TransformStream is being used as a byte stream, but received a value of another type; write Uint8Array.');
+      await reader.cancel(error);
+      throw error;
+    }
+    return value;
+  };
+}
+
+function join(parts, size) {
+  if (parts.length === 1) return parts[0];
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.byteLength;
+  }
+  return whole;
+}
+
+// -- making one -------------------------------------------------------------------------------------------------------
+
+// Kinds of body that other files know: [test, make], where `make` gives what Body is made of.
+const kinds = [];
+export function registerBodyKind(is, make) {
+  kinds.push([is, make]);
+}
+
+// A Body of what a caller gave as one; null for none. `type` is the content type that it brings along.
+export function extract(init) {
+  if (init === null || init === undefined) return null;
+  if (typeof init === 'string') return new Body({ text: init, type: 'text/plain;charset=UTF-8' });
+  if (init instanceof ArrayBuffer) return new Body({ bytes: new Uint8Array(init.slice(0)) });
+  if (ArrayBuffer.isView(init)) {
+    return new Body({ bytes: new Uint8Array(init.buffer, init.byteOffset, init.byteLength).slice() });
+  }
+  if (init instanceof URLSearchParams) {
+    return new Body({ text: String(init), type: 'application/x-www-form-urlencoded;charset=UTF-8' });
+  }
+  for (const [is, make] of kinds) if (is(init)) return new Body(make(init));
+  if (init instanceof ReadableStream) {
+    if (init.locked || isDisturbed(init)) throw new TypeError('This ReadableStream is disturbed (has already been read from), and cannot be used as a body.');
+    return new Body({ stream: init });
+  }
+  return new Body({ text: String(init), type: 'text/plain;charset=UTF-8' });
+}
+
+// -- what Request and Response share ----------------------------------------------------------------------------------
+
+const BOM = 0xfeff;
+const asText = (whole) => {
+  const text = typeof whole === 'string' ? whole : utf8Decode(whole, false);
+  return text.charCodeAt(0) === BOM ? text.slice(1) : text;
+};
+
+async function wholeOf(owner) {
+  const body = owner[BODY];
+  return body === null ? '' : body.whole();
+}
+
+// Ways of reading a body that other files know: name → (whole, owner) => value.
+export const readers = {
+  text: asText,
+  json: (whole) => JSON.parse(asText(whole)),
+  bytes: (whole) => (typeof whole === 'string' ? utf8Encode(whole) : new Uint8Array(whole)),
+  arrayBuffer: (whole) => readers.bytes(whole).buffer,
+};
+
+export function mixBodyInto(constructor) {
+  const properties = {
+    body: { get() { return this[BODY] === null ? null : this[BODY].asStream(); } },
+    bodyUsed: { get() { return this[BODY] !== null && this[BODY].isUsed; } },
+  };
+  for (const name of Object.keys(readers)) {
+    const read = { async [name]() { return readers[name](await wholeOf(this), this); } }[name];
+    properties[name] = { value: read, writable: true };
+  }
+  for (const name of Object.keys(properties)) {
+    Object.defineProperty(constructor.prototype, name, { ...properties[name], enumerable: true, configurable: true });
+  }
+}

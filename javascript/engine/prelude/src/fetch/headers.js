@@ -1,0 +1,187 @@
+// Headers: a list of names in lower case and values, in the order in which they came.
+import { describeClass } from '../define.js';
+import { latin1Decode, latin1Encode } from '../host.js';
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+// A value is bytes, one a character: no NUL, no line ends.
+const VALUE = /^[\x01-\x09\x0b\x0c\x0e-\xff]*$/;
+const ASCII = /^[\x00-\x7f]*$/;
+
+let listOf;
+let makeOf;
+
+class Headers {
+  #list = [];
+  #immutable = false;
+  #sorted = null;
+
+  static {
+    listOf = (headers) => headers.#list;
+    makeOf = (list, immutable) => {
+      const headers = new Headers();
+      headers.#list = list;
+      headers.#immutable = immutable;
+      return headers;
+    };
+  }
+
+  constructor(init = undefined) {
+    if (init === undefined) return;
+    if (init === null || (typeof init !== 'object' && typeof init !== 'function')) {
+      throw new TypeError('Headers: a record, or a sequence of pairs, is expected');
+    }
+    if (init instanceof Headers && init[Symbol.iterator] === Headers.prototype[Symbol.iterator]) {
+      this.#list = init.#list.map(([name, value]) => [name, value]);
+      return;
+    }
+    if (init[Symbol.iterator] === undefined || init[Symbol.iterator] === null) {
+      for (const key of Reflect.ownKeys(init)) {
+        const property = Reflect.getOwnPropertyDescriptor(init, key);
+        if (property?.enumerable) this.append(key, init[key]);
+      }
+      return;
+    }
+    for (const pair of init) {
+      if (pair === null || typeof pair !== 'object') throw new TypeError('Headers: each item is a pair');
+      const parts = [...pair];
+      if (parts.length !== 2) throw new TypeError('Headers: each item is a name and a value');
+      this.append(parts[0], parts[1]);
+    }
+  }
+
+  append(name, value) {
+    need(arguments, 2, 'append');
+    const [key, text] = [nameOf(name), valueOf(value)];
+    this.#change();
+    this.#list.push([key, text]);
+  }
+
+  set(name, value) {
+    need(arguments, 2, 'set');
+    const [key, text] = [nameOf(name), valueOf(value)];
+    this.#change();
+    const at = this.#list.findIndex(([other]) => other === key);
+    if (at < 0) {
+      this.#list.push([key, text]);
+      return;
+    }
+    this.#list = this.#list.filter(([other], index) => other !== key || index === at);
+    this.#list[this.#list.findIndex(([other]) => other === key)] = [key, text];
+  }
+
+  delete(name) {
+    need(arguments, 1, 'delete');
+    const key = nameOf(name);
+    this.#change();
+    this.#list = this.#list.filter(([other]) => other !== key);
+  }
+
+  get(name) {
+    need(arguments, 1, 'get');
+    const key = nameOf(name);
+    let found = null;
+    for (const [other, value] of this.#list) {
+      if (other === key) found = found === null ? value : `${found}, ${value}`;
+    }
+    return found;
+  }
+
+  getAll(name) {
+    if (nameOf(name) !== 'set-cookie') throw new TypeError('getAll() can only be used with the header name "Set-Cookie".');
+    return this.getSetCookie();
+  }
+
+  getSetCookie() {
+    return this.#list.filter(([name]) => name === 'set-cookie').map(([, value]) => value);
+  }
+
+  has(name) {
+    need(arguments, 1, 'has');
+    const key = nameOf(name);
+    return this.#list.some(([other]) => other === key);
+  }
+
+  forEach(callback, self = undefined) {
+    need(arguments, 1, 'forEach');
+    if (typeof callback !== 'function') throw new TypeError('forEach: a function is expected');
+    for (const [name, value] of this) callback.call(self, value, name, this);
+  }
+
+  entries() { return iterate(() => this.#inOrder(), (pair) => [pair[0], pair[1]]); }
+  keys() { return iterate(() => this.#inOrder(), ([name]) => name); }
+  values() { return iterate(() => this.#inOrder(), ([, value]) => value); }
+
+  #change() {
+    if (this.#immutable) throw new TypeError("Can't modify immutable headers.");
+    this.#sorted = null;
+  }
+
+  // Names sorted, values of one name joined; but each cookie by itself.
+  #inOrder() {
+    if (this.#sorted) return this.#sorted;
+    const joined = new Map();
+    const cookies = [];
+    for (const [name, value] of this.#list) {
+      if (name === 'set-cookie') cookies.push(value);
+      else joined.set(name, joined.has(name) ? `${joined.get(name)}, ${value}` : value);
+    }
+    const pairs = [...joined, ...cookies.map((value) => ['set-cookie', value])];
+    this.#sorted = pairs.sort(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0));
+    return this.#sorted;
+  }
+}
+
+Object.defineProperty(Headers.prototype, Symbol.iterator, {
+  value: Headers.prototype.entries, writable: true, configurable: true, enumerable: false,
+});
+describeClass(Headers, ['append', 'delete', 'get', 'getSetCookie', 'has', 'set', 'entries', 'forEach', 'keys', 'values']);
+
+const iteratorPrototype = Object.create(Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())));
+Object.defineProperty(iteratorPrototype, Symbol.toStringTag, { value: 'Headers Iterator', configurable: true });
+
+// What is added meanwhile is met, if it sorts behind: the standard looks anew at every step.
+function iterate(pairs, each) {
+  let at = 0;
+  const iterator = Object.create(iteratorPrototype);
+  Object.defineProperty(iterator, 'next', {
+    value: () => {
+      const now = pairs();
+      return at < now.length ? { value: each(now[at++]), done: false } : { value: undefined, done: true };
+    },
+    writable: true, configurable: true, enumerable: false,
+  });
+  return iterator;
+}
+
+function need(given, count, name) {
+  if (given.length < count) throw new TypeError(`Headers.${name}: ${count} arguments are needed, ${given.length} are given`);
+}
+
+function nameOf(name) {
+  const text = String(name);
+  if (!TOKEN.test(text)) throw new TypeError(`Invalid header name: ${JSON.stringify(text)}`);
+  return text.toLowerCase();
+}
+
+function valueOf(value) {
+  const text = String(value).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, '');
+  if (!VALUE.test(text)) throw new TypeError('Invalid header value.');
+  return text;
+}
+
+// -- to and from the host: a value that is not ASCII travels as bytes -----------------------------------------------
+
+// Headers of a Request or Response of the host's; names are in lower case there.
+export function headersFrom(pairs, immutable = true) {
+  for (const pair of pairs) if (typeof pair[1] !== 'string') pair[1] = latin1Decode(pair[1]);
+  return makeOf(pairs, immutable);
+}
+
+export function pairsOf(headers) {
+  const pairs = listOf(headers);
+  return pairs.every(([, value]) => ASCII.test(value))
+    ? pairs
+    : pairs.map(([name, value]) => [name, ASCII.test(value) ? value : latin1Encode(value)]);
+}
+
+export { Headers };

@@ -1,0 +1,51 @@
+// Bodies on their way to the host: whole where they are small, as a stream of the host's where they are one already,
+// and written into one where they are a stream of ours.
+import { operation } from '../host.js';
+import { readerOf } from './body.js';
+
+// Of one operation; a call has at most 1 MiB.
+export const INLINE_BYTES = 512 * 1024;
+const WRITE_BYTES = 256 * 1024;
+
+// {given: {body} | {body_stream} | {}, sending}: `sending()` is to be called once the operation that takes the stream
+// was asked for.
+export async function hostBody(body) {
+  if (body === null) return { given: {} };
+  body.take();
+  if (body.text !== null && body.text.length * 3 <= INLINE_BYTES) return { given: { body: body.text } };
+  const bytes = body.text !== null ? body.asBytes() : body.bytes;
+  if (bytes !== null && bytes.byteLength <= INLINE_BYTES) return { given: { body: bytes } };
+  if (bytes === null) {
+    const id = body.takeHostStream();
+    if (id !== null) return { given: { body_stream: id } };
+  }
+  const id = await operation('stream.open', null);
+  const read = bytes === null ? readerOf(body.stream) : onePart(bytes);
+  return { given: { body_stream: id }, sending: () => pump(id, read) };
+}
+
+function onePart(bytes) {
+  let rest = bytes;
+  return async () => {
+    const part = rest;
+    rest = null;
+    return part;
+  };
+}
+
+// Cut into what one operation can carry.
+export function* pieces(bytes) {
+  for (let at = 0; at < bytes.byteLength; at += WRITE_BYTES) yield bytes.subarray(at, at + WRITE_BYTES);
+}
+
+async function pump(id, read) {
+  try {
+    for (let part = await read(); part !== null; part = await read()) {
+      for (const piece of pieces(part)) await operation('stream.write', null, id, piece);
+    }
+    await operation('stream.end', null, id);
+  } catch {
+    // Whoever reads it learns that it broke off.
+    await operation('stream.close', null, id).catch(() => {});
+  }
+}

@@ -1,0 +1,23 @@
+// A visitor's request, or another worker's.
+import { BODY } from '../fetch/body.js';
+import { requestFrom } from '../fetch/request.js';
+import { ExecutionContext } from './context.js';
+import { FetchEvent } from './events.js';
+import { find } from './registry.js';
+import { respond } from './respond.js';
+
+export async function serveFetch(event, env) {
+  const request = requestFrom(event);
+  const context = new ExecutionContext(event.params);
+  const handler = find('fetch');
+  if (!handler) throw new TypeError('Handler does not export a fetch() function.');
+  const response = await (handler.listener
+    ? new FetchEvent(request, context).dispatchTo(handler.listener)
+    : handler.call(request, env, context));
+  if (typeof response !== 'object' || response === null || !(BODY in response) || typeof response.status !== 'number') {
+    throw new TypeError(
+      'Incorrect type for Promise: the Promise did not resolve to \'Response\'. A fetch handler returns a Response.',
+    );
+  }
+  return respond(response, context);
+}

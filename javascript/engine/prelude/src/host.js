@@ -1,0 +1,24 @@
+// What the glue lends the prelude (glue/*.c). `host` is the argument of the function that the bundle is wrapped in.
+/* global host */
+export const {
+  // operation(name, binding, ...arguments): a promise of an operation's value; docs/bindings.md has the operations.
+  operation,
+  // wait(name, binding, ...arguments): its value at once; the worker stands still until it is there.
+  wait,
+  // last(): the newest operation's id. cancel(id): nothing comes of it any more, its promise stays pending.
+  last, cancel,
+  // alarm(ms): when the next timer is due. pending(): how many operations are not done.
+  alarm, pending,
+  // serving(): whether an event is. mayAsk(): throws while none is.
+  serving, mayAsk,
+  // now(): UNIX ms, which stand still between operations. fillRandom(view). random(): as Math.random.
+  now, fillRandom, random,
+  // log(level, text): 0 debug, 1 info, 2 notice, 3 warning, 4 error.
+  log,
+  // utf8Encode(text), utf8Decode(bytes, fatal), latin1Encode(text): null where it can't, latin1Decode(bytes).
+  utf8Encode, utf8Decode, latin1Encode, latin1Decode,
+  // clone(value): a deep copy through the engine's own serialization.
+  clone,
+} = host;
+
+Math.random = random;

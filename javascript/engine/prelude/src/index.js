@@ -1,0 +1,16 @@
+// The prelude: evaluated once, when the engine is built, and in every worker's memory from then on. Its value is what
+// the glue calls (glue/engine.h has the list). Nothing here may ask the host for anything while it is evaluated.
+import './web/index.js';
+import './fetch/index.js';
+import './console.js';
+import './timers.js';
+import { describe, failure } from './errors.js';
+import { handle } from './handlers/index.js';
+import { loaded } from './handlers/registry.js';
+import { builtin, commonjs, resolve } from './modules/index.js';
+import { rejection, report } from './rejections.js';
+import { runTimer as timers } from './timers.js';
+
+export const entries = {
+  handle, timers, failure, rejection, report, describe, resolve, builtin, commonjs, loaded,
+};

@@ -1,0 +1,20 @@
+// Promises that were rejected, and that nobody handled by the time the microtasks were done.
+import { log, serving } from './host.js';
+import { show } from './errors.js';
+import { dispatch } from './global_events.js';
+
+const unhandled = new Map();
+
+export function rejection(promise, reason, handled) {
+  if (handled) unhandled.delete(promise);
+  else unhandled.set(promise, reason);
+}
+
+export function report() {
+  const found = [...unhandled];
+  unhandled.clear();
+  if (!serving()) return; // of a top level: what it left behind has no event to belong to
+  for (const [promise, reason] of found) {
+    if (dispatch('unhandledrejection', { promise, reason })) log(4, `Uncaught (in promise) ${show(reason)}`);
+  }
+}

