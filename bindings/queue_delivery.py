@@ -3,13 +3,16 @@
 Every worker process runs one QueueDelivery over the same store. A lease keeps the others off; it is renewed
 while the consumer runs, and when the process dies it ends by itself and the messages are ready again. One
 query finds the queues with something ready, however many queues there are.
+
+A process runs one batch of a queue at a time, unless its consumer says how many may run at once: then as many as
+that, and the store's leases bound them over all processes. Nobody leads: whoever finds room takes it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -19,7 +22,7 @@ from model.clock import monotonic_s
 from model.errors import OperationError, PlatformError
 from model.queues import ConsumerRecord
 from storage.failures import StorageError
-from storage.queue_protocol import DeadLettering, Lease, QueueStorage, Settled
+from storage.queue_protocol import DeadLettering, Lease, QueueStorage, ReadyQueue, Settled
 
 LOG = logging.getLogger("tenantry.queues")
 
@@ -45,6 +48,13 @@ class DeliverySettings:
     running: int = 32
 
 
+def by_need(ready: Sequence[ReadyQueue], running: Mapping[str, int]) -> list[ReadyQueue]:
+    """Queues with the fewest batches first, and among these as they came, so that one queue's many batches never take
+    the place of another's first. Pure.
+    """
+    return sorted(ready, key=lambda queue: running.get(queue.queue_id, 0))
+
+
 class QueueDelivery:
     """`run()` in a task of its own; `stop()` ends it. `consumers` answers who consumes what, as of now."""
 
@@ -62,7 +72,10 @@ class QueueDelivery:
         self._settings = settings
         self._on_settled = on_settled
         self._wake = asyncio.Event()
-        self._running: dict[str, asyncio.Task[bool]] = {}
+        #: Batches that run, by queue.
+        self._running: dict[str, set[asyncio.Task[bool]]] = {}
+        #: Queues of which a batch is being leased: what it takes still counts as ready, so none may begin beside it.
+        self._leasing: set[str] = set()
         self._listed: Sequence[ConsumerRecord] = ()
         self._by_queue: dict[str, ConsumerRecord] = {}
         self._stopping = False
@@ -93,7 +106,7 @@ class QueueDelivery:
         """
         self._stopping = True
         self._wake.set()
-        running = list(self._running.values())
+        running = [task for tasks in self._running.values() for task in tasks]
         if not running:
             return
         _, late = await asyncio.wait(running, timeout=drain_s)
@@ -112,24 +125,33 @@ class QueueDelivery:
         listed = self._consumers()
         if listed is not self._listed:  # the same object again means that nothing changed
             self._listed, self._by_queue = listed, {consumer.queue_id: consumer for consumer in listed}
-        for queue in ready:
-            if self._stopping or len(self._running) >= self._settings.running:
+        running = {queue_id: len(tasks) for queue_id, tasks in self._running.items()}
+        places = self._settings.running - sum(running.values())
+        for queue in by_need(ready, running):
+            if self._stopping or places <= 0:
                 return  # a batch that ends wakes us
             consumer = self._by_queue.get(queue.queue_id)
-            if consumer is None or queue.queue_id in self._running:
+            if consumer is None or queue.queue_id in self._leasing:
                 continue
             settings = consumer.settings
+            if running.get(queue.queue_id, 0) >= (settings.max_concurrency or 1):
+                continue
             waited_ms = self._store.now_ms - queue.ready_since_ms
             if waited_ms < settings.max_wait_ms:
                 count = await self._store.ready_count(queue.queue_id, settings.batch_size)
                 if count < settings.batch_size:
                     continue
             task = asyncio.create_task(self._deliver(consumer), name=f"deliver {consumer.queue_name}")
-            self._running[queue.queue_id] = task
+            places -= 1
+            self._leasing.add(queue.queue_id)
+            self._running.setdefault(queue.queue_id, set()).add(task)
             task.add_done_callback(partial(self._ended, queue.queue_id))
 
     def _ended(self, queue_id: str, task: asyncio.Task[bool]) -> None:
-        del self._running[queue_id]
+        tasks = self._running[queue_id]
+        tasks.discard(task)
+        if not tasks:
+            del self._running[queue_id]
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
@@ -138,14 +160,20 @@ class QueueDelivery:
             self._wake.set()  # there may be more, here or for a queue that waited for a place
 
     async def _deliver(self, consumer: ConsumerRecord) -> bool:
-        """One batch, from lease to settling; False when another process was faster."""
+        """One batch, from lease to settling; False when another process was faster, or there was no room."""
         settings = consumer.settings
         used_up = DeadLettering(settings.max_retries + 1, settings.dead_letter_queue_id)
-        lease = await self._store.lease(
-            consumer.queue_id, settings.batch_size, int(self._settings.lease_s * 1000), used_up
-        )
+        lease_ms = int(self._settings.lease_s * 1000)
+        try:
+            lease = await self._store.lease(
+                consumer.queue_id, settings.batch_size, lease_ms, used_up, settings.max_concurrency
+            )
+        finally:
+            self._leasing.discard(consumer.queue_id)
         if lease is None:
             return False
+        if settings.max_concurrency is not None and settings.max_concurrency > 1:
+            self._wake.set()  # there may be enough for another beside it
         renewing = asyncio.create_task(self._keep(lease))
         try:
             verdict = await self._verdict(consumer, lease)

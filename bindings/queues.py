@@ -58,9 +58,9 @@ class StoredQueueProducer:
 
 
 def parse_message(
-    body: object, content_type: object, delay_seconds: object, default_delay_s: int = 0
+    body: object, content_type: object, delay_seconds: object, default_delay_s: int | None = None
 ) -> QueueMessage:
-    """One message. `content_type` nil is json; `delay_seconds` nil is `default_delay_s`."""
+    """One message. `content_type` nil is json; `delay_seconds` nil is `default_delay_s`, None the queue's."""
     kind = "json" if content_type is None else content_type
     if kind == "json":
         data = encode_json("body", body).encode()
@@ -94,7 +94,7 @@ def parse_batch(messages: object, delay_seconds: object) -> list[QueueMessage]:
             f"messages: an array of 1 to {BATCH_MESSAGES} maps {{body, content_type?, delay_seconds?}}"
             " is right"
         )
-    default_delay = 0 if delay_seconds is None else parse_delay(delay_seconds)
+    default_delay = None if delay_seconds is None else parse_delay(delay_seconds)
     parsed: list[QueueMessage] = []
     size = 0
     for number, message in enumerate(messages):

@@ -82,6 +82,9 @@ class ApiClient:
     def put(self, path: str, value: object = None) -> Any:
         return self._send_json("PUT", path, value, TIMEOUT_S)
 
+    def patch(self, path: str, value: object) -> Any:
+        return self._send_json("PATCH", path, value, TIMEOUT_S)
+
     def delete(self, path: str, query: Query | None = None) -> Any:
         return self.envelope("DELETE", path, query).get("result")
 

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ from control.envelope import ApiError, Code
 from control.host_check import HostRules
 from control.key_rotation import KeyRotation
 from control.leftovers import Files, LeftoverSweep, Removed
+from control.queue_gauges import QueueGauges
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices, ObjectStore
 from edge.server import DoorServer
@@ -58,6 +60,7 @@ from storage.database import Database
 from storage.keys import RootKey
 from storage.object_cache import CachedObjectStore, RemoteLeftovers
 from storage.object_store import FolderObjectStore
+from storage.queue_protocol import Settled
 from storage.replication.replica import nothing
 from storage.secret_rotation import SealedRows
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
@@ -128,6 +131,19 @@ class WorkerProcesses:
     def channel_for(self, ref: ScriptRef) -> Channel:
         """To a worker process of the script's group, the next one in turn."""
         return next(self._turns[self._group_of(ref)])
+
+    def queue_messages(self, result: str, count: int) -> None:
+        self.counters.count("tenantry_queue_messages_total", result).value += count
+
+    def pulls_settled(self, settled: Settled) -> None:
+        for result, count in asdict(settled).items():
+            self.queue_messages(result, count)
+
+    def watch_queues(self, gauges: QueueGauges) -> None:
+        self.counters.gauge("tenantry_queue_backlog_messages", gauges.messages)
+        self.counters.gauge("tenantry_queue_backlog_bytes", gauges.size)
+        self.counters.gauge("tenantry_queue_longest_wait", gauges.longest_wait_s)
+        self.counters.gauge("tenantry_queues_paused", gauges.paused)
 
     def missed_runs(self, count: int) -> None:
         self.counters.count("tenantry_cron_missed_total").value += count
@@ -315,7 +331,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         store=store,
         tokens=tokens,
         kv=KvWithinQuotas(stores.kv, guard),
-        queues=QueuesWithinQuotas(stores.queues, guard),
+        queues=QueuesWithinQuotas(stores.queues, guard, partial(processes.queue_messages, "sent")),
         cron=cron_store,
         d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
         objects=objects,
@@ -331,6 +347,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         unready=processes.unready,
         processes=processes.shown,
         replication=partial(shown, replicas),
+        queue_settled=processes.pulls_settled,
     )
     audit.start()
     stores.start()
@@ -358,9 +375,11 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         on_missed=processes.missed_runs,
     )
     processes.counters.gauge("tenantry_cron_waiting", lambda: cron.waiting)
+    gauges = QueueGauges(stores.queues)
+    processes.watch_queues(gauges)
     beside = [
         asyncio.create_task(work)
-        for work in (sweep.run(), cron.run(), cron.sweep_forever(), cache_store.sweep_forever())
+        for work in (sweep.run(), cron.run(), cron.sweep_forever(), cache_store.sweep_forever(), gauges.run())
     ]
     if bucket is not None:
         beside.append(asyncio.create_task(BucketFill(store.scripts, folder, bucket).run()))

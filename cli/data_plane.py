@@ -312,7 +312,7 @@ class DataPlane:
         env = build_env(
             version,
             kv=self._kv_within,
-            queues=QueuesWithinQuotas(self._queues, self._guard),
+            queues=QueuesWithinQuotas(self._queues, self._guard, partial(self._on_settled, "sent")),
             d1=self.d1.store,
             rates=self._rates,
             cache=self._cache,

@@ -100,6 +100,8 @@ _RULES: Final[Mapping[Rule, tuple[int, int]]] = {
     Rule.D1_DATABASE_IN_USE: (409, 20008),
     Rule.CONSUMER_MISSING: (404, 11001),
     Rule.CONSUMER_EXISTS: (409, 11004),
+    # 400, since the SDKs send a 409 again.
+    Rule.PULL_CONSUMER_MISSING: (400, 20009),
     Rule.HANDLER_MISSING: (400, 10069),
     Rule.SCHEDULE_INVALID: (400, 10100),
     Rule.POLICY_MISSING: (404, 20021),

@@ -13,6 +13,7 @@ from model.capabilities import KvEntry, KvPage, QueueMessage
 from model.clock import unix_s
 from model.identity import DEFAULT_ACCOUNT, AccountId, NamespaceName
 from model.observer import LogLine
+from model.queues import QueueSettings, QueueSettingsChange
 from model.scripts import ScriptRef
 from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.audit_store import AuditPage, AuditQuery
@@ -20,6 +21,7 @@ from storage.control_records import Owner
 from storage.control_store import ControlStore
 from storage.cron_protocol import CronStore
 from storage.d1.service import Restored
+from storage.queue_protocol import DeadLettering, PulledMessage, PullsSettled, Settled, StoredMessage
 from storage.token_store import TokenStore
 
 
@@ -40,9 +42,25 @@ class KvContents(Protocol):
 
 
 class QueueContents(Protocol):
-    """Messages by queue id: storage.queue_store.QueueStore."""
+    """Messages and settings by queue id: storage.queue_protocol.QueueStorage has the contract."""
 
     async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> Sequence[str]: ...
+
+    async def pull(
+        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
+    ) -> list[PulledMessage]: ...
+
+    async def settle_pulled(
+        self, queue_id: str, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
+    ) -> PullsSettled: ...
+
+    async def peek(self, queue_id: str, count: int) -> list[StoredMessage]: ...
+
+    async def remove(self, queue_id: str, refs: Sequence[str]) -> list[str]: ...
+
+    async def settings(self, queue_ids: Sequence[str]) -> dict[str, QueueSettings]: ...
+
+    async def change_settings(self, queue_id: str, change: QueueSettingsChange) -> QueueSettings: ...
 
     async def purge(self, queue_id: str) -> int: ...
 
@@ -154,6 +172,8 @@ class ControlServices:
     unready: Callable[[], Sequence[str]] = tuple
     #: Of each process of the host: who it is, how it is, what holds it.
     processes: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    #: Told what became of messages that were pulled.
+    queue_settled: Callable[[Settled], None] = lambda settled: None
     #: Of each replica, where this is one machine of several: how far it is.
     replication: Callable[[], Sequence[Mapping[str, object]]] = tuple
     bodies: BodyRoom = field(default_factory=BodyRoom)

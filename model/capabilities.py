@@ -244,11 +244,13 @@ class KvNamespace(Protocol):
 
 @dataclass(slots=True)
 class QueueMessage:
-    """What a producer sends. `content_type` is json (`body` is JSON text), text (UTF-8) or bytes."""
+    """What a producer sends. `content_type` is json (`body` is JSON text), text (UTF-8) or bytes; without a delay it
+    has the queue's.
+    """
 
     body: bytes
     content_type: str
-    delay_s: int = 0
+    delay_s: int | None = None
 
 
 class QueueProducer(Protocol):

@@ -95,6 +95,18 @@ METRICS: Final = (
         (Label("result", ("sent", "acknowledged", "retried", "dead_lettered", "dropped")),),
     ),
     Metric(
+        "tenantry_queue_backlog_messages",
+        GAUGE,
+        "Messages that all queues hold: ready, delayed and leased. Machines on one database show the same ones.",
+    ),
+    Metric("tenantry_queue_backlog_bytes", GAUGE, "Bytes of their bodies."),
+    Metric(
+        "tenantry_queue_longest_wait",
+        GAUGE,
+        "Seconds for which the message that waits longest could have been delivered; paused queues are left out.",
+    ),
+    Metric("tenantry_queues_paused", GAUGE, "Queues whose delivery is paused."),
+    Metric(
         "tenantry_door_refused_total",
         COUNTER,
         "Requests and connections that were refused before a worker saw them.",

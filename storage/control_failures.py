@@ -36,6 +36,7 @@ class Rule(StrEnum):
     D1_DATABASE_IN_USE = "d1_database_in_use"
     CONSUMER_MISSING = "consumer_missing"
     CONSUMER_EXISTS = "consumer_exists"
+    PULL_CONSUMER_MISSING = "pull_consumer_missing"
     HANDLER_MISSING = "handler_missing"
     SCHEDULE_INVALID = "schedule_invalid"
     POLICY_MISSING = "policy_missing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -97,12 +97,25 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerRow:
-    """A consumer as the API shows it."""
+    """A consumer as the API shows it. `script`: None for one that pulls."""
 
     id: str
-    record: ConsumerRecord
+    queue_id: str
+    queue_name: str
+    script: ScriptRef | None
+    settings: ConsumerSettings
     dead_letter_queue: str | None
     created_at_ms: int
+
+    @property
+    def record(self) -> ConsumerRecord | None:
+        """What delivery reads; None for one that pulls."""
+        if self.script is None:
+            return None
+        return ConsumerRecord(self.queue_id, self.queue_name, self.script, self.settings)
+
+    def __str__(self) -> str:
+        return "one that pulls" if self.script is None else describe(self.script)
 
 
 def new_id() -> str:
@@ -143,10 +156,13 @@ def to_owner(tenant: str | None, namespace: str | None) -> Owner:
 
 
 def to_consumer(row: Row) -> ConsumerRow:
-    queue_id, queue_name, namespace, script, size, wait, retries, delay, dead_id, consumer_id, at, dead = row
-    settings = ConsumerSettings(size, wait, retries, delay, dead_id)
-    record = ConsumerRecord(queue_id, queue_name, to_ref(namespace, script), settings)
-    return ConsumerRow(consumer_id, record, dead, at)
+    queue_id, queue_name, namespace, script, size, wait, retries, delay, dead_id, *others = row
+    consumer_id, at, dead, most, visibility_ms = others
+    settings = ConsumerSettings(size, wait, retries, delay, dead_id, most)
+    if visibility_ms is not None:
+        settings = replace(settings, visibility_timeout_ms=visibility_ms)
+    ref = to_ref(namespace, script) if script else None
+    return ConsumerRow(consumer_id, queue_id, queue_name, ref, settings, dead, at)
 
 
 def to_kv_namespace(row: Row) -> KvNamespaceRecord:

@@ -161,8 +161,9 @@ class ControlStore:
         return (rows[0][0], rows[0][1]) if rows else None
 
     def queue_consumers(self) -> list[ConsumerRecord]:
-        """Every consumer, by queue name."""
-        return [to_consumer(row).record for row in self.database.read(self._sql["consumers"], (None,))]
+        """Every worker that consumes a queue, by queue name."""
+        rows = map(to_consumer, self.database.read(self._sql["consumers"], (None,)))
+        return [row.record for row in rows if row.record is not None]
 
     def probe(self) -> None:
         """For readiness. Raises StorageError when the file is gone, was replaced, or can't be read."""

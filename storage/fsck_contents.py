@@ -26,6 +26,8 @@ _QUEUE_COUNTS: Final = (
     "SELECT queue_id, messages, bytes, next_ready_at_ms FROM queue_heads EXCEPT"
     " SELECT queue_id, count(*), sum(length(body)), min(ready_at_ms) FROM queue_messages GROUP BY queue_id",
 )
+#: What is kept for a queue, and in which table. (Leases end by themselves.)
+_OF_QUEUES: Final = (("messages", "queue_heads"), ("settings", "queue_settings"))
 
 
 def check_kv(data: Path, *, deep: bool) -> Iterator[Finding]:
@@ -46,10 +48,11 @@ def check_kv(data: Path, *, deep: bool) -> Iterator[Finding]:
 
 def check_queues(data: Path, *, deep: bool) -> Iterator[Finding]:
     with opened(data / "queues.db") as file:
-        held = {row[0] for row in file.read("SELECT queue_id FROM queue_heads")}
-        for queue_id in sorted(_orphans(data, file, held, "queue", "queues", "queue_heads", "queue_id")):
-            what = f"messages of queue {queue_id}, which is not there"
-            yield warning("orphans", what, Repair.ORPHAN_QUEUE, queue_id)
+        for what, table in _OF_QUEUES:
+            held = {row[0] for row in file.read(f"SELECT queue_id FROM {table}")}  # noqa: S608 - one of the two
+            for queue_id in sorted(_orphans(data, file, held, "queue", "queues", table, "queue_id")):
+                told = f"{what} of queue {queue_id}, which is not there"
+                yield warning("orphans", told, Repair.ORPHAN_QUEUE, queue_id)
         if deep:
             for queue_id in sorted({row[0] for sql in _QUEUE_COUNTS for row in file.read(sql)}):
                 what = f"the messages of queue {queue_id} are counted wrong, or wait though they are ready"

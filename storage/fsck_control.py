@@ -164,7 +164,8 @@ def _check_owners(file: ReadOnlyFile) -> Iterator[Finding]:
         yield error("owners", f"{count} scripts are in namespace {namespace!r}, which is not there")
     for queue, namespace, script in file.read(
         "SELECT q.name, c.namespace, c.script FROM queue_consumers c JOIN queues q ON q.id = c.queue_id"
-        " LEFT JOIN scripts s ON s.namespace = c.namespace AND s.name = c.script WHERE s.name IS NULL"
+        " LEFT JOIN scripts s ON s.namespace = c.namespace AND s.name = c.script"
+        " WHERE s.name IS NULL AND c.script <> ''"
     ):
         what = f"the consumer of queue {queue} is {describe(to_ref(namespace, script))}, which is not there"
         yield error("owners", what)

@@ -2,25 +2,28 @@
 
 A message is delivered by leasing it: until the lease's end nobody else gets it, and when its deliverer died it is
 simply ready again. So delivery is at least once, and never twice at a time while the lease holds. `attempts`
-counts deliveries begun, so that a message which kills its deliverer is used up like any other. The unit is a
-queue's id. Sizes of messages were checked by who calls (`bindings.queues` has the rules).
+counts deliveries begun, so that a message which kills its deliverer is used up like any other. Batches that are pushed
+have one lease; of what is pulled each message has its own. The unit is a queue's id. Sizes of messages were checked by
+who calls (`bindings.queues` has the rules).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from model.capabilities import QueueMessage
 from model.errors import OperationError, OperationErrorCode
+from model.queues import RETENTION_S, QueueSettings, QueueSettingsChange
 
-#: How long a message waits for a consumer before it is dropped: 4 days, as Cloudflare's default.
-RETENTION_MS: Final = 4 * 24 * 3600 * 1000
+RETENTION_MS: Final = RETENTION_S * 1000
 #: What one queue may hold: Cloudflare's 25 GB.
 BACKLOG_BYTES: Final = 25_000_000_000
 #: Rows that one transaction of a purge, sweep or deletion removes: others wait for it.
 SWEEP_ROWS: Final = 500
+_LEASE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class StoredMessage:
     attempts: int
     content_type: str
     body: bytes
+    #: Of a message that was peeked at: what `remove` takes.
+    ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,16 @@ class Lease:
     queue_id: str
     ends_at_ms: int
     messages: tuple[StoredMessage, ...]
+    #: It is one of those that `at_most` bounded.
+    counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PulledMessage:
+    """`lease_id`: 32 hex digits that nobody can guess, of this delivery alone."""
+
+    lease_id: str
+    message: StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,17 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class PullsSettled:
+    """What became of messages that were pulled, and which leases have something to be told."""
+
+    settled: Settled
+    #: Had ended, but nobody else had the message yet: it counts all the same.
+    late: tuple[str, ...] = ()
+    #: No lease of this queue, or no longer: another has the message, or it is gone. Nothing was done.
+    not_held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReadyQueue:
     queue_id: str
     #: Since when its oldest ready message has been waiting.
@@ -76,6 +102,15 @@ class Backlog:
 
     messages: int = 0
     bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTotals:
+    """Over all queues."""
+
+    messages: int = 0
+    bytes: int = 0
+    paused: int = 0
 
 
 class QueueStorage(Protocol):
@@ -92,13 +127,14 @@ class QueueStorage(Protocol):
     def now_ms(self) -> int: ...
 
     async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> list[str]:
-        """All or none, durable when it returns: their ids.
+        """All or none, durable when it returns: their ids. Delay and retention are the queue's, unless a message
+        has a delay of its own.
 
         Raises OperationError: not_found (the queue was deleted), limit_exceeded (its backlog is full).
         """
 
     async def ready_queues(self) -> list[ReadyQueue]:
-        """Queues with a message that may be delivered now, the longest waiting first.
+        """Queues with a message that may be delivered now, the longest waiting first; none that is paused.
 
         One indexed query whose cost follows the queues that are ready, not those that exist.
         """
@@ -107,12 +143,19 @@ class QueueStorage(Protocol):
         """How many messages may be delivered now, counted up to `at_most`."""
 
     async def lease(
-        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering | None = None
+        self,
+        queue_id: str,
+        count: int,
+        lease_ms: int,
+        used_up: DeadLettering | None = None,
+        at_most: int | None = None,
     ) -> Lease | None:
-        """Take up to `count` ready messages, oldest first, for `lease_ms`; None when there are none.
+        """Take up to `count` ready messages, oldest first, for `lease_ms`; None when there are none, or the queue is
+        paused.
 
         With `used_up`, messages whose deliveries are spent (their deliverers died) are dead-lettered
-        instead of being delivered once more.
+        instead of being delivered once more. With `at_most`, no more leases of the queue that were taken with it hold
+        at once, over all processes: None while they do. One whose holder died counts until it ends.
         """
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
@@ -128,6 +171,30 @@ class QueueStorage(Protocol):
         the lease does not have (any more) are passed over. A message in neither stays leased.
         """
 
+    async def pull(
+        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
+    ) -> list[PulledMessage]:
+        """As `lease`, with a lease for each message; none when the queue is paused."""
+
+    async def settle_pulled(
+        self, queue_id: str, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
+    ) -> PullsSettled:
+        """As `settle`, by the leases of single messages, whatever text they are. One that is not this queue's does
+        nothing.
+        """
+
+    async def settings(self, queue_ids: Sequence[str]) -> dict[str, QueueSettings]:
+        """Of each of them, also of those for which nothing was set."""
+
+    async def change_settings(self, queue_id: str, change: QueueSettingsChange) -> QueueSettings:
+        """What holds from now on, in every process: who leases afterwards finds the queue paused.
+
+        Raises OperationError: not_found (the queue was deleted).
+        """
+
+    async def totals(self) -> QueueTotals:
+        """For the operator: its cost follows the number of queues that hold messages."""
+
     def backlog(self, queue_id: str) -> Backlog | Awaitable[Backlog]: ...
 
     async def stored(self, queue_id: str) -> tuple[int, int]:
@@ -135,6 +202,9 @@ class QueueStorage(Protocol):
 
     async def peek(self, queue_id: str, count: int) -> list[StoredMessage]:
         """The oldest `count` messages, whether ready or not, without leasing them."""
+
+    async def remove(self, queue_id: str, refs: Sequence[str]) -> list[str]:
+        """Remove what was peeked at; returns those of `refs`, whatever text they are, that were there."""
 
     async def purge(self, queue_id: str) -> int:
         """Remove every message that is stored now, in batches; returns how many there were."""
@@ -163,3 +233,17 @@ def backlog_full(held: Backlog, most_bytes: int) -> OperationError:
 
 def nobody(queue_id: str) -> None:
     """Nobody listens for sends."""
+
+
+def changed(settings: QueueSettings, change: QueueSettingsChange) -> QueueSettings:
+    """`settings` with what `change` names."""
+    return QueueSettings(
+        settings.delivery_paused if change.delivery_paused is None else change.delivery_paused,
+        settings.delivery_delay_s if change.delivery_delay_s is None else change.delivery_delay_s,
+        settings.retention_s if change.retention_s is None else change.retention_s,
+    )
+
+
+def is_lease_id(text: str) -> bool:
+    """Whether it looks like one."""
+    return _LEASE_ID.fullmatch(text) is not None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 from model.capabilities import QueueMessage
 from model.clock import unix_ms
+from model.queues import QueueSettings, QueueSettingsChange
 from storage.database import Database, StorageError, Transaction
 from storage.migrations import Migrations, load_queries
 from storage.queue_protocol import (
@@ -19,18 +22,21 @@ from storage.queue_protocol import (
     Backlog,
     DeadLettering,
     Lease,
+    PulledMessage,
+    PullsSettled,
+    QueueTotals,
     ReadyQueue,
     Settled,
     StoredMessage,
     backlog_full,
-    deleted_queue,
+    changed,
     nobody,
 )
+from storage.queue_rows import QueueRows, to_backlog, to_message
 
 LOG = logging.getLogger("tenantry.queues")
 
-#: Ready messages that a lease checks for used-up ones before it takes up to 100 of them.
-FRONT_ROWS: Final = 200
+_REF: Final = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
 
 
 def queue_migrations() -> Migrations:
@@ -49,11 +55,12 @@ class QueueStore:
         retention_ms: int = RETENTION_MS,
         backlog_bytes: int = BACKLOG_BYTES,
     ) -> None:
+        """`retention_ms`: where a queue says nothing."""
         self._database = database
         self._now_ms = now_ms
-        self._retention_ms = retention_ms
         self._backlog_bytes = backlog_bytes
         self._sql = load_queries("queues")
+        self._rows = QueueRows(self._sql, retention_ms)
         self.on_send: Callable[[str], None] = nobody
 
     @property
@@ -63,16 +70,17 @@ class QueueStore:
     async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> list[str]:
         now = self._now_ms()
         ids = [secrets.token_hex(16) for _ in messages]
-        expires = now + self._retention_ms
 
         def work(tx: Transaction) -> None:
-            if tx.execute(self._sql["is_deleted"], (queue_id,)):
-                raise deleted_queue()
-            held = _backlog(tx.execute(self._sql["backlog"], (queue_id,)))
+            self._rows.require_queue(tx, queue_id)
+            held = to_backlog(tx.execute(self._sql["backlog"], (queue_id,)))
             if held.bytes + sum(len(message.body) for message in messages) > self._backlog_bytes:
                 raise backlog_full(held, self._backlog_bytes)
+            settings = self._rows.settings(tx, queue_id)
+            expires = now + settings.retention_s * 1000
             for message_id, message in zip(ids, messages, strict=True):
-                ready = now + message.delay_s * 1000
+                delay_s = settings.delivery_delay_s if message.delay_s is None else message.delay_s
+                ready = now + delay_s * 1000
                 tx.execute(
                     self._sql["send"],
                     (message_id, queue_id, now, expires, ready, message.content_type, message.body),
@@ -93,40 +101,36 @@ class QueueStore:
         return cast("int", rows[0][0])
 
     async def lease(
-        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering | None = None
+        self,
+        queue_id: str,
+        count: int,
+        lease_ms: int,
+        used_up: DeadLettering | None = None,
+        at_most: int | None = None,
     ) -> Lease | None:
         now = self._now_ms()
         lease_id = secrets.token_hex(16)
         ends = now + lease_ms
+        if at_most is not None:
+            # Who only looks for room does not take the file's turn for it.
+            running = self._database.read(self._sql["count_leases"], (queue_id, now))[0][0]
+            if cast("int", running) >= at_most:
+                return None
 
         def work(tx: Transaction) -> list[tuple[int, StoredMessage]]:
-            touched = {queue_id}
-            tx.execute(self._sql["drop_expired"], (queue_id, now, FRONT_ROWS))
-            if used_up is not None:
-                spent = tx.execute(self._sql["worn_out"], (queue_id, now, used_up.max_attempts, FRONT_ROWS))
-                for row in spent:
-                    self._dead_letter(tx, cast("int", row[0]), used_up.queue_id, now, touched)
-            taken = tx.execute(self._sql["lease"], (queue_id, now, count, lease_id, ends))
-            self._refresh(tx, touched)
-            return [
-                (
-                    cast("int", sequence),
-                    StoredMessage(
-                        cast("str", message_id),
-                        cast("int", sent),
-                        cast("int", attempts),
-                        cast("str", content_type),
-                        cast("bytes", body),
-                    ),
-                )
-                for sequence, message_id, sent, attempts, content_type, body in taken
-            ]
+            if self._rows.settings(tx, queue_id).delivery_paused:
+                return []
+            if at_most is not None and self._rows.leases(tx, queue_id, now) >= at_most:
+                return []
+            taken = self._rows.take(tx, queue_id, lease_id, count, now, ends, used_up)
+            if taken and at_most is not None:
+                self._rows.count_lease(tx, lease_id, queue_id, now, ends)
+            return taken
 
         taken = await self._database.write(work)
         if not taken:
             return None
-        taken.sort(key=lambda pair: pair[0])  # RETURNING promises no order
-        return Lease(lease_id, queue_id, ends, tuple(message for _, message in taken))
+        return Lease(lease_id, queue_id, ends, tuple(message for _, message in taken), at_most is not None)
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
         ends = self._now_ms() + lease_ms
@@ -134,7 +138,9 @@ class QueueStore:
         def work(tx: Transaction) -> int:
             tx.execute(self._sql["renew"], (lease.id, lease.queue_id, ends))
             kept = tx.changes()
-            self._refresh(tx, {lease.queue_id})
+            self._rows.refresh(tx, (lease.queue_id,))
+            if lease.counted:
+                tx.execute(self._sql["renew_lease"], (lease.id, ends))
             return kept
 
         return await self._database.write(work)
@@ -145,42 +151,78 @@ class QueueStore:
         now = self._now_ms()
 
         def work(tx: Transaction) -> Settled:
-            touched = {lease.queue_id}
-            held = {
-                cast("str", message_id): (cast("int", sequence), cast("int", attempts))
-                for sequence, message_id, attempts in tx.execute(
-                    self._sql["of_lease"], (lease.id, lease.queue_id)
-                )
-            }
-            done = again = lettered = dropped = 0
-            for message_id in acknowledged:
-                if found := held.pop(message_id, None):
-                    tx.execute(self._sql["remove"], (found[0],))
-                    done += 1
-            for message_id, delay_s in retried.items():
-                if not (found := held.pop(message_id, None)):
-                    continue
-                sequence, attempts = found
-                if attempts < used_up.max_attempts:
-                    tx.execute(self._sql["retry"], (sequence, now + delay_s * 1000))
-                    again += 1
-                elif self._dead_letter(tx, sequence, used_up.queue_id, now, touched):
-                    lettered += 1
-                else:
-                    dropped += 1
-            self._refresh(tx, touched)
-            return Settled(done, again, lettered, dropped)
+            if lease.counted:
+                tx.execute(self._sql["end_lease"], (lease.id,))
+            held = self._rows.of_lease(tx, lease.id, lease.queue_id)
+            return self._rows.settle(tx, lease.queue_id, held, acknowledged, retried, used_up, now)
 
         settled = await self._database.write(work)
-        if settled.dead_lettered and used_up.queue_id is not None:
-            self.on_send(used_up.queue_id)
-        if settled.retried:
-            self.on_send(lease.queue_id)
+        self._settled(lease.queue_id, settled, used_up)
         return settled
+
+    async def pull(
+        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
+    ) -> list[PulledMessage]:
+        now = self._now_ms()
+        ids = [secrets.token_hex(16) for _ in range(count)]
+
+        def work(tx: Transaction) -> list[StoredMessage]:
+            if self._rows.settings(tx, queue_id).delivery_paused:
+                return []
+            taken = self._rows.take(tx, queue_id, ids[0], count, now, now + lease_ms, used_up)
+            self._rows.own_leases(tx, [sequence for sequence, _ in taken], ids[: len(taken)])
+            return [message for _, message in taken]
+
+        pulled = await self._database.write(work)
+        return [PulledMessage(*pair) for pair in zip(ids, pulled, strict=False)]
+
+    async def settle_pulled(
+        self, queue_id: str, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
+    ) -> PullsSettled:
+        now = self._now_ms()
+        named = list(dict.fromkeys([*acknowledged, *retried]))
+
+        def work(tx: Transaction) -> PullsSettled:
+            held = self._rows.of_pulls(tx, named, queue_id)
+            late = tuple(each for each in named if each in held and held[each].ready_at_ms <= now)
+            not_held = tuple(each for each in named if each not in held)
+            settled = self._rows.settle(tx, queue_id, held, acknowledged, retried, used_up, now)
+            return PullsSettled(settled, late, not_held)
+
+        found = await self._database.write(work)
+        self._settled(queue_id, found.settled, used_up)
+        return found
+
+    async def settings(self, queue_ids: Sequence[str]) -> dict[str, QueueSettings]:
+        rows = await self._database.read_in_thread(self._sql["settings_of"], (json.dumps(list(queue_ids)),))
+        return self._rows.settings_of(rows, queue_ids)
+
+    async def change_settings(self, queue_id: str, change: QueueSettingsChange) -> QueueSettings:
+        def work(tx: Transaction) -> QueueSettings:
+            self._rows.require_queue(tx, queue_id)
+            settings = changed(self._rows.settings(tx, queue_id), change)
+            tx.execute(
+                self._sql["put_settings"],
+                (
+                    queue_id,
+                    settings.delivery_paused,
+                    settings.delivery_delay_s,
+                    settings.retention_s,
+                ),
+            )
+            return settings
+
+        settings = await self._database.write(work)
+        self.on_send(queue_id)
+        return settings
+
+    async def totals(self) -> QueueTotals:
+        rows = await self._database.read_in_thread(self._sql["totals"])
+        return QueueTotals(*cast("tuple[int, int, int]", rows[0]))
 
     def backlog(self, queue_id: str) -> Backlog:
         """A point read, on the calling thread."""
-        return _backlog(self._database.read(self._sql["backlog"], (queue_id,)))
+        return to_backlog(self._database.read(self._sql["backlog"], (queue_id,)))
 
     async def stored(self, queue_id: str) -> tuple[int, int]:
         """(messages, bytes of their bodies): as `backlog`, of whatever engine."""
@@ -189,16 +231,21 @@ class QueueStore:
 
     async def peek(self, queue_id: str, count: int) -> list[StoredMessage]:
         rows = await self._database.read_in_thread(self._sql["peek"], (queue_id, self._now_ms(), count))
-        return [
-            StoredMessage(
-                cast("str", message_id),
-                cast("int", sent),
-                cast("int", attempts),
-                cast("str", content_type),
-                cast("bytes", body),
-            )
-            for message_id, sent, attempts, content_type, body in rows
-        ]
+        return [to_message(row, f"{row[0]}-{row[1]}") for row in rows]
+
+    async def remove(self, queue_id: str, refs: Sequence[str]) -> list[str]:
+        wanted = {ref: match for ref in refs if (match := _REF.fullmatch(ref))}
+
+        def work(tx: Transaction) -> list[str]:
+            removed: list[str] = []
+            for ref, match in wanted.items():
+                tx.execute(self._sql["remove_one"], (int(match[1]), queue_id, match[2]))
+                if tx.changes():
+                    removed.append(ref)
+            self._rows.refresh(tx, (queue_id,))
+            return removed
+
+        return await self._database.write(work)
 
     async def purge(self, queue_id: str) -> int:
         rows = await self._database.read_in_thread(self._sql["last_sequence"])
@@ -216,7 +263,8 @@ class QueueStore:
             for sequence, queue_id in rows:
                 tx.execute(self._sql["remove"], (sequence,))
                 touched.add(cast("str", queue_id))
-            self._refresh(tx, touched)
+            self._rows.refresh(tx, touched)
+            tx.execute(self._sql["sweep_leases"], (now,))
             return len(rows)
 
         return await self._database.write(work)
@@ -233,10 +281,11 @@ class QueueStore:
     async def _remove_all(self, queue_id: str, last_sequence: int, *, bury: bool) -> int:
         def work(tx: Transaction) -> int:
             if bury:
-                tx.execute(self._sql["bury_queue"], (queue_id,))
+                for statement in ("bury_queue", "forget_settings", "forget_leases"):
+                    tx.execute(self._sql[statement], (queue_id,))
             tx.execute(self._sql["purge_some"], (queue_id, last_sequence, SWEEP_ROWS))
             removed = tx.changes()
-            self._refresh(tx, {queue_id})
+            self._rows.refresh(tx, (queue_id,))
             return removed
 
         total = 0
@@ -244,26 +293,8 @@ class QueueStore:
             total += removed
         return total
 
-    def _dead_letter(
-        self, tx: Transaction, sequence: int, to_queue_id: str | None, now_ms: int, touched: set[str]
-    ) -> bool:
-        """Move one message; False when it was deleted, for want of a queue to move it to."""
-        rows = tx.execute(self._sql["take"], (sequence,))
-        if not rows or to_queue_id is None or tx.execute(self._sql["is_deleted"], (to_queue_id,)):
-            return False
-        message_id, sent, content_type, body = rows[0]
-        tx.execute(
-            self._sql["send"],
-            (message_id, to_queue_id, sent, now_ms + self._retention_ms, now_ms, content_type, body),
-        )
-        touched.add(to_queue_id)
-        return True
-
-    def _refresh(self, tx: Transaction, touched: set[str]) -> None:
-        """Bring the heads of these queues up to date: the last thing of every work that moved a message."""
-        for queue_id in touched:
-            tx.execute(self._sql["refresh_head"], (queue_id,))
-
-
-def _backlog(rows: Sequence[Sequence[object]]) -> Backlog:
-    return Backlog(cast("int", rows[0][0]), cast("int", rows[0][1])) if rows else Backlog()
+    def _settled(self, queue_id: str, settled: Settled, used_up: DeadLettering) -> None:
+        if settled.dead_lettered and used_up.queue_id is not None:
+            self.on_send(used_up.queue_id)
+        if settled.retried:
+            self.on_send(queue_id)

@@ -165,11 +165,12 @@ class QueueRecords:
         self,
         queue_id: str,
         consumer_id: str | None,
-        script: ScriptRef,
+        script: ScriptRef | None,
         settings: ConsumerSettings,
         dead_letter_queue: str | None,
     ) -> ConsumerRow:
-        """Make one (`consumer_id` None) or replace it. `dead_letter_queue` is a name; its id in `settings` is not read.
+        """Make one (`consumer_id` None) or replace it; one that pulls, without `script`. `dead_letter_queue` is a name;
+        its id in `settings` is not read.
 
         Raises ChangeRefused: queue_missing, consumer_missing, consumer_exists, script_missing and its like,
         handler_missing.
@@ -182,20 +183,20 @@ class QueueRecords:
             if consumer_id is None and present:
                 raise ChangeRefused(
                     Rule.CONSUMER_EXISTS,
-                    f"queue {queue.name!r} has a consumer already, {describe(present[0].record.script)}:"
-                    " replace or delete that one",
+                    f"queue {queue.name!r} has a consumer already, {present[0]}: replace or delete that one",
                 )
             if consumer_id is not None and consumer_id not in [row.id for row in present]:
                 raise _consumer_missing(consumer_id)
-            self._require_handler(tx.execute, script)
+            if script is not None:
+                self._require_handler(tx.execute, script)
             dead_letter_id = self._dead_letter_id(tx.execute, queue, dead_letter_queue)
             tx.execute(
                 self._sql["put_consumer"],
                 (
                     consumer_id or new,
                     queue_id,
-                    namespace_key(script.namespace),
-                    script.script,
+                    "" if script is None else namespace_key(script.namespace),
+                    "" if script is None else script.script,
                     settings.batch_size,
                     settings.max_wait_ms,
                     settings.max_retries,
@@ -204,10 +205,32 @@ class QueueRecords:
                     now,
                 ),
             )
+            tx.execute(
+                self._sql["put_consumer_settings"],
+                (consumer_id or new, settings.max_concurrency, settings.visibility_timeout_ms),
+            )
             record_change(tx, "consumer", queue_id)
             return to_consumer(tx.execute(self._sql["consumers"], (queue_id,))[0])
 
         return await self._database.write(work)
+
+    def consumer(self, queue_id: str, consumer_id: str) -> ConsumerRow:
+        """Raises ChangeRefused: queue_missing, consumer_missing."""
+        for row in self.consumers(queue_id):
+            if row.id == consumer_id:
+                return row
+        raise _consumer_missing(consumer_id)
+
+    def pull_consumer(self, queue_id: str) -> ConsumerRow:
+        """Raises ChangeRefused: queue_missing, pull_consumer_missing."""
+        for row in self.consumers(queue_id):
+            if row.script is None:
+                return row
+        raise ChangeRefused(
+            Rule.PULL_CONSUMER_MISSING,
+            "messages are pulled from a queue whose consumer is of type http_pull; this one has none: make it, or"
+            " let its worker consume",
+        )
 
     def producers(self, queue_id: str) -> list[ScriptRef]:
         """The scripts that have the queue as a binding, at most 100."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule, listed
-from storage.control_records import describe, to_kv_namespace, to_queue, to_ref
+from storage.control_records import describe, to_consumer, to_kv_namespace, to_queue, to_ref
 from storage.database import Transaction
 from storage.migrations import load_queries
 
@@ -78,7 +78,7 @@ def _remove_queue(tx: Transaction, queue_id: str, *, force: bool) -> None:
         raise queue_missing(queue_id)
     users = _binders(tx, queue_id, "queue")
     consumers = tx.execute(sql["consumers"], (queue_id,))
-    users += [f"its consumer, {describe(to_ref(row[2], row[3]))}" for row in consumers]
+    users += [f"its consumer, {to_consumer(row)}" for row in consumers]
     dead_letters = tx.execute(sql["dead_letter_users"], (queue_id,))
     users += [f"queue {row[1]!r}, as its dead-letter queue" for row in dead_letters if row[2] != queue_id]
     if users and not force:

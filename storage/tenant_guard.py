@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from model.capabilities import KvEntry, KvPage, QueueMessage
 from model.errors import OperationError, OperationErrorCode
@@ -23,6 +23,7 @@ from storage.control_records import Owner, Read, to_owner
 from storage.d1 import files
 from storage.kv_protocol import KvStorage
 from storage.migrations import load_queries
+from storage.queue_protocol import QueueStorage
 from storage.tenant_quotas import KEY_BYTES, Limit, Quota, refusal
 from storage.tenant_room import limits_of
 
@@ -180,18 +181,6 @@ def measures(kv: KvStorage, queues: QueueStorage, d1_folder: Path) -> dict[Quota
     return {Quota.KV_BYTES: kv_bytes, Quota.QUEUE_BYTES: queue_bytes, Quota.D1_BYTES: d1_bytes}
 
 
-class QueueStorage(Protocol):
-    """What is needed of a queue store."""
-
-    async def purge(self, queue_id: str) -> int: ...
-
-    async def delete_queue(self, queue_id: str) -> int: ...
-
-    async def stored(self, queue_id: str) -> tuple[int, int]: ...
-
-    async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> Sequence[str]: ...
-
-
 class KvWithinQuotas:
     """A KvStorage over another one. Reads and deletions are that one's own methods."""
 
@@ -244,16 +233,29 @@ class KvWithinQuotas:
 
 
 class QueuesWithinQuotas:
-    """The sending end of a queue store."""
+    """A queue store's sending end, and what the API does with one: all but sends are that one's own methods.
+    `on_sent` is told how many messages were.
+    """
 
-    def __init__(self, inner: QueueStorage, guard: TenantGuard) -> None:
+    def __init__(
+        self, inner: QueueStorage, guard: TenantGuard, on_sent: Callable[[int], None] = lambda count: None
+    ) -> None:
         self._inner = inner
         self._guard = guard
+        self._on_sent = on_sent
         self.stored = inner.stored
+        self.peek = inner.peek
+        self.remove = inner.remove
+        self.pull = inner.pull
+        self.settle_pulled = inner.settle_pulled
+        self.settings = inner.settings
+        self.change_settings = inner.change_settings
         self.purge = inner.purge
         self.delete_queue = inner.delete_queue
 
     async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> Sequence[str]:
         if self._guard.limited(Quota.QUEUE_BYTES, queue_id) is not None:
             await self._guard.take(Quota.QUEUE_BYTES, queue_id, sum(len(each.body) for each in messages))
-        return await self._inner.send(queue_id, messages)
+        ids = await self._inner.send(queue_id, messages)
+        self._on_sent(len(ids))
+        return ids

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from datetime import UTC, datetime
 
 import click
 
 from cli.client import ApiClient
 from cli.commands.kv import owner
-from cli.errors import BadUsage, CliError
-from cli.output import note, print_json, print_table, printable, say
+from cli.errors import BadUsage
+from cli.output import print_json, print_table, printable, say, size
 from cli.params import (
     NAMESPACE,
-    NAMESPACE_OR_DASH,
-    SCRIPT,
     TENANT,
     client_command,
     confirm,
     delete_unless_used,
     force_option,
     json_option,
-    label,
-    plain,
     yes_option,
 )
+from cli.queue_consumers import consumer, label_of
+from cli.queue_messages import ack, peek, pull, queue_argument, send
 from cli.resources import queue_id
 
-_queue = click.argument("queue", metavar="QUEUE")
+_delay = click.option(
+    "--delivery-delay", type=click.IntRange(0, 43_200), help="Seconds of messages that name no delay (0)."
+)
+_retention = click.option(
+    "--retention",
+    type=click.IntRange(60, 1_209_600),
+    help="Seconds that a message sent from now on is kept (345600).",
+)
 
 
 @click.group(short_help="Make queues, send messages, attach consumers.")
 def command() -> None:
-    """Queues carry messages from workers (`deploy --queue`), or from here, to a worker's queue handler.
-    Delivery is at least once: a consumer may see a message twice.
+    """Queues carry messages from workers (`deploy --queue`), or from here, to a worker's queue handler, or to
+    whoever pulls them. Delivery is at least once: a consumer may see a message twice.
 
     \b
     Example:
       tenantry queues consumer add orders --namespace production --script billing
     """
+
+
+for _each in (consumer, send, peek, pull, ack):
+    command.add_command(_each)
 
 
 @command.command("list")
@@ -56,26 +64,42 @@ def list_(client: ApiClient, as_json: bool) -> None:
         print_json(found)
         return
     rows = [
-        (q.get("queue_name"), q.get("queue_id"), q.get("tenant"), q.get("consumers_total_count"))
+        (
+            *(q.get(name) for name in ("queue_name", "queue_id", "tenant", "consumers_total_count")),
+            "paused" if (q.get("settings") or {}).get("delivery_paused") else "",
+        )
         for q in found
     ]
-    print_table(("name", "id", "tenant", "consumers"), rows, empty="no queue yet")
+    print_table(("name", "id", "tenant", "consumers", "delivery"), rows, empty="no queue yet")
 
 
 @command.command()
-@_queue
+@queue_argument
 @click.option("--tenant", type=TENANT, help="Who owns it (needs --namespace); the account, by default.")
 @click.option("--namespace", type=NAMESPACE, metavar="NS", help="The tenant's dispatch namespace.")
+@_delay
+@_retention
 @json_option
 @client_command
-def create(client: ApiClient, queue: str, tenant: str | None, namespace: str | None, as_json: bool) -> None:
+def create(
+    client: ApiClient,
+    queue: str,
+    tenant: str | None,
+    namespace: str | None,
+    delivery_delay: int | None,
+    retention: int | None,
+    as_json: bool,
+) -> None:
     """Make a queue.
 
     \b
     Example:
       tenantry queues create orders
     """
-    made = client.post(client.path("queues"), {"queue_name": queue, **owner(tenant, namespace)})
+    body: dict[str, object] = {"queue_name": queue, **owner(tenant, namespace)}
+    if settings := _settings(delivery_delay, retention):
+        body["settings"] = settings
+    made = client.post(client.path("queues"), body)
     if as_json:
         print_json(made)
     else:
@@ -83,7 +107,84 @@ def create(client: ApiClient, queue: str, tenant: str | None, namespace: str | N
 
 
 @command.command()
-@_queue
+@queue_argument
+@json_option
+@client_command
+def info(client: ApiClient, queue: str, as_json: bool) -> None:
+    """Show a queue: its settings, what waits in it, who gets it.
+
+    \b
+    Example:
+      tenantry queues info orders
+    """
+    found = queue_id(client, queue)
+    shown = client.get(client.path("queues", found))
+    held = client.get(client.path("queues", found, "metrics"))
+    if as_json:
+        print_json({**shown, "metrics": held})
+        return
+    settings = shown["settings"]
+    oldest = held["oldest_message_timestamp_ms"]
+    say(f"id         {shown['queue_id']}")
+    say(f"delivery   {'paused' if settings['delivery_paused'] else 'goes on'}")
+    say(f"delay      {settings['delivery_delay']} s")
+    say(f"retention  {settings['message_retention_period']} s")
+    say(f"backlog    {held['backlog_count']} messages, {size(held['backlog_bytes'])}")
+    if oldest:
+        say(f"oldest     {datetime.fromtimestamp(oldest / 1000, UTC).isoformat(timespec='seconds')}")
+    for each in shown["consumers"]:
+        say(f"consumer   {printable(label_of(each))}")
+
+
+@command.command()
+@queue_argument
+@_delay
+@_retention
+@client_command
+def update(client: ApiClient, queue: str, delivery_delay: int | None, retention: int | None) -> None:
+    """Change a queue's settings. What is not named stays.
+
+    \b
+    Example:
+      tenantry queues update orders --delivery-delay 60
+    """
+    settings = _settings(delivery_delay, retention)
+    if not settings:
+        raise BadUsage("--delivery-delay or --retention: one at least is right")
+    client.patch(client.path("queues", queue_id(client, queue)), {"settings": settings})
+    say(f"updated {printable(queue)}")
+
+
+@command.command()
+@queue_argument
+@client_command
+def pause(client: ApiClient, queue: str) -> None:
+    """Deliver nothing of a queue until it is resumed. Sends go on, and nothing is lost.
+
+    \b
+    Example:
+      tenantry queues pause orders
+    """
+    _pause(client, queue, paused=True)
+    say(f"paused {printable(queue)}: what is sent waits")
+
+
+@command.command()
+@queue_argument
+@client_command
+def resume(client: ApiClient, queue: str) -> None:
+    """Deliver a paused queue again.
+
+    \b
+    Example:
+      tenantry queues resume orders
+    """
+    _pause(client, queue, paused=False)
+    say(f"resumed {printable(queue)}")
+
+
+@command.command()
+@queue_argument
 @force_option
 @yes_option
 @client_command
@@ -101,7 +202,7 @@ def delete(client: ApiClient, queue: str, force: bool, yes: bool) -> None:
 
 
 @command.command()
-@_queue
+@queue_argument
 @yes_option
 @client_command
 def purge(client: ApiClient, queue: str, yes: bool) -> None:
@@ -117,163 +218,10 @@ def purge(client: ApiClient, queue: str, yes: bool) -> None:
     say(f"purged {printable(queue)}")
 
 
-@command.command()
-@_queue
-@click.argument("body")
-@click.option(
-    "--content-type", type=click.Choice(["json", "text"]), default="json", show_default=True, help="Of BODY."
-)
-@click.option("--delay", type=click.IntRange(0, 43_200), help="Seconds before it may be delivered.")
-@client_command
-def send(client: ApiClient, queue: str, body: str, content_type: str, delay: int | None) -> None:
-    """Send one message. BODY is JSON, or text with --content-type text; - reads it from stdin.
-
-    \b
-    Examples:
-      tenantry queues send orders '{"id": 7}'
-      tenantry queues send orders --content-type text "order 7"
-    """
-    text = _read_stdin() if body == "-" else body
-    value: object = text
-    if content_type == "json":
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BadUsage(f"BODY is no JSON: {error}", hint="for plain text: --content-type text") from None
-    message: dict[str, object] = {"body": value, "content_type": content_type}
-    if delay is not None:
-        message["delay_seconds"] = delay
-    client.post(client.path("queues", queue_id(client, queue), "messages"), message)
-    note(f"sent to {printable(queue)}")
+def _settings(delivery_delay: int | None, retention: int | None) -> dict[str, int]:
+    named = {"delivery_delay": delivery_delay, "message_retention_period": retention}
+    return {name: value for name, value in named.items() if value is not None}
 
 
-def _read_stdin() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise BadUsage(f"stdin is no UTF-8 text: {error.reason} at byte {error.start}") from None
-
-
-@command.group()
-def consumer() -> None:
-    """The workers that a queue's messages are delivered to.
-
-    \b
-    Example:
-      tenantry queues consumer list orders
-    """
-
-
-@consumer.command()
-@_queue
-@click.option(
-    "--script", type=SCRIPT, required=True, metavar="NAME", help="The worker; it needs a queue handler."
-)
-@click.option(
-    "--namespace", type=NAMESPACE_OR_DASH, default="-", metavar="NS", help="Of the worker; - for plain."
-)
-@click.option("--batch-size", type=click.IntRange(1, 100), help="Most messages of one delivery (10).")
-@click.option(
-    "--max-wait-ms", type=click.IntRange(0, 60_000), help="Longest wait for a full batch, in ms (5000)."
-)
-@click.option(
-    "--max-retries", type=click.IntRange(0, 100), help="Deliveries after the first that failed (3)."
-)
-@click.option("--retry-delay", type=click.IntRange(0, 43_200), help="Seconds before a retry (0).")
-@click.option("--dead-letter-queue", metavar="QUEUE", help="Where messages go that ran out of retries.")
-@json_option
-@client_command
-def add(
-    client: ApiClient,
-    queue: str,
-    script: str,
-    namespace: str,
-    batch_size: int | None,
-    max_wait_ms: int | None,
-    max_retries: int | None,
-    retry_delay: int | None,
-    dead_letter_queue: str | None,
-    as_json: bool,
-) -> None:
-    """Deliver a queue's messages to a worker.
-
-    \b
-    Examples:
-      tenantry queues consumer add orders --namespace production --script billing
-      tenantry queues consumer add orders --script billing --batch-size 50 --dead-letter-queue failed
-    """
-    settings = {
-        "batch_size": batch_size,
-        "max_wait_time_ms": max_wait_ms,
-        "max_retries": max_retries,
-        "retry_delay": retry_delay,
-    }
-    body: dict[str, object] = {
-        "type": "worker",
-        "script_name": script,
-        "settings": {name: value for name, value in settings.items() if value is not None},
-    }
-    if namespace != "-":
-        body["dispatch_namespace"] = namespace
-    if dead_letter_queue is not None:
-        body["dead_letter_queue"] = dead_letter_queue
-    made = client.post(client.path("queues", queue_id(client, queue), "consumers"), body)
-    if as_json:
-        print_json(made)
-    else:
-        say(f"{printable(queue)} → {label(plain(namespace), script)} (consumer {made['consumer_id']})")
-
-
-@consumer.command("list")
-@_queue
-@json_option
-@client_command
-def list_consumers(client: ApiClient, queue: str, as_json: bool) -> None:
-    """Show the consumers of a queue.
-
-    \b
-    Example:
-      tenantry queues consumer list orders
-    """
-    found = list(client.get(client.path("queues", queue_id(client, queue), "consumers")) or [])
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            item.get("consumer_id"),
-            label(item.get("dispatch_namespace"), str(item.get("script_name") or item.get("script"))),
-            *[
-                (item.get("settings") or {}).get(name)
-                for name in ("batch_size", "max_wait_time_ms", "max_retries")
-            ],
-            item.get("dead_letter_queue"),
-        )
-        for item in found
-    ]
-    header = ("id", "worker", "batch", "wait ms", "retries", "dead letters")
-    print_table(header, rows, empty=f"{printable(queue)} has no consumer")
-
-
-@consumer.command()
-@_queue
-@click.argument("consumer_id", metavar="ID", required=False)
-@client_command
-def remove(client: ApiClient, queue: str, consumer_id: str | None) -> None:
-    """Stop delivering to a consumer. Without ID: to the only one that the queue has.
-
-    \b
-    Example:
-      tenantry queues consumer remove orders
-    """
-    path = ("queues", queue_id(client, queue), "consumers")
-    if consumer_id is None:
-        found = [str(item["consumer_id"]) for item in client.get(client.path(*path)) or []]
-        if len(found) != 1:
-            raise CliError(
-                f"{printable(queue)} has {len(found)} consumers, so say which",
-                hint=f"tenantry queues consumer list {printable(queue)}",
-            )
-        consumer_id = found[0]
-    client.delete(client.path(*path, consumer_id))
-    say(f"removed consumer {printable(consumer_id)} of {printable(queue)}")
+def _pause(client: ApiClient, queue: str, *, paused: bool) -> None:
+    client.patch(client.path("queues", queue_id(client, queue)), {"settings": {"delivery_paused": paused}})

@@ -1,54 +1,55 @@
-"""Queues and what is sent to them: `…/queues`. Their consumers are in `queue_consumers`."""
+"""Queues: `…/queues`. What is in them is in `queue_messages`, their consumers are in `queue_consumers`."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
-from bindings.queues import parse_batch, parse_message
 from control.call import Call, Endpoint, owner_fields, parse_owner, rfc3339
 from control.deletions import finish_deletions
 from control.envelope import ApiError, Code, success
 from control.pagination import parse_page
 from control.resources.addresses import ACCOUNT
-from control.resources.queue_consumers import QUEUE, show_consumer
-from model.capabilities import QueueMessage
+from control.resources.queue_consumers import QUEUE, bounded, show_consumer
+from model.queues import RETENTION_S, QueueSettings, QueueSettingsChange
 from model.scripts import ScriptRef
 from storage.control_records import QueueRow
 
 _QUEUES = f"{ACCOUNT}/queues"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-#: A batch is at most 256,000 bytes; JSON and base64 make it longer.
-_MESSAGES_BODY = 2 << 20
+_MOST_RETENTION_S: Final = 14 * 24 * 3600
 
 
-class QueueChange(msgspec.Struct):
+class SettingsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    delivery_delay: int | None = None
+    delivery_paused: bool | None = None
+    message_retention_period: int | None = None
+
+
+class QueueRequest(msgspec.Struct):
     queue_name: str
     tenant: str | None = None
     namespace: str | None = None
-    settings: dict[str, Any] | None = None
+    settings: SettingsRequest | None = None
 
 
-class Message(msgspec.Struct, omit_defaults=True):
-    body: Any
-    content_type: str | None = None
-    delay_seconds: int | None = None
-
-
-class MessageBatch(msgspec.Struct):
-    messages: list[Message]
-    delay_seconds: int | None = None
+class QueueEdit(msgspec.Struct):
+    queue_name: str | None = None
+    settings: SettingsRequest | None = None
 
 
 async def create(call: Call) -> Response:
-    wanted = await call.json(QueueChange)
-    name, owner = _name(wanted), parse_owner(wanted.tenant, wanted.namespace)
-    return success(_show(call, await call.store.queues.create(name, owner)))
+    wanted = await call.json(QueueRequest)
+    name, owner = _name(wanted.queue_name), parse_owner(wanted.tenant, wanted.namespace)
+    change = parse_settings(wanted.settings)
+    made = await call.store.queues.create(name, owner)
+    if change != QueueSettingsChange():
+        await call.services.queues.change_settings(made.id, change)
+    return success(await _show_one(call, made))
 
 
 async def list_all(call: Call) -> Response:
@@ -59,16 +60,25 @@ async def list_all(call: Call) -> Response:
         found, total = named[page.offset : page.offset + page.per_page], len(named)
     else:
         found, total = await call.store.queues.page(page.per_page, page.offset)
-    return success([_show(call, row) for row in found], page.info(len(found), total))
+    return success(await _show_all(call, found), page.info(len(found), total))
 
 
 async def get(call: Call) -> Response:
-    return success(_show(call, call.store.queues.get(call.params["queue"])))
+    return success(await _show_one(call, call.store.queues.get(call.params["queue"])))
 
 
-async def rename(call: Call) -> Response:
-    name = _name(await call.json(QueueChange))
-    return success(_show(call, await call.store.queues.rename(call.params["queue"], name)))
+async def replace(call: Call) -> Response:
+    """All of it: a setting that is not named is as if it had never been set."""
+    wanted = await call.json(QueueRequest)
+    change = parse_settings(wanted.settings, QueueSettings())
+    return await _change(call, _name(wanted.queue_name), change)
+
+
+async def edit(call: Call) -> Response:
+    """What is named."""
+    wanted = await call.json(QueueEdit)
+    name = None if wanted.queue_name is None else _name(wanted.queue_name)
+    return await _change(call, name, parse_settings(wanted.settings))
 
 
 async def delete(call: Call) -> Response:
@@ -77,77 +87,65 @@ async def delete(call: Call) -> Response:
     return success(None)
 
 
-async def send(call: Call) -> Response:
-    message = _message(await call.json(Message), "body")
-    parsed = parse_message(message["body"], message.get("content_type"), message.get("delay_seconds"))
-    return await _send(call, [parsed])
-
-
-async def send_batch(call: Call) -> Response:
-    batch = await call.json(MessageBatch)
-    messages = [_message(each, f"messages[{index}].body") for index, each in enumerate(batch.messages)]
-    return await _send(call, parse_batch(messages, batch.delay_seconds))
-
-
-async def purge(call: Call) -> Response:
-    """All messages that are in it now; those in delivery too."""
+async def metrics(call: Call) -> Response:
     queue = call.store.queues.get(call.params["queue"])
-    removed = await call.services.queues.purge(queue.id)
+    messages, size = await call.services.queues.stored(queue.id)
+    oldest = await call.services.queues.peek(queue.id, 1)
     return success(
         {
-            "started_at": rfc3339(call.services.now_s() * 1000),
-            "complete": "complete",
-            "removed": removed,
+            "backlog_count": messages,
+            "backlog_bytes": size,
+            "oldest_message_timestamp_ms": oldest[0].sent_at_ms if oldest else 0,
         }
     )
 
 
-async def _send(call: Call, messages: list[QueueMessage]) -> Response:
+def parse_settings(
+    wanted: SettingsRequest | None, default: QueueSettings | None = None
+) -> QueueSettingsChange:
+    """Pure. What is not named is `default`'s; without one it stays. Raises ApiError(400) naming the field."""
+    wanted = wanted or SettingsRequest()
+    delay = bounded("delivery_delay", wanted.delivery_delay, 0, 43_200)
+    retention = bounded("message_retention_period", wanted.message_retention_period, 60, _MOST_RETENTION_S)
+    if default is None:
+        return QueueSettingsChange(wanted.delivery_paused, delay, retention)
+    return QueueSettingsChange(
+        default.delivery_paused if wanted.delivery_paused is None else wanted.delivery_paused,
+        default.delivery_delay_s if delay is None else delay,
+        RETENTION_S if retention is None else retention,
+    )
+
+
+async def _change(call: Call, name: str | None, change: QueueSettingsChange) -> Response:
     queue = call.store.queues.get(call.params["queue"])
-    return success({"message_ids": list(await call.services.queues.send(queue.id, messages))})
+    if name is not None and name != queue.name:
+        queue = await call.store.queues.rename(queue.id, name)
+    if change != QueueSettingsChange():
+        await call.services.queues.change_settings(queue.id, change)
+    return success(await _show_one(call, queue))
 
 
-def _message(message: Message, field: str) -> dict[str, Any]:
-    """As `bindings.queues` takes it: JSON has no bytes, so they come as base64."""
-    body = message.body
-    if message.content_type == "bytes":
-        try:
-            if not isinstance(body, str):
-                raise ValueError("no string")
-            body = base64.b64decode(body.encode(), validate=True)
-        except (ValueError, binascii.Error):
-            raise ApiError(
-                400, Code.VALIDATION, f"{field}: content_type bytes takes base64 text", field
-            ) from None
-    shown: dict[str, Any] = {"body": body}
-    if message.content_type is not None:
-        shown["content_type"] = message.content_type
-    if message.delay_seconds is not None:
-        shown["delay_seconds"] = message.delay_seconds
-    return shown
-
-
-def _name(wanted: QueueChange) -> str:
-    for setting, value in (wanted.settings or {}).items():
-        if value is not None:
-            field = f"settings.{setting[:64]}"
-            raise ApiError(
-                400,
-                Code.VALIDATION,
-                f"{field}: this host has no such setting of a queue; delays are set for a message or a consumer",
-                field,
-            )
-    if not _NAME.fullmatch(wanted.queue_name):
+def _name(wanted: str) -> str:
+    if not _NAME.fullmatch(wanted):
         raise ApiError(
             400,
             Code.INVALID_NAME,
-            f"queue_name: {wanted.queue_name[:80]!r}; 1 to 63 of a-z, 0-9 and '-', no '-' at the ends, is right",
+            f"queue_name: {wanted[:80]!r}; 1 to 63 of a-z, 0-9 and '-', no '-' at the ends, is right",
             "queue_name",
         )
-    return wanted.queue_name
+    return wanted
 
 
-def _show(call: Call, row: QueueRow) -> dict[str, Any]:
+async def _show_one(call: Call, row: QueueRow) -> dict[str, Any]:
+    return (await _show_all(call, [row]))[0]
+
+
+async def _show_all(call: Call, rows: Sequence[QueueRow]) -> list[dict[str, Any]]:
+    settings = await call.services.queues.settings([row.id for row in rows]) if rows else {}
+    return [_show(call, row, settings) for row in rows]
+
+
+def _show(call: Call, row: QueueRow, settings: Mapping[str, QueueSettings]) -> dict[str, Any]:
     consumers = [show_consumer(consumer) for consumer in call.store.queues.consumers(row.id)]
     producers = [_show_producer(ref) for ref in call.store.queues.producers(row.id)]
     return {
@@ -155,7 +153,11 @@ def _show(call: Call, row: QueueRow) -> dict[str, Any]:
         "queue_name": row.name,
         "created_on": rfc3339(row.created_at_ms),
         "modified_on": rfc3339(row.modified_at_ms),
-        "settings": {},
+        "settings": {
+            "delivery_delay": settings[row.id].delivery_delay_s,
+            "delivery_paused": settings[row.id].delivery_paused,
+            "message_retention_period": settings[row.id].retention_s,
+        },
         "producers": producers,
         "producers_total_count": len(producers),
         "consumers": consumers,
@@ -173,11 +175,8 @@ ENDPOINTS = [
     Endpoint("POST", _QUEUES, create),
     Endpoint("GET", _QUEUES, list_all),
     Endpoint("GET", QUEUE, get),
-    Endpoint("PUT", QUEUE, rename),
-    Endpoint("PATCH", QUEUE, rename),
+    Endpoint("PUT", QUEUE, replace),
+    Endpoint("PATCH", QUEUE, edit),
     Endpoint("DELETE", QUEUE, delete),
-    Endpoint("POST", f"{QUEUE}/messages", send, body_bytes=_MESSAGES_BODY),
-    Endpoint("POST", f"{QUEUE}/messages/batch", send_batch, body_bytes=_MESSAGES_BODY),
-    Endpoint("POST", f"{QUEUE}/messages/purge", purge),
-    Endpoint("POST", f"{QUEUE}/purge", purge),
+    Endpoint("GET", f"{QUEUE}/metrics", metrics),
 ]

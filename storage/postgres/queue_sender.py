@@ -15,6 +15,7 @@ from typing import Final
 
 from model.capabilities import QueueMessage
 from model.errors import OperationError
+from model.queues import QueueSettings
 from storage.failures import StorageBusy, StorageError, StorageLost
 from storage.postgres.connection import PgDatabase, PgTransaction
 from storage.queue_protocol import Backlog, backlog_full, deleted_queue
@@ -29,7 +30,6 @@ class _Send:
     ids: Sequence[uuid.UUID]
     messages: Sequence[QueueMessage]
     now_ms: int
-    expires_at_ms: int
     size: int
     done: asyncio.Future[None]
 
@@ -37,21 +37,23 @@ class _Send:
 class QueueSender:
     """Use from one running event loop."""
 
-    def __init__(self, database: PgDatabase, sql: Mapping[str, str], backlog_bytes: int) -> None:
+    def __init__(
+        self, database: PgDatabase, sql: Mapping[str, str], defaults: QueueSettings, backlog_bytes: int
+    ) -> None:
+        """`defaults`: of a queue for which nothing was set."""
         self._database = database
         self._sql = sql
+        self._defaults = defaults
         self._backlog_bytes = backlog_bytes
         self._waiting: deque[_Send] = deque()
         self._running: asyncio.Task[None] | None = None
 
-    async def send(
-        self, queue_id: str, messages: Sequence[QueueMessage], now_ms: int, expires_at_ms: int
-    ) -> list[str]:
+    async def send(self, queue_id: str, messages: Sequence[QueueMessage], now_ms: int) -> list[str]:
         """Their ids. Once begun it is done, whatever becomes of who waits. Raises OperationError, StorageError."""
         loop = asyncio.get_running_loop()
         ids = [uuid.uuid4() for _ in messages]
         size = sum(len(message.body) for message in messages)
-        send = _Send(queue_id, ids, messages, now_ms, expires_at_ms, size, loop.create_future())
+        send = _Send(queue_id, ids, messages, now_ms, size, loop.create_future())
         self._waiting.append(send)
         if self._running is None:
             self._running = loop.create_task(self._run())
@@ -108,6 +110,10 @@ class QueueSender:
         standings = await tx.fetch(self._sql["standings"], queues)
         deleted = {row[0] for row in standings if row[1]}
         held = {row[0]: Backlog(row[2], row[3]) for row in standings}
+        settings = {
+            row[0]: self._defaults if row[4] is None else QueueSettings(False, row[4], row[5])
+            for row in standings
+        }
         refused: dict[int, OperationError] = {}
         taken: list[_Send] = []
         for number, send in enumerate(group):
@@ -128,13 +134,18 @@ class QueueSender:
         ]
         if not rows:
             return refused
-        ready = [send.now_ms + message.delay_s * 1000 for _, send, message in rows]
+        ready = [
+            send.now_ms
+            + 1000
+            * (settings[send.queue_id].delivery_delay_s if message.delay_s is None else message.delay_s)
+            for _, send, message in rows
+        ]
         await tx.execute(
             self._sql["send"],
             [message_id for message_id, _, _ in rows],
             [send.queue_id for _, send, _ in rows],
             [send.now_ms for _, send, _ in rows],
-            [send.expires_at_ms for _, send, _ in rows],
+            [send.now_ms + settings[send.queue_id].retention_s * 1000 for _, send, _ in rows],
             ready,
             [message.content_type for _, _, message in rows],
             [message.body for _, _, message in rows],

@@ -14,9 +14,11 @@ from typing import Final
 
 from model.capabilities import QueueMessage
 from model.clock import unix_ms
+from model.queues import QueueSettings, QueueSettingsChange
 from storage.failures import StorageError
 from storage.migrations import load_queries
 from storage.postgres.connection import PgDatabase, PgRow, PgTransaction
+from storage.postgres.queue_rows import PgQueueRows, to_message, to_settings
 from storage.postgres.queue_sender import QueueSender, turn_of
 from storage.postgres.schema import POSTGRES_SQL, PgMigrations
 from storage.postgres.signals import PgSignals
@@ -27,9 +29,14 @@ from storage.queue_protocol import (
     Backlog,
     DeadLettering,
     Lease,
+    PulledMessage,
+    PullsSettled,
+    QueueTotals,
     ReadyQueue,
     Settled,
     StoredMessage,
+    deleted_queue,
+    is_lease_id,
     nobody,
 )
 
@@ -54,12 +61,13 @@ class PgQueueStore:
         retention_ms: int = RETENTION_MS,
         backlog_bytes: int = BACKLOG_BYTES,
     ) -> None:
+        """`retention_ms`: where a queue says nothing."""
         self._database = database
         self._signals = signals
         self._now_ms = now_ms
-        self._retention_ms = retention_ms
         self._sql = load_queries("queues", POSTGRES_SQL)
-        self._sender = QueueSender(database, self._sql, backlog_bytes)
+        self._rows = PgQueueRows(self._sql, retention_ms)
+        self._sender = QueueSender(database, self._sql, self._rows.defaults, backlog_bytes)
         self.on_send: Callable[[str], None] = nobody
         signals.on(TOPIC, lambda: self.on_send(""))
 
@@ -72,8 +80,7 @@ class PgQueueStore:
         return self._now_ms()
 
     async def send(self, queue_id: str, messages: Sequence[QueueMessage]) -> list[str]:
-        now = self._now_ms()
-        ids = await self._sender.send(queue_id, messages, now, now + self._retention_ms)
+        ids = await self._sender.send(queue_id, messages, self._now_ms())
         self._told(queue_id)
         return ids
 
@@ -86,36 +93,48 @@ class PgQueueStore:
         return int(rows[0][0])
 
     async def lease(
-        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering | None = None
+        self,
+        queue_id: str,
+        count: int,
+        lease_ms: int,
+        used_up: DeadLettering | None = None,
+        at_most: int | None = None,
     ) -> Lease | None:
         now = self._now_ms()
         lease_id = uuid.uuid4()
         ends = now + lease_ms
+        if at_most is not None:
+            # Who only looks for room does not wait for those who take it.
+            rows = await self._database.fetch(self._sql["count_leases"], queue_id, now, lease_id)
+            if int(rows[0][0]) >= at_most:
+                return None
         tried = False
 
         async def work(tx: PgTransaction) -> list[PgRow]:
             nonlocal tried
-            taken: dict[int, PgRow] = {}
             if tried:  # it may have been committed before, and nobody was told
-                taken = {row[0]: row for row in await tx.fetch(self._sql["leased"], lease_id, queue_id)}
+                taken = await tx.fetch(self._sql["leased"], lease_id, queue_id)
+                if taken:
+                    return sorted(taken, key=lambda row: int(row[0]))
             tried = True
-            while len(taken) < count:
-                found = await tx.fetch(self._sql["lease"], queue_id, now, count - len(taken), lease_id, ends)
-                # Ready again though its deliveries were spent: each of them ended with its process.
-                spent = [row[0] for row in found if used_up is not None and row[3] > used_up.max_attempts]
-                taken |= {row[0]: row for row in found if row[0] not in spent}
-                if not spent or used_up is None:
-                    break
-                await self._end(tx, spent, queue_id, used_up, now)
-            return [taken[sequence] for sequence in sorted(taken)]
+            if at_most is not None and not await self._rows.has_room(tx, lease_id, queue_id, now, at_most):
+                return []
+            taken = await self._rows.take(tx, queue_id, lease_id, count, now, ends, used_up)
+            if taken and at_most is not None:
+                await tx.execute(self._sql["add_lease"], lease_id, queue_id, ends)
+            return taken
 
         taken = await self._database.write(work, repeatable=True)
-        return Lease(lease_id.hex, queue_id, ends, tuple(map(_message, taken))) if taken else None
+        if not taken:
+            return None
+        return Lease(lease_id.hex, queue_id, ends, tuple(map(to_message, taken)), at_most is not None)
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
         ends = self._now_ms() + lease_ms
 
         async def work(tx: PgTransaction) -> int:
+            if lease.counted:
+                await tx.execute(self._sql["renew_lease"], uuid.UUID(lease.id), ends)
             await tx.execute(self._sql["add_tickets"], [ends], [lease.queue_id])
             return await tx.execute(self._sql["renew"], uuid.UUID(lease.id), lease.queue_id, ends)
 
@@ -127,36 +146,82 @@ class PgQueueStore:
         now = self._now_ms()
 
         async def work(tx: PgTransaction) -> Settled:
-            rows = await tx.fetch(self._sql["of_lease"], uuid.UUID(lease.id), lease.queue_id)
-            held = {row[1].hex: (row[0], row[2]) for row in rows}
-            done = [held.pop(message_id)[0] for message_id in acknowledged if message_id in held]
-            again: dict[int, int] = {}
-            spent: list[int] = []
-            for message_id, delay_s in retried.items():
-                if message_id not in held:
-                    continue
-                sequence, attempts = held.pop(message_id)
-                if attempts < used_up.max_attempts:
-                    again[sequence] = now + delay_s * 1000
-                else:
-                    spent.append(sequence)
-            if done:
-                await tx.execute(self._sql["remove"], done)
-            if again:
-                await tx.execute(self._sql["retry"], list(again), list(again.values()))
-                queues = [lease.queue_id] * len(again)
-                await tx.execute(self._sql["add_tickets"], list(again.values()), queues)
-            lettered = await self._end(tx, spent, lease.queue_id, used_up, now) if spent else False
-            return Settled(
-                len(done), len(again), len(spent) if lettered else 0, 0 if lettered else len(spent)
-            )
+            if lease.counted:
+                await tx.execute(self._sql["end_lease"], uuid.UUID(lease.id))
+            held = await self._rows.of_lease(tx, lease.id, lease.queue_id)
+            return await self._rows.settle(tx, lease.queue_id, held, acknowledged, retried, used_up, now)
 
         settled = await self._database.write(work, repeatable=True)
-        if settled.dead_lettered and used_up.queue_id is not None:
-            self._told(used_up.queue_id)
-        if settled.retried:
-            self._told(lease.queue_id)
+        self._settled(lease.queue_id, settled, used_up)
+        if lease.counted:
+            self._signals.tell(TOPIC)  # there is room for another
         return settled
+
+    async def pull(
+        self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
+    ) -> list[PulledMessage]:
+        now = self._now_ms()
+        ids = [uuid.uuid4() for _ in range(count)]
+        tried = False
+
+        async def work(tx: PgTransaction) -> list[tuple[uuid.UUID, PgRow]]:
+            nonlocal tried
+            if tried:
+                pulled = await tx.fetch(self._sql["pulled"], ids, queue_id)
+                if pulled:
+                    return [(row[6], row[:6]) for row in pulled]
+            tried = True
+            taken = await self._rows.take(tx, queue_id, ids[0], count, now, now + lease_ms, used_up)
+            if taken:
+                await tx.execute(self._sql["own_leases"], [row[0] for row in taken], ids[: len(taken)])
+            return list(zip(ids, taken, strict=False))
+
+        pulled = await self._database.write(work, repeatable=True)
+        return [PulledMessage(lease_id.hex, to_message(row)) for lease_id, row in pulled]
+
+    async def settle_pulled(
+        self, queue_id: str, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
+    ) -> PullsSettled:
+        now = self._now_ms()
+        named = list(dict.fromkeys([*acknowledged, *retried]))
+
+        async def work(tx: PgTransaction) -> PullsSettled:
+            held = await self._rows.of_pulls(tx, named, queue_id)
+            late = tuple(each for each in named if each in held and held[each].ready_at_ms <= now)
+            not_held = tuple(each for each in named if each not in held)
+            settled = await self._rows.settle(tx, queue_id, held, acknowledged, retried, used_up, now)
+            return PullsSettled(settled, late, not_held)
+
+        found = await self._database.write(work, repeatable=True)
+        self._settled(queue_id, found.settled, used_up)
+        return found
+
+    async def settings(self, queue_ids: Sequence[str]) -> dict[str, QueueSettings]:
+        rows = await self._database.fetch(self._sql["settings"], list(queue_ids))
+        return self._rows.settings_of(rows, queue_ids)
+
+    async def change_settings(self, queue_id: str, change: QueueSettingsChange) -> QueueSettings:
+        async def work(tx: PgTransaction) -> PgRow | None:
+            if await self._rows.is_deleted(tx, queue_id):
+                return None
+            rows = await tx.fetch(
+                self._sql["change_settings"],
+                queue_id,
+                change.delivery_paused,
+                change.delivery_delay_s,
+                change.retention_s,
+                self._rows.defaults.retention_s,
+            )
+            return rows[0]
+
+        row = await self._database.write(work, repeatable=True)
+        if row is None:
+            raise deleted_queue()
+        self._told(queue_id)
+        return to_settings(row)
+
+    async def totals(self) -> QueueTotals:
+        return QueueTotals(*(await self._database.fetch(self._sql["totals"]))[0])
 
     def backlog(self, queue_id: str) -> Awaitable[Backlog]:
         return self._backlog(queue_id)
@@ -171,7 +236,18 @@ class PgQueueStore:
 
     async def peek(self, queue_id: str, count: int) -> list[StoredMessage]:
         rows = await self._database.fetch(self._sql["peek"], queue_id, self._now_ms(), count)
-        return [_message(row) for row in rows]
+        return [to_message(row, row[1].hex) for row in rows]
+
+    async def remove(self, queue_id: str, refs: Sequence[str]) -> list[str]:
+        wanted = [uuid.UUID(ref) for ref in dict.fromkeys(refs) if is_lease_id(ref)]
+
+        async def work(tx: PgTransaction) -> list[str]:
+            rows = await tx.fetch(self._sql["of_refs"], wanted, queue_id)
+            if rows:
+                await tx.execute(self._sql["remove"], [row[0] for row in rows])
+            return [row[1].hex for row in rows]
+
+        return await self._database.write(work, repeatable=True)
 
     async def purge(self, queue_id: str) -> int:
         last = (await self._database.fetch(self._sql["last_sequence"]))[0][0]
@@ -183,8 +259,9 @@ class PgQueueStore:
 
     async def delete_queue(self, queue_id: str) -> int:
         async def work(tx: PgTransaction) -> int:
-            await tx.execute(self._sql["bury_turn"], turn_of(queue_id))
-            await tx.execute(self._sql["bury_queue"], queue_id)
+            await tx.execute(self._sql["take_turn"], turn_of(queue_id))
+            for statement in ("bury_queue", "forget_settings", "forget_leases"):
+                await tx.execute(self._sql[statement], queue_id)
             removed = await self._remove(tx, self._sql["some_of_queue"], queue_id, (1 << 63) - 1, SWEEP_ROWS)
             if not removed:
                 await tx.execute(self._sql["forget_backlog"], queue_id)
@@ -196,6 +273,8 @@ class PgQueueStore:
         now = self._now_ms()
 
         async def work(tx: PgTransaction) -> int:
+            # First, as whoever settles: the other way round the two could wait for each other.
+            await tx.execute(self._sql["sweep_leases"], now)
             await tx.execute(self._sql["prune_tickets"], now)
             return await self._remove(tx, self._sql["expired"], now, SWEEP_ROWS)
 
@@ -222,27 +301,12 @@ class PgQueueStore:
             await tx.execute(self._sql["remove"], sequences)
         return len(sequences)
 
-    async def _end(
-        self, tx: PgTransaction, spent: Sequence[int], queue_id: str, used_up: DeadLettering, now: int
-    ) -> bool:
-        """Dead-letter these; False when they were deleted, for want of a queue to move them to."""
-        target = used_up.queue_id
-        if target is not None:
-            await tx.execute(self._sql["share_queues"], [turn_of(target)])
-            if await tx.fetch(self._sql["deleted_of"], [target]):
-                target = None
-        if target is None:
-            await tx.execute(self._sql["remove"], spent)
-            return False
-        await tx.execute(self._sql["dead_letter"], spent, target, now, now + self._retention_ms, queue_id)
-        await tx.execute(self._sql["add_tickets"], [now], [target])
-        return True
+    def _settled(self, queue_id: str, settled: Settled, used_up: DeadLettering) -> None:
+        if settled.dead_lettered and used_up.queue_id is not None:
+            self._told(used_up.queue_id)
+        if settled.retried:
+            self._told(queue_id)
 
     def _told(self, queue_id: str) -> None:
         self.on_send(queue_id)
         self._signals.tell(TOPIC)
-
-
-def _message(row: PgRow) -> StoredMessage:
-    _, message_id, sent, attempts, content_type, body = row
-    return StoredMessage(message_id.hex, sent, attempts, content_type, body)

@@ -14,9 +14,10 @@ SELECT version, sealed FROM secrets WHERE namespace = ?1 AND script = ?2 AND nam
 
 -- :name consumers
 SELECT c.queue_id, q.name, c.namespace, c.script, c.batch_size, c.max_wait_ms, c.max_retries, c.retry_delay_s,
-    c.dead_letter_queue_id, c.id, c.created_at_ms, d.name
+    c.dead_letter_queue_id, c.id, c.created_at_ms, d.name, s.max_concurrency, s.visibility_timeout_ms
 FROM queue_consumers c JOIN queues q ON q.id = c.queue_id
 LEFT JOIN queues d ON d.id = c.dead_letter_queue_id
+LEFT JOIN queue_consumer_settings s ON s.consumer_id = c.id
 WHERE (?1 IS NULL OR c.queue_id = ?1)
 ORDER BY q.name
 
@@ -224,6 +225,11 @@ ON CONFLICT (id) DO UPDATE SET
     namespace = excluded.namespace, script = excluded.script, batch_size = excluded.batch_size,
     max_wait_ms = excluded.max_wait_ms, max_retries = excluded.max_retries,
     retry_delay_s = excluded.retry_delay_s, dead_letter_queue_id = excluded.dead_letter_queue_id
+
+-- :name put_consumer_settings
+INSERT INTO queue_consumer_settings VALUES (?1, ?2, ?3)
+ON CONFLICT (consumer_id) DO UPDATE SET
+    max_concurrency = excluded.max_concurrency, visibility_timeout_ms = excluded.visibility_timeout_ms
 
 -- :name delete_consumer
 DELETE FROM queue_consumers WHERE id = ?1

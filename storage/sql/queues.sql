@@ -1,4 +1,4 @@
--- Statements of storage/queue_store.py. Times are UNIX milliseconds.
+-- Statements of storage/queue_store.py and queue_rows.py. Times are UNIX milliseconds.
 
 -- :name is_deleted
 SELECT 1 FROM queue_deleted_queues WHERE queue_id = ?1
@@ -11,7 +11,9 @@ INSERT INTO queue_messages (id, queue_id, sent_at_ms, expires_at_ms, ready_at_ms
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 
 -- :name ready_queues
-SELECT queue_id, next_ready_at_ms FROM queue_heads WHERE next_ready_at_ms <= ?1 ORDER BY next_ready_at_ms
+SELECT queue_id, next_ready_at_ms FROM queue_heads h WHERE next_ready_at_ms <= ?1
+    AND NOT EXISTS (SELECT 1 FROM queue_settings s WHERE s.queue_id = h.queue_id AND s.paused)
+ORDER BY next_ready_at_ms
 
 -- :name ready_count
 SELECT count(*) FROM (
@@ -50,6 +52,48 @@ UPDATE queue_messages SET ready_at_ms = ?3 WHERE lease_id = ?1 AND queue_id = ?2
 -- :name of_lease
 SELECT sequence, id, attempts FROM queue_messages WHERE lease_id = ?1 AND queue_id = ?2
 
+-- :name own_lease
+UPDATE queue_messages SET lease_id = ?2 WHERE sequence = ?1
+
+-- :name of_pulls
+SELECT lease_id, sequence, attempts, ready_at_ms FROM queue_messages
+WHERE lease_id IN (SELECT value FROM json_each(?1)) AND queue_id = ?2
+
+-- :name count_leases
+SELECT count(*) FROM queue_leases WHERE queue_id = ?1 AND ends_at_ms > ?2
+
+-- :name add_lease
+INSERT INTO queue_leases VALUES (?1, ?2, ?3)
+
+-- :name renew_lease
+UPDATE queue_leases SET ends_at_ms = ?2 WHERE id = ?1
+
+-- :name end_lease
+DELETE FROM queue_leases WHERE id = ?1
+
+-- :name drop_leases
+DELETE FROM queue_leases WHERE queue_id = ?1 AND ends_at_ms <= ?2
+
+-- :name sweep_leases
+DELETE FROM queue_leases WHERE ends_at_ms <= ?1
+
+-- :name settings
+SELECT paused, delay_s, retention_s FROM queue_settings WHERE queue_id = ?1
+
+-- :name settings_of
+SELECT queue_id, paused, delay_s, retention_s FROM queue_settings
+WHERE queue_id IN (SELECT value FROM json_each(?1))
+
+-- :name put_settings
+INSERT INTO queue_settings VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (queue_id) DO UPDATE SET
+    paused = excluded.paused, delay_s = excluded.delay_s, retention_s = excluded.retention_s
+
+-- :name totals
+SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0),
+    (SELECT count(*) FROM queue_settings WHERE paused)
+FROM queue_heads
+
 -- :name remove
 DELETE FROM queue_messages WHERE sequence = ?1
 
@@ -66,8 +110,11 @@ UPDATE queue_heads SET next_ready_at_ms = (
 ) WHERE queue_id = ?1
 
 -- :name peek
-SELECT id, sent_at_ms, attempts, content_type, body FROM queue_messages
+SELECT sequence, id, sent_at_ms, attempts, content_type, body FROM queue_messages
 WHERE queue_id = ?1 AND expires_at_ms > ?2 ORDER BY sequence LIMIT ?3
+
+-- :name remove_one
+DELETE FROM queue_messages WHERE sequence = ?1 AND queue_id = ?2 AND id = ?3
 
 -- :name purge_some
 DELETE FROM queue_messages WHERE sequence IN (
@@ -79,6 +126,12 @@ SELECT max(sequence) FROM queue_messages
 
 -- :name bury_queue
 INSERT INTO queue_deleted_queues VALUES (?1) ON CONFLICT DO NOTHING
+
+-- :name forget_settings
+DELETE FROM queue_settings WHERE queue_id = ?1
+
+-- :name forget_leases
+DELETE FROM queue_leases WHERE queue_id = ?1
 
 -- :name expired
 SELECT sequence, queue_id FROM queue_messages WHERE expires_at_ms <= ?1 ORDER BY expires_at_ms LIMIT ?2

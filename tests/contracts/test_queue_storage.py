@@ -1,4 +1,4 @@
-"""The contract of QueueStorage, held by SQLite and by PostgreSQL alike.
+"""The contract of QueueStorage, held by the public fake, by SQLite and by PostgreSQL alike.
 
 A message is durable when sent, leased by one at a time, and leaves only when it was acknowledged, used up,
 purged or past its retention. What a lease has lost, its holder can't settle.
@@ -11,10 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from bindings.queue_memory import MemoryQueueStorage
 from model.capabilities import QueueMessage
 from model.errors import OperationError, OperationErrorCode
+from model.queues import QueueSettings, QueueSettingsChange
 from storage.database import Database
-from storage.queue_protocol import Backlog, DeadLettering, QueueStorage, ReadyQueue, Settled
+from storage.queue_protocol import (
+    Backlog,
+    DeadLettering,
+    PulledMessage,
+    PullsSettled,
+    QueueStorage,
+    QueueTotals,
+    ReadyQueue,
+    Settled,
+)
 from storage.queue_store import QueueStore, queue_migrations
 from tests.support.postgres import migrate
 from tests.support.postgres_stores import PgMachine
@@ -35,8 +46,11 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[QueueStorage]:
+    if request.param == "memory":
+        yield MemoryQueueStorage(clock, retention_ms=1_000_000)
+        return
     if request.param == "sqlite":
         database = Database.open(tmp_path / "queues.db", queue_migrations())
         yield QueueStore(database, clock, retention_ms=1_000_000)
@@ -53,7 +67,9 @@ async def backlog(store: QueueStorage, queue_id: str) -> Backlog:
     return held if isinstance(held, Backlog) else await held
 
 
-async def send(store: QueueStorage, *bodies: str, queue_id: str = "q", delay_s: int = 0) -> list[str]:
+async def send(
+    store: QueueStorage, *bodies: str, queue_id: str = "q", delay_s: int | None = None
+) -> list[str]:
     return await store.send(queue_id, [QueueMessage(body.encode(), "text", delay_s) for body in bodies])
 
 
@@ -259,3 +275,192 @@ async def test_on_send_tells_of_sends_retries_and_dead_letters(store: QueueStora
     assert lease is not None
     await store.settle(lease, [], {message_id: 0}, DeadLettering(2, "dlq"))
     assert [queue_id for queue_id in told if queue_id] == ["q", "q", "dlq"]
+
+
+async def pulled(store: QueueStorage, count: int = 100, queue_id: str = "q") -> list[PulledMessage]:
+    return await store.pull(queue_id, count, 1000, FOUR)
+
+
+async def test_what_is_pulled_has_a_lease_each(store: QueueStorage, clock: Clock) -> None:
+    ids = await send(store, "a", "b", "c")
+    first = await pulled(store, 2)
+    assert [(each.message.id, each.message.body, each.message.attempts) for each in first] == [
+        (ids[0], b"a", 1),
+        (ids[1], b"b", 1),
+    ]
+    assert [each.message.body for each in await pulled(store)] == [b"c"]
+    assert len({each.lease_id for each in first}) == 2
+    acknowledged, retried = first[0].lease_id, first[1].lease_id
+    done = await store.settle_pulled("q", [acknowledged], {retried: 5}, FOUR)
+    assert done == PullsSettled(Settled(acknowledged=1, retried=1))
+    assert (await backlog(store, "q")).messages == 2
+    clock.now += 5_000
+    again = await pulled(store)
+    assert [(each.message.body, each.message.attempts) for each in again] == [(b"b", 2), (b"c", 2)]
+    assert {each.lease_id for each in again}.isdisjoint({acknowledged, retried})
+
+
+@pytest.mark.parametrize(("passed_ms", "ready"), [(999, []), (1000, [(b"a", 2)])])
+async def test_pulled_message_comes_again_when_its_lease_is_over(
+    store: QueueStorage, clock: Clock, passed_ms: int, ready: list[tuple[bytes, int]]
+) -> None:
+    await send(store, "a")
+    assert len(await pulled(store)) == 1
+    clock.now += passed_ms
+    assert [(each.message.body, each.message.attempts) for each in await pulled(store)] == ready
+
+
+async def test_late_acknowledgement_of_a_pull_is_told(store: QueueStorage, clock: Clock) -> None:
+    await send(store, "a", "b")
+    a, b = [each.lease_id for each in await pulled(store)]
+    clock.now += 1000
+    (again,) = await pulled(store, 1)  # a, with another lease
+    assert await store.settle_pulled("q", [a, b], {}, FOUR) == PullsSettled(
+        Settled(acknowledged=1), late=(b,), not_held=(a,)
+    )
+    assert (await store.settle_pulled("q", [again.lease_id], {}, FOUR)).late == ()
+    assert await store.settle_pulled("q", [again.lease_id], {}, FOUR) == PullsSettled(
+        Settled(), not_held=(again.lease_id,)
+    )
+
+
+async def test_lease_of_a_pull_is_of_no_use_for_another_queue_and_can_not_be_made_up(
+    store: QueueStorage,
+) -> None:
+    await send(store, "a")
+    await send(store, "b", queue_id="other")
+    (mine,) = await pulled(store)
+    (other,) = await pulled(store, queue_id="other")
+    forged = (other.lease_id, other.message.id, mine.message.id, "0" * 32, "", "' OR 1=1", "\0", "ä" * 32)
+    found = await store.settle_pulled("q", forged, {mine.lease_id.upper() + " ": 0}, FOUR)
+    assert found.settled == Settled()
+    assert set(forged) <= set(found.not_held)
+    assert await pulled(store) == []
+    assert (await store.settle_pulled("other", [other.lease_id], {}, FOUR)).settled.acknowledged == 1
+
+
+async def test_pulled_message_is_used_up_by_retries_and_by_leases_that_ended(
+    store: QueueStorage, clock: Clock
+) -> None:
+    used_up = DeadLettering(2, "dlq")
+    await send(store, "retried", "left")
+    first = await store.pull("q", 2, 1000, used_up)
+    await store.settle_pulled("q", [], {first[0].lease_id: 0}, used_up)
+    clock.now += 1000
+    second = await store.pull("q", 2, 1000, used_up)
+    retried = next(each.lease_id for each in second if each.message.body == b"retried")
+    settled = (await store.settle_pulled("q", [], {retried: 0}, used_up)).settled
+    assert settled == Settled(dead_lettered=1)
+    clock.now += 1000
+    assert await store.pull("q", 2, 1000, used_up) == []
+    assert sorted(await leased(store, queue_id="dlq")) == ["left", "retried"]
+    assert await backlog(store, "q") == Backlog()
+
+
+async def test_paused_queue_delivers_nothing_takes_sends_and_loses_nothing(
+    store: QueueStorage, clock: Clock
+) -> None:
+    await send(store, "a", "b")
+    lease = await store.lease("q", 1, 60_000)
+    assert lease is not None
+    await store.change_settings("q", QueueSettingsChange(delivery_paused=True))
+    await send(store, "c")
+    clock.now += 1000
+    assert await store.ready_queues() == []
+    assert await store.lease("q", 10, 1000) is None
+    assert await pulled(store) == []
+    assert await store.totals() == QueueTotals(3, 3, paused=1)
+    # What was being delivered may end.
+    assert (await store.settle(lease, [lease.messages[0].id], {}, FOUR)).acknowledged == 1
+    told: list[str] = []
+    store.on_send = told.append
+    await store.change_settings("q", QueueSettingsChange(delivery_paused=False))
+    assert "q" in told
+    assert [ready.queue_id for ready in await store.ready_queues()] == ["q"]
+    assert await leased(store) == ["b", "c"]
+    assert (await store.totals()).paused == 0
+
+
+async def test_settings_change_one_by_one(store: QueueStorage) -> None:
+    nothing_set = QueueSettings(retention_s=1000)
+    assert await store.settings(["q", "other"]) == {"q": nothing_set, "other": nothing_set}
+    changed = await store.change_settings("q", QueueSettingsChange(delivery_delay_s=7))
+    assert changed == QueueSettings(False, 7, 1000)
+    changed = await store.change_settings("q", QueueSettingsChange(delivery_paused=True, retention_s=60))
+    assert changed == QueueSettings(True, 7, 60)
+    assert await store.settings(["q", "other"]) == {"q": changed, "other": nothing_set}
+    await store.delete_queue("q")
+    assert await store.settings(["q"]) == {"q": nothing_set}
+    with pytest.raises(OperationError, match="deleted"):
+        await store.change_settings("q", QueueSettingsChange(delivery_paused=True))
+
+
+async def test_queues_delay_holds_for_messages_without_their_own(store: QueueStorage, clock: Clock) -> None:
+    await store.change_settings("q", QueueSettingsChange(delivery_delay_s=10))
+    await send(store, "queue's")
+    await send(store, "at once", delay_s=0)
+    await send(store, "own", delay_s=5)
+    assert await leased(store) == ["at once"]
+    clock.now += 5_000
+    assert "own" in await leased(store)
+    clock.now += 5_000
+    assert "queue's" in await leased(store)
+
+
+async def test_queues_retention_holds_for_what_is_sent_and_dead_lettered_from_then_on(
+    store: QueueStorage, clock: Clock
+) -> None:
+    await send(store, "before")
+    for queue_id in ("q", "dlq"):
+        await store.change_settings(queue_id, QueueSettingsChange(retention_s=60))
+    await send(store, "after")
+    lease = await store.lease("q", 1, 1000)
+    assert lease is not None
+    once = DeadLettering(1, "dlq")
+    await store.settle(lease, [], {lease.messages[0].id: 0}, once)
+    clock.now += 59_999
+    assert [message.body for message in await store.peek("q", 9)] == [b"after"]
+    assert [message.body for message in await store.peek("dlq", 9)] == [b"before"]
+    clock.now += 1
+    assert await leased(store) == []
+    assert await leased(store, queue_id="dlq") == []
+
+
+async def test_no_more_leases_hold_at_once_than_are_allowed(store: QueueStorage, clock: Clock) -> None:
+    await send(store, "a", "b", "c", "d")
+    first = await store.lease("q", 1, 1000, at_most=2)
+    second = await store.lease("q", 1, 1000, at_most=2)
+    assert first is not None
+    assert second is not None
+    assert await store.lease("q", 1, 1000, at_most=2) is None
+    await store.settle(first, [first.messages[0].id], {}, FOUR)
+    third = await store.lease("q", 1, 1000, at_most=2)
+    assert third is not None
+    assert await store.lease("q", 1, 1000, at_most=2) is None
+    clock.now += 900
+    await store.renew(third, 1000)
+    clock.now += 100
+    # The second's holder has died; the third's goes on.
+    fourth = await store.lease("q", 1, 1000, at_most=2)
+    assert fourth is not None
+    assert await store.lease("q", 1, 1000, at_most=2) is None
+    assert await store.lease("other", 1, 1000, at_most=2) is None
+    await send(store, "x", queue_id="other")
+    assert await store.lease("other", 1, 1000, at_most=1) is not None
+
+
+async def test_lease_that_got_nothing_counts_for_nothing(store: QueueStorage) -> None:
+    assert await store.lease("q", 1, 1000, at_most=1) is None
+    await send(store, "a")
+    assert await store.lease("q", 1, 1000, at_most=1) is not None
+
+
+async def test_peeked_messages_are_removed_by_their_references(store: QueueStorage) -> None:
+    await send(store, "a", "b", "c")
+    await send(store, "x", queue_id="other")
+    a, _, c = [message.ref for message in await store.peek("q", 3)]
+    (x,) = [message.ref for message in await store.peek("other", 1)]
+    assert sorted(await store.remove("q", [a, c, x, a, "", "' OR 1=1", "9" * 40])) == sorted([a, c])
+    assert [message.body for message in await store.peek("q", 3)] == [b"b"]
+    assert await backlog(store, "q") == Backlog(1, 1)
+    assert (await backlog(store, "other")).messages == 1

@@ -10,7 +10,8 @@ import pytest
 from bindings.queue_delivery import DeliverySettings
 from cli import settings
 from control.resources.queue_consumers import SettingsRequest
-from model.queues import ConsumerSettings
+from control.resources.queues import SettingsRequest as QueueSettingsRequest
+from model.queues import ConsumerSettings, QueueSettings
 from observability import metrics
 from observability.access_log import AccessLine
 from processes.restarts import RestartPolicy
@@ -62,13 +63,23 @@ def test_restarts_are_as_the_policy_says() -> None:
 
 def test_settings_of_a_consumer_and_their_defaults() -> None:
     told = {code(row[0]): row[3] for row in table(read("queues.md"), "## A consumer's settings")}
-    taken = set(SettingsRequest.__struct_fields__) - {"max_concurrency"}
-    assert set(told) == taken
+    assert set(told) == set(SettingsRequest.__struct_fields__)
     defaults = ConsumerSettings()
+    assert (told["max_concurrency"], defaults.max_concurrency) == ("one a process", None)
+    assert number(told["visibility_timeout_ms"]) == defaults.visibility_timeout_ms
     assert number(told["batch_size"]) == defaults.batch_size
     assert number(told["max_wait_time_ms"]) == defaults.max_wait_ms
     assert number(told["max_retries"]) == defaults.max_retries
     assert number(told["retry_delay"]) == defaults.retry_delay_s
+
+
+def test_settings_of_a_queue_and_their_defaults() -> None:
+    told = {code(row[0]): row[3] for row in table(read("queues.md"), "## A queue's settings")}
+    assert set(told) == set(QueueSettingsRequest.__struct_fields__)
+    defaults = QueueSettings()
+    assert told["delivery_paused"] == str(defaults.delivery_paused).lower()
+    assert number(told["delivery_delay"]) == defaults.delivery_delay_s
+    assert number(told["message_retention_period"]) == defaults.retention_s
 
 
 def test_delivery_is_as_the_page_says() -> None:

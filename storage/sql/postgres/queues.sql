@@ -4,15 +4,28 @@
 -- Shared among senders; who deletes a queue takes the lock alone, so no message slips past its burial.
 SELECT pg_advisory_xact_lock_shared(turn) FROM unnest($1::bigint[]) turn
 
--- :name bury_turn
+-- :name take_turn
 SELECT pg_advisory_xact_lock($1)
 
 -- :name deleted_of
 SELECT queue_id FROM queue_deleted_queues WHERE queue_id = ANY($1::text[])
 
+-- :name settings
+SELECT queue_id, paused, delay_s, retention_s FROM queue_settings WHERE queue_id = ANY($1::text[])
+
+-- :name change_settings
+-- $2 to $4: null is as it was; $5: the retention where nothing was set.
+INSERT INTO queue_settings
+VALUES ($1, coalesce($2::boolean, false), coalesce($3::integer, 0), coalesce($4::integer, $5::integer))
+ON CONFLICT (queue_id) DO UPDATE SET
+    paused = coalesce($2, queue_settings.paused), delay_s = coalesce($3, queue_settings.delay_s),
+    retention_s = coalesce($4, queue_settings.retention_s)
+RETURNING queue_id, paused, delay_s, retention_s
+
 -- :name standings
-SELECT wanted, EXISTS (SELECT 1 FROM queue_deleted_queues d WHERE d.queue_id = wanted), held.messages, held.bytes
-FROM unnest($1::text[]) wanted
+SELECT wanted, EXISTS (SELECT 1 FROM queue_deleted_queues d WHERE d.queue_id = wanted), held.messages, held.bytes,
+    s.delay_s, s.retention_s
+FROM unnest($1::text[]) wanted LEFT JOIN queue_settings s ON s.queue_id = wanted
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes
     FROM queue_backlogs b WHERE b.queue_id = wanted
@@ -21,6 +34,11 @@ CROSS JOIN LATERAL (
 -- :name backlogs
 SELECT queue_id, sum(messages)::bigint, sum(bytes)::bigint FROM queue_backlogs
 WHERE queue_id = ANY($1::text[]) GROUP BY queue_id
+
+-- :name totals
+SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint,
+    (SELECT count(*) FROM queue_settings WHERE paused)
+FROM queue_backlogs
 
 -- :name send
 WITH added AS (
@@ -50,7 +68,10 @@ ON CONFLICT DO NOTHING
 
 -- :name ready_queues
 SELECT due.queue_id, oldest.ready_at_ms
-FROM (SELECT DISTINCT queue_id FROM queue_tickets WHERE slot <= $1::bigint / 10000) due
+FROM (
+    SELECT DISTINCT queue_id FROM queue_tickets WHERE slot <= $1::bigint / 10000
+    EXCEPT SELECT queue_id FROM queue_settings WHERE paused
+) due
 CROSS JOIN LATERAL (
     SELECT ready_at_ms FROM queue_messages m
     WHERE m.queue_id = due.queue_id AND m.ready_at_ms <= $1 AND m.expires_at_ms > $1
@@ -67,6 +88,7 @@ SELECT count(*) FROM (
 WITH front AS (
     SELECT sequence FROM queue_messages
     WHERE queue_id = $1 AND ready_at_ms <= $2 AND expires_at_ms > $2
+        AND NOT EXISTS (SELECT 1 FROM queue_settings WHERE queue_id = $1 AND paused)
     ORDER BY ready_at_ms, sequence LIMIT $3
     FOR UPDATE SKIP LOCKED
 ), ticket AS (
@@ -81,12 +103,42 @@ RETURNING m.sequence, m.id, m.sent_at_ms, m.attempts, m.content_type, m.body
 SELECT sequence, id, sent_at_ms, attempts, content_type, body FROM queue_messages
 WHERE lease_id = $1 AND queue_id = $2
 
+-- :name count_leases
+SELECT count(*) FROM queue_leases WHERE queue_id = $1 AND ends_at_ms > $2 AND id <> $3
+
+-- :name add_lease
+INSERT INTO queue_leases VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- :name drop_leases
+DELETE FROM queue_leases WHERE queue_id = $1 AND ends_at_ms <= $2
+
+-- :name renew_lease
+UPDATE queue_leases SET ends_at_ms = $2 WHERE id = $1
+
+-- :name end_lease
+DELETE FROM queue_leases WHERE id = $1
+
+-- :name sweep_leases
+DELETE FROM queue_leases WHERE ends_at_ms <= $1
+
+-- :name own_leases
+UPDATE queue_messages m SET lease_id = wanted.lease_id
+FROM unnest($1::bigint[], $2::uuid[]) AS wanted (sequence, lease_id) WHERE m.sequence = wanted.sequence
+
+-- :name pulled
+SELECT sequence, id, sent_at_ms, attempts, content_type, body, lease_id FROM queue_messages
+WHERE lease_id = ANY($1::uuid[]) AND queue_id = $2 ORDER BY sequence
+
 -- :name renew
 UPDATE queue_messages SET ready_at_ms = $3 WHERE lease_id = $1 AND queue_id = $2 AND ready_at_ms < $3
 
 -- :name of_lease
 SELECT sequence, id, attempts FROM queue_messages WHERE lease_id = $1 AND queue_id = $2
 ORDER BY sequence FOR UPDATE
+
+-- :name of_pulls
+SELECT sequence, lease_id, attempts, ready_at_ms FROM queue_messages
+WHERE lease_id = ANY($1::uuid[]) AND queue_id = $2 ORDER BY sequence FOR UPDATE
 
 -- :name remove
 WITH gone AS (
@@ -122,6 +174,9 @@ ON CONFLICT (queue_id, shard) DO UPDATE SET
 SELECT sequence, id, sent_at_ms, attempts, content_type, body FROM queue_messages
 WHERE queue_id = $1 AND expires_at_ms > $2 ORDER BY sequence LIMIT $3
 
+-- :name of_refs
+SELECT sequence, id FROM queue_messages WHERE id = ANY($1::uuid[]) AND queue_id = $2 ORDER BY sequence FOR UPDATE
+
 -- :name some_of_queue
 SELECT sequence FROM queue_messages WHERE queue_id = $1 AND sequence <= $2
 ORDER BY sequence LIMIT $3 FOR UPDATE
@@ -131,6 +186,12 @@ SELECT coalesce(max(sequence), 0) FROM queue_messages
 
 -- :name bury_queue
 INSERT INTO queue_deleted_queues VALUES ($1) ON CONFLICT DO NOTHING
+
+-- :name forget_settings
+DELETE FROM queue_settings WHERE queue_id = $1
+
+-- :name forget_leases
+DELETE FROM queue_leases WHERE queue_id = $1
 
 -- :name forget_backlog
 DELETE FROM queue_backlogs WHERE queue_id = $1
