@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from bindings.arguments import check_count, parse_options, type_name, utf8_size
 from bindings.failures import unavailable
-from model.capabilities import GuestEvent, SqlDatabase
+from model.capabilities import GuestEvent, OperationResult, SqlDatabase
 from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlExecuted, SqlMeta, SqlResult, SqlScalar, SqlStatement
 from storage.d1.limits import BATCH_STATEMENTS, PARAMETERS, SQL_BYTES
@@ -37,6 +37,9 @@ class StoredSqlDatabase:
     def __init__(self, store: D1Store, database_id: str) -> None:
         self._store = store
         self._id = database_id
+
+    def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
+        return self._store.query_now(self._id, statement, seen)
 
     async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
         return await self._store.query(self._id, statement, tenant, seen)
@@ -125,7 +128,8 @@ def show_result(result: SqlResult, mode: str) -> dict[str, Any]:
 # The operations: docs/bindings.md gives their shapes.
 
 
-async def d1_query(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
+def d1_query(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
+    """At once where the store can tell it at once: then no task is made for it, and no thread asked."""
     check_count("d1.query", args, 1, 3, "sql, params?, options?")
     statement = parse_statement(args[0], args[1] if len(args) > 1 else None)
     options = parse_options("d1.query", args[2] if len(args) > 2 else None, _QUERY_OPTIONS)
@@ -136,10 +140,29 @@ async def d1_query(event: GuestEvent, lent: object, args: Sequence[object]) -> o
             raise _wrong("column: a string, with the mode first, is right")
         utf8_size("column", column)
     seen = parse_session(options.get("session"))
+    database = cast("SqlDatabase", lent)
+    result = database.query_now(statement, seen)
+    if result is None:
+        return _query(event, database, statement, seen, mode, column)
+    return _shown(result, mode, column)
+
+
+async def _query(
+    event: GuestEvent,
+    database: SqlDatabase,
+    statement: SqlStatement,
+    seen: int | None,
+    mode: str,
+    column: str | None,
+) -> object:
     try:
-        result = await cast("SqlDatabase", lent).query(statement, _tenant(event), seen)
+        result = await database.query(statement, _tenant(event), seen)
     except StorageError as error:
         raise _failed(error) from error
+    return _shown(result, mode, column)
+
+
+def _shown(result: SqlResult, mode: str, column: str | None) -> object:
     return _first(result, column) if mode == "first" else show_result(result, mode)
 
 

@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from model.analytics import DataPoint
 from model.capabilities import (
     Binding,
     CallOptions,
     EventContext,
     KvEntry,
+    KvLargeEntry,
     KvPage,
+    KvWritten,
     QueueMessage,
     TreePermit,
     WorkerEnv,
@@ -32,7 +35,15 @@ from storage.d1.connection import D1Connection
 from storage.d1.guard import Asker
 from storage.d1.limits import D1Limits
 from storage.kv_cursor import decode_cursor
-from storage.kv_protocol import CACHE_TTL_S, LOOP_VALUE_BYTES, incremented, page_of, too_much_at_once
+from storage.kv_protocol import (
+    CACHE_TTL_S,
+    LARGE_BYTES,
+    LOOP_VALUE_BYTES,
+    incremented,
+    page_of,
+    too_much_at_once,
+)
+from storage.scratch import SCRATCH
 
 _CURSOR_KEY: Final = b"in memory, so there is nothing to forge"
 
@@ -50,6 +61,14 @@ class MemoryKvNamespace:
             return entry
         return _later(entry)
 
+    def open(
+        self, key: str, cache_ttl_s: int = CACHE_TTL_S
+    ) -> KvEntry | Awaitable[KvWritten | None] | None:
+        entry = self._alive(key.encode())
+        if entry is None or len(entry.value) <= LOOP_VALUE_BYTES:
+            return entry
+        return _opened(entry)
+
     def get_many(
         self, keys: Sequence[str], max_bytes: int
     ) -> Mapping[str, KvEntry] | Awaitable[Mapping[str, KvEntry]]:
@@ -59,8 +78,11 @@ class MemoryKvNamespace:
             raise too_much_at_once(len(keys), total, max_bytes)
         return found
 
-    async def put(self, key: str, entry: KvEntry) -> None:
-        self.entries[key.encode()] = KvEntry(entry.value, entry.metadata, entry.expiration)
+    async def put(self, key: str, entry: KvWritten) -> None:
+        value = entry.value
+        if not isinstance(value, bytes):
+            value = value.read_at(0, value.size)
+        self.entries[key.encode()] = KvEntry(value, entry.metadata, entry.expiration)
 
     async def delete(self, key: str) -> None:
         self.entries.pop(key.encode(), None)
@@ -70,7 +92,7 @@ class MemoryKvNamespace:
         await self.put(key, entry)
         return int(entry.value)
 
-    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvEntry) -> bool:
+    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvWritten) -> bool:
         now = self._alive(key.encode())
         if (None if now is None else now.value) != expected:
             return False
@@ -119,6 +141,9 @@ class MemorySqlDatabase:
 
     def __post_init__(self) -> None:
         self.connection = D1Connection(None, self.limits)
+
+    def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
+        return self.connection.query_now(statement, seen)
 
     async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
         await asyncio.sleep(0)  # the real one takes a turn of the loop at least
@@ -179,6 +204,16 @@ class MemoryCacheStorage:
 
     def _of(self, place: CachePlace) -> dict[bytes, tuple[float, str, bytes, bytes]]:
         return self._entries.setdefault((place.owner, place.cache, place.url), {})
+
+
+@dataclass
+class MemoryDataset:
+    """An AnalyticsDataset that keeps what was written."""
+
+    points: list[DataPoint] = field(default_factory=list)
+
+    def write(self, point: DataPoint) -> None:
+        self.points.append(point)
 
 
 class MemoryRateLimiter:
@@ -302,6 +337,14 @@ class MemoryEvent:
 def memory_env(**bindings: Binding) -> WorkerEnv:
     """`memory_env(KV=Binding("kv_namespace", MemoryKvNamespace()))`."""
     return WorkerEnv(bindings=bindings)
+
+
+async def _opened(entry: KvEntry) -> KvWritten:
+    if entry.size <= LARGE_BYTES:
+        return entry
+    file = SCRATCH.new()
+    file.append(entry.value)
+    return KvLargeEntry(file, entry.metadata, entry.expiration)
 
 
 async def _later(entry: KvEntry) -> KvEntry:

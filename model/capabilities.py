@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from model.analytics import DataPoint
 from model.call_egress import EgressHosts
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.messages import ByteSource, OutgoingRequest, Response
@@ -59,6 +60,8 @@ class EventContext:
     egress_hosts: EgressHosts | None = None
     #: Of one request of this event: what an outbound worker had to do with it; None: it comes as the worker made it.
     outbound_step: OutboundStep | None = None
+    #: How many this event has written.
+    data_points: int = 0
 
 
 class Fetcher(Protocol):
@@ -187,6 +190,39 @@ class KvEntry:
     metadata: str | None = None
     expiration: int | None = None
 
+    @property
+    def size(self) -> int:
+        return len(self.value)
+
+
+class StoredBytes(Protocol):
+    """Bytes that are not in memory, as they were at one moment. Who was given it closes it."""
+
+    size: int
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Fewer bytes than `size` only at the end. From any thread; may wait for the disk."""
+
+    def close(self) -> None:
+        """Idempotent; never waits."""
+
+
+@dataclass(slots=True)
+class KvLargeEntry:
+    """As KvEntry, of a value that is too large to be held."""
+
+    value: StoredBytes
+    metadata: str | None = None
+    expiration: int | None = None
+
+    @property
+    def size(self) -> int:
+        return self.value.size
+
+
+#: What is written.
+KvWritten = KvEntry | KvLargeEntry
+
 
 @dataclass(slots=True)
 class KvKey:
@@ -218,12 +254,15 @@ class KvNamespace(Protocol):
         cache may answer with what was read up to `cache_ttl_s` ago.
         """
 
+    def open(self, key: str, cache_ttl_s: int = 60) -> KvEntry | Awaitable[KvWritten | None] | None:
+        """As `get`, but that a value above 1 MiB is not held; the caller closes it."""
+
     def get_many(
         self, keys: Sequence[str], max_bytes: int
     ) -> Mapping[str, KvEntry] | Awaitable[Mapping[str, KvEntry]]:
         """Those that exist. Raises limit_exceeded when the values together are above `max_bytes`."""
 
-    async def put(self, key: str, entry: KvEntry) -> None:
+    async def put(self, key: str, entry: KvWritten) -> None:
         """Replaces value, metadata and expiration together; the last write wins."""
 
     async def delete(self, key: str) -> None:
@@ -235,7 +274,7 @@ class KvNamespace(Protocol):
         Raises invalid_argument when the value is no 64-bit integer, or the sum would be none.
         """
 
-    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvEntry) -> bool:
+    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvWritten) -> bool:
         """Put `entry` if the value now is `expected` (None: the key is absent); whether it was."""
 
     async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
@@ -272,6 +311,9 @@ class SqlDatabase(Protocol):
     constraint), denied (not for tenants' SQL), limit_exceeded, timeout, load_shed, not_found (deleted), unavailable.
     Cancelling ends what only reads; a write that was asked for completes, or fails, as a whole.
     """
+
+    def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
+        """As `query`, if it can be told at once, which a small read can. None: nothing was done. Never raises."""
 
     async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
         """One statement."""
@@ -313,6 +355,13 @@ class RateLimiter(Protocol):
 
     def limit(self, key: str) -> bool:
         """Count one use of `key`, if it may be used now; False when not, and then nothing is counted."""
+
+
+class AnalyticsDataset(Protocol):
+    """Where one script's data points go."""
+
+    def write(self, point: DataPoint) -> None:
+        """Never waits and never fails: what finds no room is dropped, and counted."""
 
 
 class ServiceTarget(Protocol):

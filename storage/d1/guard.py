@@ -17,6 +17,9 @@ from storage.d1.limits import D1Limits
 
 #: Steps between two looks: some 50 µs of plain work.
 STEPS: Final = 1_000
+#: Of a request that runs on the event loop: CPU time, and time in which the disk may have been waited for.
+ON_LOOP_CPU_S: Final = 0.001
+ON_LOOP_S: Final = 0.02
 _LOOK_EVERY_S: Final = 0.02
 _IO: Final = "/proc/thread-self/io"
 
@@ -44,12 +47,15 @@ class Guard:
         self._limits = limits
         self._asker = Asker()
         self._deadline = 0.0
+        self._cpu_deadline = 0.0
         self._prepare_deadline = 0.0
         self._next_look = 0.0
         self._written = 0
         self._held = False
         #: Statements of ours are not to be ended in the middle.
         self.off = True
+        #: The request runs on the event loop: it has a moment, compiles nothing and waits for nobody.
+        self.on_loop = False
         #: The running request writes.
         self.writes = False
         self.why: Stopped | None = None
@@ -58,7 +64,11 @@ class Guard:
         """A request begins."""
         now = time.monotonic()
         self._asker = asker
-        self._deadline = now + self._limits.query_s
+        if self.on_loop:
+            self._deadline = now + ON_LOOP_S
+            self._cpu_deadline = time.thread_time() + ON_LOOP_CPU_S
+        else:
+            self._deadline = now + self._limits.query_s
         self._next_look = now + _LOOK_EVERY_S
         self._written = -1
         self.why = None
@@ -85,6 +95,10 @@ class Guard:
         self.why = Stopped.TIME
         return True
 
+    def took_long(self) -> bool:
+        """More CPU time than a request on the loop may have."""
+        return self.on_loop and time.thread_time() >= self._cpu_deadline
+
     def must_end(self) -> bool:
         asker = self._asker
         if (asker.gone and not self.writes) or asker.closing:
@@ -93,7 +107,7 @@ class Guard:
             self.why = Stopped.MEMORY
         else:
             now = time.monotonic()
-            if now >= self._deadline:
+            if now >= self._deadline or self.took_long():
                 self.why = Stopped.TIME
             elif now >= self._next_look:
                 self._next_look = now + _LOOK_EVERY_S

@@ -79,7 +79,7 @@ class Sandbox:
     ) -> int:
         if self.open:
             return apsw.SQLITE_OK
-        if self._guard.prepare_is_late():
+        if self._guard.on_loop or self._guard.prepare_is_late():
             return apsw.SQLITE_DENY
         why = _refuses(action, one, two, database)
         if why is None:

@@ -5,6 +5,7 @@ The operations run over the in-memory database, which tests/contracts holds to t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,7 +27,8 @@ class D1:
         self.event = MemoryEvent()
 
     async def __call__(self, name: str, *args: object) -> Any:
-        return await OPERATIONS[f"d1.{name}"].run(self.event, self.database, args)  # type: ignore[misc]
+        result = OPERATIONS[f"d1.{name}"].run(self.event, self.database, args)
+        return await result if inspect.isawaitable(result) else result
 
 
 @pytest.fixture

@@ -268,7 +268,7 @@ def _synchronous_d1(mode: str, recorder: Recorder) -> None:
     class Unsynced(D1Connection):
         def __init__(self, path: Path | None, limits: D1Limits) -> None:
             super().__init__(path, limits)
-            self._ours(f"PRAGMA synchronous = {mode}")
+            self._open.ours(f"PRAGMA synchronous = {mode}")
 
     setattr(storage.d1.store, "D1Connection", Unsynced)  # noqa: B010 - for the type checker it is constant
 
