@@ -6,11 +6,10 @@ import asyncio
 from typing import Final
 
 from cli.checks import Check, State
-from cli.stores import STREAMS
 from storage.failures import SchemaMismatch, StorageError
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase
-from storage.postgres.schema import PgMigrations
+from storage.postgres.schema import PLATFORM_STREAMS, PgMigrations
 
 _NAME: Final = "database"
 _LEAST_VERSION: Final = 150_000
@@ -29,7 +28,7 @@ async def _check(address: DatabaseAddress) -> list[Check]:
             " current_setting('fsync'), pg_is_in_recovery(), has_schema_privilege(current_schema(), 'CREATE')"
         )
         number, version, fsync, is_standby, may_create = rows[0]
-        missing = await PgMigrations.load(*STREAMS).missing(database)
+        missing = await PgMigrations.load(*PLATFORM_STREAMS).missing(database)
     except SchemaMismatch as error:
         return [Check(_NAME, State.FAILED, f"{address}: {error.message}", "see docs/postgresql.md, Upgrade")]
     except StorageError as error:

@@ -20,15 +20,13 @@ from storage.postgres.connection import PgDatabase, end
 from storage.postgres.cron_store import PgCronStore
 from storage.postgres.kv_store import PgKvStore
 from storage.postgres.queue_store import PgQueueStore
-from storage.postgres.schema import PgMigrations
+from storage.postgres.schema import STREAMS, PgMigrations
 from storage.postgres.signals import PgSignals
 from storage.queue_protocol import QueueStorage
 from storage.queue_store import QueueStore, queue_migrations
 
 _log = logging.getLogger("tenantry.postgres")
 
-#: Streams of migrations that these stand on.
-STREAMS: Final = ("kv", "queues", "cron")
 _SCHEMA_RETRY_S: Final = 1.0
 
 

@@ -28,8 +28,8 @@ from storage.data_files import (
     D1,
     DATABASES,
     OBJECTS,
+    lasting,
     migrations_of,
-    present,
     require_current,
     shared_platform,
 )
@@ -102,7 +102,7 @@ class _Backup:
     def make(self, root: RootKey, release: str, now_ms: int) -> BackedUp:
         control = self._work / "control.db"
         sqlite_files.copy(self._data / "control.db", control)
-        for name in present(self._data):
+        for name in lasting(self._data):
             if name != "control.db":
                 self._add_copy(self._data / name, name)
         self._add_objects(control)

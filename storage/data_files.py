@@ -21,8 +21,11 @@ DATABASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "queues.db": ("queues",),
         "cron.db": ("cron",),
         "audit.db": ("audit",),
+        "cache.db": ("cache",),
     }
 )
+#: Of them, what fills again by itself: in no backup, and nothing is lost with it.
+CACHES: Final = frozenset({"cache.db"})
 #: On a platform of several machines these are in PostgreSQL.
 SHARED: Final = frozenset({"kv.db", "queues.db", "cron.db"})
 OBJECTS: Final = "objects"
@@ -38,15 +41,26 @@ def present(data: Path) -> list[str]:
     return [name for name in DATABASES if (data / name).exists() and (data / name).stat().st_size]
 
 
+def lasting(data: Path) -> list[str]:
+    """Those that are there, and that a backup has."""
+    return [name for name in present(data) if name not in CACHES]
+
+
 def pending(data: Path, name: str) -> list[Migration]:
     """Raises SchemaMismatch for a file of a newer release, StorageError."""
     with opened(data / name) as file:
         return migrations_of(name).pending(file.applied())
 
 
+def streams_of(name: str) -> list[tuple[str, int]]:
+    """Each stream of a file's migrations, and the number of its newest step."""
+    newest = {step.stream: step.number for step in migrations_of(name).steps}
+    return [(stream, newest[stream]) for stream in DATABASES[name]]
+
+
 def require_current(data: Path) -> None:
     """Raises SchemaMismatch: it names the first step that is lacking; StorageError."""
-    for name in present(data):
+    for name in lasting(data):
         for step in pending(data, name):
             raise SchemaMismatch(
                 f"{name} lacks migration {step.stream} {step.number}: run `tenantry migrate`, or start the host once"

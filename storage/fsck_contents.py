@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from model.clock import unix_ms
 from storage.d1.files import is_id
 from storage.data_files import D1
 from storage.fsck_findings import Finding, Repair, error, warning
@@ -14,6 +15,12 @@ from storage.sqlite_files import ReadOnlyFile, opened
 
 #: A database's file is made before its record: a younger one may be under way.
 _YOUNG_S: Final = 60.0
+#: No lease is given for longer (Cloudflare's longest is 12 hours), and clocks agree to within minutes.
+LONGEST_LEASE_MS: Final = 13 * 3600 * 1000
+_LEASED_TOO_LONG: Final = (
+    "SELECT queue_id, count(*) FROM queue_messages WHERE lease_id IS NOT NULL AND ready_at_ms > ?"
+    " GROUP BY queue_id"
+)
 _KV_COUNTS: Final = (
     "SELECT namespace_id, count(*), sum(size) FROM kv_entries GROUP BY namespace_id"
     " EXCEPT SELECT namespace_id, keys, bytes FROM kv_usage",
@@ -53,13 +60,35 @@ def check_queues(data: Path, *, deep: bool) -> Iterator[Finding]:
             for queue_id in sorted(_orphans(data, file, held, "queue", "queues", table, "queue_id")):
                 told = f"{what} of queue {queue_id}, which is not there"
                 yield warning("orphans", told, Repair.ORPHAN_QUEUE, queue_id)
+        for queue_id, count in file.read(_LEASED_TOO_LONG, (unix_ms() + LONGEST_LEASE_MS,)):
+            what = f"{count} messages of queue {queue_id} are lent for longer than any lease is"
+            yield error("leases", what, Repair.LEASES, queue_id)
         if deep:
             for queue_id in sorted({row[0] for sql in _QUEUE_COUNTS for row in file.read(sql)}):
                 what = f"the messages of queue {queue_id} are counted wrong, or wait though they are ready"
                 yield error("counts", what, Repair.QUEUE_HEADS, queue_id)
 
 
-def check_databases(data: Path, *, deep: bool) -> Iterator[Finding]:
+def check_cron(data: Path) -> Iterator[Finding]:
+    with opened(data / "cron.db") as file:
+        held = {
+            (row[0], row[1])
+            for table in ("cron_claims", "cron_runs")
+            for row in file.read(f"SELECT DISTINCT namespace, script FROM {table}")  # noqa: S608 - one of two tables
+        }
+    with opened(data / "control.db") as control:
+        known = {(row[0], row[1]) for row in control.read("SELECT namespace, name FROM scripts")}
+    for namespace, script in sorted(held - known):
+        yield left_runs(namespace, script)
+
+
+def left_runs(namespace: str, script: str) -> Finding:
+    what = f"scheduled runs of {namespace or '-'}/{script}, which is not there: a host forgets them within the hour"
+    return warning("orphans", what, Repair.CRON, f"{namespace}/{script}")
+
+
+def check_databases(data: Path, *, deep: bool, shared: bool = False) -> Iterator[Finding]:
+    """`shared`: of several machines, a database's file is on the one that uses it."""
     folder = data / D1
     files = {path.stem for path in folder.glob("*.sqlite") if is_id(path.stem)}
     # Looked at after the files: what was made in between is known, and what was deleted is looked at again.
@@ -67,7 +96,7 @@ def check_databases(data: Path, *, deep: bool) -> Iterator[Finding]:
         known = {row[0] for row in control.read("SELECT id FROM d1_databases")}
         leaving = {row[0] for row in control.read("SELECT id FROM pending_deletions WHERE kind = 'd1'")}
     for database_id in sorted(known - files):
-        if not (folder / f"{database_id}.sqlite").exists():
+        if not shared and not (folder / f"{database_id}.sqlite").exists():
             yield error("databases", f"database {database_id} has no file in {D1}/")
     for database_id in sorted(files - known - leaving):
         path = folder / f"{database_id}.sqlite"

@@ -27,9 +27,11 @@ _PAGE: Final = 500
 _OWNED: Final = (("KV namespace", "kv_namespaces"), ("queue", "queues"), ("database", "d1_databases"))
 
 
-def check_control(file: ReadOnlyFile, data: Path, *, deep: bool) -> Iterator[Finding]:
-    """All but the secrets."""
-    yield from _check_scripts(file, FolderObjectStore(data / OBJECTS), deep=deep)
+def check_control(
+    file: ReadOnlyFile, data: Path, *, deep: bool, elsewhere: bool = False
+) -> Iterator[Finding]:
+    """All but the secrets. `elsewhere`: that is where modules are kept, and the folder has some of them."""
+    yield from _check_scripts(file, FolderObjectStore(data / OBJECTS), deep=deep, elsewhere=elsewhere)
     yield from _check_routes(file)
     yield from _check_owners(file)
     yield from _check_policies(file)
@@ -63,7 +65,9 @@ def check_secrets(file: ReadOnlyFile, secret: SecretProblem, material: MaterialP
             yield error("secrets", f"material {name} of namespace {namespace or '-'} does not open: {why}")
 
 
-def _check_scripts(file: ReadOnlyFile, objects: FolderObjectStore, *, deep: bool) -> Iterator[Finding]:
+def _check_scripts(
+    file: ReadOnlyFile, objects: FolderObjectStore, *, deep: bool, elsewhere: bool
+) -> Iterator[Finding]:
     hashed: set[str] = set()
     place = ("", "")
     while rows := file.read(
@@ -85,12 +89,15 @@ def _check_scripts(file: ReadOnlyFile, objects: FolderObjectStore, *, deep: bool
                 continue
             hashed.add(digest)
             if not objects.exists(digest):
-                yield error("modules", f"{describe(ref)} has no module: {digest} is not in objects/")
+                if not elsewhere:
+                    yield error("modules", f"{describe(ref)} has no module: {digest} is not in objects/")
             elif deep:
                 try:
                     objects.get(digest)
                 except StorageError as problem:
-                    yield error("modules", f"{describe(ref)}: {problem.message}")
+                    # It is fetched again.
+                    told = warning if elsewhere else error
+                    yield told("modules", f"{describe(ref)}: {problem.message}")
             yield from _check_bindings(file, version)
 
 

@@ -25,6 +25,12 @@ class Repair(StrEnum):
     HOSTNAME_RECORD = "make the record anew"
     SEQUENCE = "store the number"
     IMAGE = "remove the image; it is compiled again"
+    CACHE = "remove the file; it fills again"
+    KV_PIECES = "remove the pieces"
+    LEASES = "give them back"
+    QUEUE_TICKETS = "make the tickets anew"
+    CRON = "forget them"
+    CRON_RUNS = "end them"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tests.support.postgres import PASSWORD, Cluster
 
 
 @pytest.fixture
-def on_postgres(tmp_path: Path, own_postgres: Cluster) -> Iterator[tuple[Platform, Cluster, str]]:
+def on_postgres(tmp_path: Path, own_postgres: Cluster) -> Iterator[tuple[Platform, Cluster, tuple[str, ...]]]:
     address = own_postgres.new_database()
     password = tmp_path / "password"
     password.write_text(PASSWORD + "\n")
@@ -29,15 +29,15 @@ def on_postgres(tmp_path: Path, own_postgres: Cluster) -> Iterator[tuple[Platfor
     settings = ("--database", str(address), "--database-password-file", str(password))
     try:
         platform.start(*settings)
-        yield platform, own_postgres, address.database
+        yield platform, own_postgres, settings
     finally:
         platform.stop()
 
 
 def test_host_serves_without_its_database_and_loses_nothing(
-    on_postgres: tuple[Platform, Cluster, str],
+    on_postgres: tuple[Platform, Cluster, tuple[str, ...]],
 ) -> None:
-    platform, cluster, _ = on_postgres
+    platform, cluster, named_as = on_postgres
     platform.deploy("hello", "plain")
     platform.deploy("notes_zig", "notes", "--kv", "NOTES=notes")
     platform.deploy("queue_producer", "sender", "--queue", "QUEUE=mails")
@@ -75,6 +75,10 @@ def test_host_serves_without_its_database_and_loses_nothing(
         return len(json.loads(platform.run("kv", "list", "seen", "--json")))
 
     wait_until(lambda: seen() >= sent + 1, 60)  # one key a message, and `latest`
+    # All of it fits together, here and there.
+    data = ("--data", str(platform.data), "--deep")
+    assert "name it with --database" in platform.run("fsck", *data)
+    assert platform.run("fsck", *data, *named_as).splitlines()[-1] == "all is well"
     assert platform.named() == before  # nothing was restarted
     assert PASSWORD not in platform.log()
     for pid in (platform.supervisor_pid, *platform.workers(), *platform.controls()):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
 from cli.commands.fsck import _Opens
+from storage.cache_store import cache_migrations
+from storage.database import Database
 from storage.fsck import check_files, check_state
 from storage.fsck_findings import Finding, Repair, Severity
-from storage.fsck_repair import Repairs
+from storage.fsck_modules import check_bucket
+from storage.fsck_repair import FileContents, Repairs
+from storage.object_store import ObjectMissing
 from tests.control.support import ACCOUNT, KV, NAMESPACES, QUEUES, ROUTES, Host, ok
 
 OWNER = {"tenant": "acme", "namespace": "prod"}
@@ -134,6 +138,20 @@ BROKEN: list[tuple[str, str, str, str, Repair | None]] = [
         "are ready",
         Repair.QUEUE_HEADS,
     ),
+    (
+        "queues.db",
+        "UPDATE queue_messages SET lease_id = 'x', ready_at_ms = 99999999999999",
+        "leases",
+        "lent for longer",
+        Repair.LEASES,
+    ),
+    (
+        "cron.db",
+        "INSERT INTO cron_claims VALUES ('prod', 'gone', '* * * * *', 60000, 0)",
+        "orphans",
+        "scheduled runs of prod/gone",
+        Repair.CRON,
+    ),
     ("kv.db", "DELETE FROM schema_migrations WHERE number = 2", "schema", "tenantry migrate", None),
     ("kv.db", "INSERT INTO schema_migrations VALUES ('kv', 9999, 'x')", "integrity", "newer release", None),
 ]
@@ -151,11 +169,13 @@ async def test_what_does_not_fit_is_found_and_what_can_be_is_put_right(
     assert finding.repair is repair
     if repair is None:
         return
-    repairs = Repairs(host.folder, lambda digest: None)
+    contents = FileContents(host.folder)
+    repairs = Repairs(host.folder, lambda digest: None, contents)
     try:
         await repairs.repair(finding)
     finally:
         repairs.close()
+        await contents.close()
     left = check(host.folder, _Opens((host.root_key,)))
     assert finding not in left
     if repair is not Repair.SEQUENCE:  # the log itself is gone there
@@ -190,6 +210,10 @@ def lose_file(folder: Path) -> None:
     (folder / "queues.db").unlink()
 
 
+def lose_cron(folder: Path) -> None:
+    (folder / "cron.db").unlink()
+
+
 def no_database(folder: Path) -> None:
     (folder / "audit.db").write_bytes(b"this is something else" * 1000)
     (folder / "audit.db-wal").unlink()
@@ -204,6 +228,7 @@ def no_database(folder: Path) -> None:
         (damage_database, "integrity", "d1/"),
         (lose_file, "files", "queues.db is not there"),
         (no_database, "integrity", "audit.db"),
+        (lose_cron, "files", "cron.db is not there"),
     ],
 )
 async def test_lost_and_damaged_files_are_found(
@@ -214,6 +239,91 @@ async def test_lost_and_damaged_files_are_found(
     found = check(host.folder, _Opens((host.root_key,)))
     assert [each for each in found if each.check == rule and word in each.what] != []
     assert {each.severity for each in found} == {Severity.ERROR}
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("DELETE FROM schema_migrations", "cache.db lacks migration cache 1"),
+        ("INSERT INTO schema_migrations VALUES ('cache', 9999, 'x')", "newer release"),
+        ("", "NotADBError"),
+    ],
+)
+async def test_a_cache_that_is_of_no_use_is_no_loss_and_can_be_removed(
+    host: Host, sql: str, word: str
+) -> None:
+    assert check(host.folder) == [], "a host that never started has none"
+    cache = host.folder / "cache.db"
+    Database.open(cache, cache_migrations()).close()
+    assert check(host.folder) == []
+    if sql:
+        break_with(cache, sql)
+    else:
+        cache.write_bytes(b"this is something else" * 1000)
+    found = [
+        *check_files(host.folder, deep=True),
+        *check_state(host.folder, deep=True, secret=None, material=None),
+    ]
+    assert {(each.severity, each.repair) for each in found} == {(Severity.WARNING, Repair.CACHE)}
+    assert any(word in each.what for each in found)
+    contents = FileContents(host.folder)
+    repairs = Repairs(host.folder, lambda digest: None, contents)
+    try:
+        await repairs.repair(found[0])
+    finally:
+        repairs.close()
+        await contents.close()
+    assert check(host.folder) == []
+    Database.open(cache, cache_migrations()).close()
+
+
+class Bucket:
+    """Implements storage.object_cache.RemoteObjects, as far as a check asks it."""
+
+    where = "the bucket"
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def store(self, digest: str, data: bytes) -> None:
+        self.held[digest] = data
+
+    def fetch(self, digest: str) -> bytes:
+        if digest not in self.held:
+            raise ObjectMissing(digest)
+        return self.held[digest]
+
+    def exists(self, digest: str) -> bool:
+        return digest in self.held
+
+    def digests(self) -> Iterator[str]:
+        return iter(self.held)
+
+    def remove_stale(self, digest: str, older_than_s: float) -> int:
+        return 0
+
+
+async def test_modules_of_a_bucket_are_looked_for_there_and_not_missed_in_the_folder(host: Host) -> None:
+    (module,) = (host.folder / "objects").glob("*/*")
+    bucket = Bucket()
+    bucket.store(module.name, module.read_bytes())
+    module.unlink()
+
+    def check_with_bucket(*, deep: bool) -> list[str]:
+        state = check_state(host.folder, deep=deep, secret=None, material=None, in_bucket=True)
+        return [each.what for each in (*state, *check_bucket(bucket, host.folder, deep=deep))]
+
+    assert check_with_bucket(deep=True) == check_with_bucket(deep=False) == []
+    bucket.held[module.name] += b"!"
+    assert check_with_bucket(deep=False) == []
+    assert check_with_bucket(deep=True) == [
+        f"module {module.name} is damaged in the bucket, and a script has it"
+    ]
+    bucket.held.clear()
+    for deep in (True, False):
+        assert check_with_bucket(deep=deep) == [
+            f"module {module.name} is not in the bucket, and a script has it"
+        ]
 
 
 async def test_another_root_key_opens_nothing(host: Host) -> None:

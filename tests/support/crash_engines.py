@@ -14,7 +14,8 @@ from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.database import Database
 from storage.fsck import check_files, check_state
-from storage.fsck_findings import Severity
+from storage.fsck_findings import Finding, Severity
+from storage.fsck_postgres import check_postgres
 from storage.kv_store import kv_migrations
 from storage.object_store import FolderObjectStore
 from storage.postgres.connection import PgDatabase
@@ -55,10 +56,7 @@ class SqliteEngine:
 
     def problems(self, data: Path) -> list[str]:
         """What `tenantry fsck --deep` calls an error; and damage of restore points."""
-        found = list(check_files(data, deep=True))
-        found += [] if found else check_state(data, deep=True, secret=None, material=None)
-        errors = [f"{one.check}: {one.what}" for one in found if one.severity is Severity.ERROR]
-        return errors + damaged(data)
+        return _errors(_here(data)) + damaged(data)
 
     def found(self, data: Path, names: dict[str, str]) -> dict[str, State]:
         kv = Database.open(data / "kv.db", kv_migrations(), read_only=True)
@@ -103,7 +101,16 @@ class PostgresEngine:
                 time.sleep(0.1)
 
     def problems(self, data: Path) -> list[str]:
-        return damaged(data)
+        """As above; `fsck --database` has what is there looked at, too."""
+        found = _here(data)
+        return _errors(found or asyncio.run(self._there(data))) + damaged(data)
+
+    async def _there(self, data: Path) -> list[Finding]:
+        database = PgDatabase(self._address)
+        try:
+            return await check_postgres(database, data, deep=True)
+        finally:
+            await database.close()
 
     def found(self, data: Path, names: dict[str, str]) -> dict[str, State]:
         stored, held = asyncio.run(self._rows())
@@ -119,6 +126,15 @@ class PostgresEngine:
         return [bytes(row[0]).decode() for row in stored], [
             (row[0], bytes(row[1]).decode(), bytes(row[2]).partition(b":")[0].decode()) for row in held
         ]
+
+
+def _here(data: Path) -> list[Finding]:
+    found = list(check_files(data, deep=True))
+    return found or list(check_state(data, deep=True, secret=None, material=None))
+
+
+def _errors(found: list[Finding]) -> list[str]:
+    return [f"{one.check}: {one.what}" for one in found if one.severity is Severity.ERROR]
 
 
 def _kept(stored: list[str], held: list[tuple[str, str, State]], names: dict[str, str]) -> dict[str, State]:
