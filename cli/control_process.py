@@ -20,6 +20,7 @@ from cli.audit_keeping import AuditKeeper, AuditRetention
 from cli.bucket_fill import BucketFill
 from cli.confining import D1, confine_control
 from cli.d1_link import D1ByChannel
+from cli.javascript_engine import engine_of
 from cli.object_places import bucket_from_config
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
@@ -78,9 +79,11 @@ def main() -> int:
     inherited = bootstrap()
     raise_file_limit()
     log_to_stderr(str(inherited.config["log_level"]), "control")
+    # Before it is out of reach.
+    javascript = engine_of(inherited.config["javascript"])
     in_force = confine_control(inherited.config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(inherited, in_force))
+        return runner.run(_serve(inherited, in_force, javascript))
 
 
 class WorkerProcesses:
@@ -277,7 +280,7 @@ class WorkerProcesses:
                 count.value = sum(int(p["restarts"]) for p in self.reported if p["group"] == group)
 
 
-async def _serve(inherited: Inherited, in_force: InForce) -> int:
+async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> int:
     config = inherited.config
     data = Path(config["data"])
     root = RootKey.load(Path(config["root_key_file"]))
@@ -312,9 +315,9 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
         objects = CachedObjectStore(folder, bucket)
     elif replicas is not None:
         objects = CachedObjectStore(folder, replicas.objects())
-    cache = AotCache(data / "aot", config["aot_key"])
+    cache = AotCache(data / "aot", config["aot_key"], config["javascript"])
     compiler = Compiler(argv=compile_process.argv(config["confinement"]))
-    publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS))
+    publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS), javascript)
     groups = from_config(config)
 
     def group_of(ref: ScriptRef) -> str:
@@ -399,6 +402,7 @@ async def _serve(inherited: Inherited, in_force: InForce) -> int:
     await server.drained(min(2.0, float(config["drain_s"])))
     server.close()
     await audit.close()
+    await compiler.close()
     await stores.close()
     for closing in (store, tokens, cache_database):
         closing.close()

@@ -105,6 +105,8 @@ class DataPlaneSettings:
     database: DatabaseAddress | None = None
     #: What it is reached by: no subrequest may go there.
     database_addresses: frozenset[str] = frozenset()
+    #: Digest of the JavaScript engine; "" where there is none.
+    javascript: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class DataPlane:
             {name: hook for name, (hook, _) in settings.hooks.items()},
             None if isolation is None else isolation.remote_hook,
         )
-        cache = AotCache(data / "aot", settings.aot_key)
+        cache = AotCache(data / "aot", settings.aot_key, settings.javascript)
         self.pool = InstancePool(engine, make_linker(engine), cache, link.recompile, settings.max_modules)
         memory_bytes = for_events(settings.memory_share_bytes, resident_bytes())
         self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots, memory_bytes))

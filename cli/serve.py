@@ -12,6 +12,7 @@ from typing import Final
 
 from cli.confining import confine_supervisor
 from cli.errors import CliError
+from cli.javascript_engine import engine_digest
 from cli.object_places import bucket_key, open_bucket, place_as_config
 from cli.process_logging import log_to_stderr
 from cli.replicas import MachineReplicas, joined
@@ -190,6 +191,7 @@ async def _supervise(
         "groups": as_config(groups),
         "run": secrets.token_hex(8),
         "database": address_as_config(database),
+        "javascript": engine_digest(),
     }
     resolver = settings.resolver
     worker_config = common | {

@@ -5,6 +5,7 @@ Source: RFC 7578, and what wrangler and Cloudflare's SDKs really send (names wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from control.call import Call
 from control.envelope import ApiError, Code
 
-MOST_PARTS: Final = 64
+MOST_PARTS: Final = 512
 _HEAD_BYTES: Final = 4_096
 _HEADERS: Final = 16
 
@@ -43,7 +44,7 @@ class _Collector:
     def on_part_begin(self) -> None:
         if len(self.parts) >= MOST_PARTS:
             raise ApiError(
-                400, Code.BODY, f"body: more than {MOST_PARTS} parts; one and metadata are right", "body"
+                400, Code.BODY, f"body: more than {MOST_PARTS} parts, the most; bundle the modules", "body"
             )
         self._headers, self._chunks = {}, []
 
@@ -121,3 +122,18 @@ async def read_multipart(call: Call) -> list[Part]:
 
 def _malformed(why: str) -> ApiError:
     return ApiError(400, Code.BODY, f"body: this is no multipart/form-data: {why}", "body")
+
+
+def write_multipart(parts: Sequence[Part], boundary: str) -> bytes:
+    """A body of `parts`. Names are quoted as browsers do it (WHATWG, "multipart/form-data boundary string")."""
+    pieces: list[bytes] = []
+    for part in parts:
+        name = _quoted(part.name)
+        file_name = "" if part.file_name is None else f'; filename="{_quoted(part.file_name)}"'
+        head = f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"{file_name}\r\n'
+        pieces += (f"{head}content-type: {part.content_type}\r\n\r\n".encode(), part.data, b"\r\n")
+    return b"".join([*pieces, f"--{boundary}--\r\n".encode()])
+
+
+def _quoted(name: str) -> str:
+    return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

@@ -1,4 +1,4 @@
-"""Which part of an upload is the worker."""
+"""Which parts of an upload are the worker: a wasm module, or modules of JavaScript."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Final
 
 from control.call import Call
 from control.envelope import ApiError, Code
+from control.javascript_upload import read_bundle
 from control.multipart import Part, is_multipart, read_multipart
 from control.upload_metadata import UploadMetadata, parse_metadata
+from runtime.javascript.bundle import encode
 
 MODULE_BYTES: Final = 64 << 20
 METADATA_BYTES: Final = 1 << 20
@@ -23,9 +25,8 @@ class Upload:
     """A PUT of a script, read whole."""
 
     metadata: UploadMetadata
+    #: A wasm module, or a bundle (runtime.javascript.bundle).
     module: bytes
-    #: What the sender called it.
-    module_name: str
 
 
 async def read_upload(call: Call) -> Upload:
@@ -34,7 +35,7 @@ async def read_upload(call: Call) -> Upload:
         raise ApiError(
             400,
             Code.BODY,
-            "body: send multipart/form-data with a part `metadata` (JSON) and a part with the wasm module;"
+            "body: send multipart/form-data with a part `metadata` (JSON) and the worker's modules, each a part;"
             " metadata alone has no worker in it",
             "body",
         )
@@ -49,7 +50,11 @@ async def read_upload(call: Call) -> Upload:
             413, Code.TOO_LARGE, f"metadata: larger than {METADATA_BYTES} bytes, the most", "metadata"
         )
     metadata = parse_metadata(metadata_parts[0].data)
-    module = choose_module([part for part in parts if part.name != "metadata"], metadata)
+    sent = [part for part in parts if part.name != "metadata"]
+    bundle = read_bundle(sent, metadata)
+    if bundle is not None:
+        return Upload(metadata, encode(bundle))
+    module = choose_module(sent, metadata)
     if len(module.data) > MODULE_BYTES:
         raise ApiError(
             413,
@@ -57,7 +62,7 @@ async def read_upload(call: Call) -> Upload:
             f"main_module: {len(module.data)} bytes; at most {MODULE_BYTES} are allowed",
             "main_module",
         )
-    return Upload(metadata, module.data, _name(module))
+    return Upload(metadata, module.data)
 
 
 def choose_module(parts: Sequence[Part], metadata: UploadMetadata) -> Part:
@@ -89,7 +94,7 @@ def choose_module(parts: Sequence[Part], metadata: UploadMetadata) -> Part:
     raise ApiError(
         400,
         Code.VALIDATION,
-        f"main_module: {what}, of {_names(parts)}; name one of type {_WASM} in main_module",
+        f"main_module: {what}, of {_names(parts)}; name a JavaScript module, or one of type {_WASM}, in main_module",
         "main_module",
     )
 

@@ -125,6 +125,8 @@ class Event:
 
     async def _run_loaded(self, loaded: LoadedModule) -> Ending:
         host, worker, limits = self.host, self.worker, self.limits
+        if loaded.is_javascript and worker.told_bindings is None:
+            worker.tell_bindings()
         sandbox = self.sandbox = Sandbox(
             host.engine,
             host.lanes,
@@ -286,7 +288,10 @@ class FetchEvent(Event):
         body, body_stream = self._given.body, None
         if body is not None and not isinstance(body, bytes):
             body_stream = self._body_stream = sandbox.session.lend_stream(body)
-        return codec.encode_request(self._given, self.worker.env.vars, self._params, body_stream)
+        worker = self.worker
+        return codec.encode_request(
+            self._given, worker.env.vars, self._params, body_stream, worker.told_bindings
+        )
 
     def finish(self, sandbox: Sandbox, result: int) -> Awaitable[None] | None:
         """Make of what the handler returned the end of the response."""
@@ -373,7 +378,8 @@ class BackgroundEvent(Event):
         return 0 if self.sandbox is None else self.sandbox.guest.cpu_ns // 1000
 
     def encode(self, sandbox: Sandbox) -> bytes:
-        return values.encode(self._value)
+        bindings = self.worker.told_bindings
+        return values.encode(self._value if bindings is None else {**self._value, "env": bindings})
 
     def finish(self, sandbox: Sandbox, result: int) -> None:
         if result:

@@ -14,7 +14,7 @@ from model.capabilities import EventContext, OperationTable, WorkerEnv
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits, combine
 from model.messages import IncomingRequest, Responder, Visitor
 from model.observer import Observer
-from model.scripts import ScriptVersion
+from model.scripts import BindingKind, ScriptVersion
 from runtime.capi.engine_store import Engine
 from runtime.event import BackgroundEvent, FetchEvent
 from runtime.fiber import Lanes
@@ -47,8 +47,18 @@ class Worker:
         self.fetch_limits, self.background_limits = _limits_of(tuple(sorted(version.limits.items())), ceiling)
         #: Its events begin in the pool lane until then (monotonic).
         self.off_loop_until_s = 0.0
+        #: (name, type) of each binding, for the event of a worker in JavaScript, whose `env` is made of them.
+        self.told_bindings: tuple[tuple[str, str], ...] | None = None
         #: Memory that one of its events is expected to touch, if that is much: what admission counts.
         self.expected_bytes = 0
+
+    def tell_bindings(self) -> None:
+        """It is in JavaScript: its events say what it is bound to. Plain text is in `vars` alone."""
+        self.told_bindings = tuple(
+            (spec.name, spec.kind.value)
+            for spec in self.version.bindings
+            if spec.kind is not BindingKind.PLAIN_TEXT
+        )
 
     def fetch(
         self,

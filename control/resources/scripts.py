@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 
 from starlette.responses import Response
 
 from control.call import Call, Endpoint, rfc3339
 from control.envelope import ApiError, Code, success
+from control.javascript_upload import as_parts, is_service_worker
+from control.multipart import Part, write_multipart
 from control.pagination import decode_after, encode_after, parse_number
 from control.publishing import PreparedModule
 from control.resources.addresses import SCRIPT, SCRIPTS
 from control.script_upload import UPLOAD_BYTES, read_upload
 from control.upload_metadata import plan_deployment, show_limits
 from model.scripts import ScriptVersion
-from runtime.module_problems import InvalidModule
+from runtime.javascript.bundle import decode, is_bundle
+from runtime.module_problems import InvalidModule, ScriptFailed
 
 _LIST_LIMIT = 1_000
 _MOST_FILTERS = 8
@@ -78,21 +83,25 @@ async def delete(call: Call) -> Response:
 
 
 async def content(call: Call) -> Response:
-    """The module as it was sent, as a form of one part."""
+    """The modules as they were sent, as a form; a service worker's script alone is given back by itself."""
     version = call.store.scripts.get(call.ref)
     module = await asyncio.to_thread(call.services.objects.get, version.module_digest)
-    head = (
-        f'--{_BOUNDARY}\r\ncontent-disposition: form-data; name="{_CONTENT_NAME}"; filename="{_CONTENT_NAME}"'
-        "\r\ncontent-type: application/wasm\r\n\r\n"
-    )
+    parts, main = [Part(_CONTENT_NAME, _CONTENT_NAME, "application/wasm", module)], _CONTENT_NAME
+    if is_bundle(module):
+        bundle = decode(module)
+        parts, main = as_parts(bundle), bundle.main
+        if is_service_worker(bundle):
+            script = Response(parts[0].data, media_type="application/javascript")
+            script.headers["etag"] = f'"{version.module_digest}"'
+            return script
     boundary = _BOUNDARY
     if boundary.encode() in module:
         # A module made to break out of its part: take a boundary that it can't have known.
         boundary = f"{_BOUNDARY}-{version.module_digest}"
-        head = head.replace(_BOUNDARY, boundary)
-    body = head.encode() + module + f"\r\n--{boundary}--\r\n".encode()
+    body = write_multipart(parts, boundary)
     response = Response(body, media_type=f"multipart/form-data; boundary={boundary}")
-    response.headers["cf-entrypoint"] = _CONTENT_NAME
+    # Header values are Latin-1: other names are quoted as in a URL.
+    response.headers["cf-entrypoint"] = main if main.isascii() else quote(main)
     response.headers["etag"] = f'"{version.module_digest}"'
     return response
 
@@ -100,6 +109,15 @@ async def content(call: Call) -> Response:
 async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:
     try:
         return await call.services.publisher.prepare(module, owner)
+    except ScriptFailed as error:
+        where = asdict(error.error)
+        raise ApiError(
+            400,
+            Code.VALIDATION,
+            f"main_module: {error.message}",
+            "main_module",
+            meta={"problem": str(error.code), **where},
+        ) from error
     except InvalidModule as error:
         raise ApiError(
             400,

@@ -98,12 +98,6 @@ async def test_missing_scripts_have_the_codes_that_wrangler_acts_on(host: Host) 
             ("index.js", ("index.js", b"export default {}", "application/javascript+module")),
             ("x.wasm", ("x.wasm", b"", "application/wasm")),
         ],
-        # a shim, and one wasm part that nothing names
-        [
-            ("metadata", (None, b'{"main_module":"index.js"}')),
-            ("index.js", ("index.js", b"export default {}", "application/javascript+module")),
-            ("./abc-x.wasm", ("./abc-x.wasm", b"", "application/wasm")),
-        ],
         # nothing named
         [("metadata", (None, b"{}")), ("file", ("x", b"", "application/octet-stream"))],
     ],

@@ -6,7 +6,7 @@ Source: docs/guest-abi.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -40,9 +40,15 @@ def header_value(value: bytes) -> str | bytes:
 
 
 def encode_request(
-    request: IncomingRequest, variables: Mapping[str, str], params: Mapping[str, str], body_stream: int | None
+    request: IncomingRequest,
+    variables: Mapping[str, str],
+    params: Mapping[str, str],
+    body_stream: int | None,
+    bindings: Sequence[tuple[str, str]] | None = None,
 ) -> bytes:
-    """A Request. `body_stream` is the id of its body when that is not bytes."""
+    """A Request. `body_stream` is the id of its body when that is not bytes; `bindings` are (name, type), for a
+    worker that is to be told.
+    """
     client = request.client
     value: dict[str, object] = {
         "method": request.method,
@@ -52,6 +58,8 @@ def encode_request(
         "params": params,
         "client": {"ip": client.ip, "tls": client.tls, "ray": client.ray_id},
     }
+    if bindings is not None:
+        value["env"] = bindings
     if body_stream is not None:
         value["body_stream"] = body_stream
     elif request.body is not None:
