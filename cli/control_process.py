@@ -384,6 +384,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         asyncio.create_task(work)
         for work in (sweep.run(), cron.run(), cron.sweep_forever(), cache_store.sweep_forever(), gauges.run())
     ]
+    beside.append(asyncio.create_task(publisher.warm()))
     if bucket is not None:
         beside.append(asyncio.create_task(BucketFill(store.scripts, folder, bucket).run()))
     if replicas is not None:
