@@ -36,8 +36,8 @@ _vec_delete = bind("wasm_byte_vec_delete")
 KIB = 1 << 10
 MIB = 1 << 20
 
-#: What guest code may use of the stack. The JavaScript engine ends recursion itself, with a RangeError, at 900 KiB of the
-#: stack in its memory: for that its calls, native ones among them, need up to 4 MiB of this one. Pages that nobody
+#: What guest code may use of the stack. The JavaScript engine ends recursion itself, with a RangeError, at 900 KiB of
+#: the stack in its memory: for that its calls, native ones among them, need up to 4 MiB of this one. Pages that nobody
 #: touches cost address space alone.
 MAX_WASM_STACK: Final = 4 * MIB
 #: Host callbacks run on the guest's fiber stack, below its frames: Python needs room there even when the

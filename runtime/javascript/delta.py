@@ -22,8 +22,8 @@ _MOST_PAGES: Final = 65_536
 
 _HEAD: Final = struct.Struct("<II")
 _RUN: Final = struct.Struct("<II")
-#: Compared as a whole first: most of a memory is as it was.
 _BLOCK_BYTES: Final = 4096
+_PIECE_BYTES: Final = 128
 #: A run's head takes as much room as one word, so one that has not changed is carried along.
 _GAP_WORDS: Final = 1
 
@@ -75,24 +75,34 @@ def difference(base: bytes, memory: bytes, most_bytes: int = MOST_BYTES) -> byte
 def _changed(base: bytes, memory: bytes) -> Iterator[tuple[int, int]]:
     """(first word, the word after the last) of each run."""
     first = end = -1 - _GAP_WORDS
+    for word in _changed_words(base, memory):
+        if word <= end + _GAP_WORDS:
+            end = word + 1
+            continue
+        if end > 0:
+            yield first, end
+        first, end = word, word + 1
+    if end > 0:
+        yield first, end
+
+
+def _changed_words(base: bytes, memory: bytes) -> Iterator[int]:
+    """In pieces that get smaller: to compare large ones costs next to nothing, and most are equal."""
     zeros = bytes(_BLOCK_BYTES)
     for at in range(0, len(memory), _BLOCK_BYTES):
         new = memory[at : at + _BLOCK_BYTES]
         old = base[at : at + _BLOCK_BYTES] or zeros
         if new == old:
             continue
-        pairs = enumerate(
-            zip(memoryview(new).cast("Q"), memoryview(old).cast("Q"), strict=True), at // WORD_BYTES
-        )
-        for word in [index for index, (a, b) in pairs if a != b]:
-            if word <= end + _GAP_WORDS:
-                end = word + 1
-                continue
-            if end > 0:
-                yield first, end
-            first, end = word, word + 1
-    if end > 0:
-        yield first, end
+        for piece in range(0, _BLOCK_BYTES, _PIECE_BYTES):
+            a, b = new[piece : piece + _PIECE_BYTES], old[piece : piece + _PIECE_BYTES]
+            if a != b:
+                word = (at + piece) // WORD_BYTES
+                pairs = enumerate(zip(_words(a), _words(b), strict=True), word)
+                yield from [index for index, (x, y) in pairs if x != y]
+
+
+_words: Final = struct.Struct(f"<{_PIECE_BYTES // WORD_BYTES}Q").unpack
 
 
 def parse(delta: bytes, most_bytes: int = MOST_BYTES) -> Delta:

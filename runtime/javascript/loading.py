@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgpack
 
@@ -76,11 +76,11 @@ class JavaScript:
         modules = [[module.name, module.type.value, module.data] for module in bundle.code]
         wanted = {"flags": list(bundle.flags), "main": bundle.main, "modules": modules}
         compiled = _Step("compiling", "js_compile", memory_bytes, COMPILE_CPU_MS)
-        code = self._run(compiled, wanted)[0].get("code")
+        code = self._run(compiled, wanted).told.get("code")
         if not isinstance(code, bytes):
             _fail("the JavaScript engine gave no bytecode")
         loading = _Step("the top level", "js_load", memory_bytes, LOAD_CPU_MS)
-        told, memory, startup_ns = self._run(loading, {"seed": seed, "code": code})
+        told, memory, startup_ns = self._run(loading, {"seed": seed, "code": code}, with_memory=True)
         handlers = frozenset(_names(told.get("handlers"))) & _HANDLERS
         entrypoints = tuple(sorted(_names(told.get("entrypoints"))))
         if not handlers:
@@ -106,8 +106,8 @@ class JavaScript:
             raise
         return guest
 
-    def _run(self, step: _Step, argument: object) -> tuple[dict[str, Any], bytes, int]:
-        """Call one export in an instance of its own: what it answered, the memory afterwards, ns of CPU time."""
+    def _run(self, step: _Step, argument: object, *, with_memory: bool = False) -> _Ran:
+        """Call one export in an instance of its own."""
         guest = self._instance(step.memory_bytes, step.cpu_ms)
         try:
             guest.find_exports(step.export, needs_alloc=True)
@@ -124,7 +124,7 @@ class JavaScript:
             spent = time.thread_time_ns() - started
             result = guest.result_i64()
             told = _answer(guest, result >> 32, result & 0xFFFF_FFFF)
-            return told, guest.read(0, guest.memory_size()), spent
+            return _Ran(told, guest.read(0, guest.memory_size()) if with_memory else b"", spent)
         except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
             _fail(_why(step, guest, failure))
         finally:
@@ -137,6 +137,14 @@ class _Step:
     export: str
     memory_bytes: int
     cpu_ms: int
+
+
+class _Ran(NamedTuple):
+    """What an export answered, the memory afterwards where that was wanted, and ns of CPU time."""
+
+    told: dict[str, Any]
+    memory: bytes
+    spent_ns: int
 
 
 def _call(guest: Guest, what: str, *arguments: int) -> None:
