@@ -174,22 +174,24 @@ EXPORT(js_compile) int64_t js_compile(uint8_t *input, size_t size)
 
 /* -- js_load -------------------------------------------------------------------------------------------------- */
 
-/* Modules are known by name before the first import is resolved. */
+/* The main module first, with what it imports; then all others, since an `import()` finds only what was read. */
 static bool read_code(JSContext *ctx, ModuleTable *table, const char *main_name, JSValue *main)
 {
+    Module *first = modules_find(table, main_name);
     *main = JS_UNDEFINED;
+    if (first && (first->type == MODULE_ESM || first->type == MODULE_SCRIPT)) {
+        *main = module_read(ctx, first);
+        if (JS_IsException(*main))
+            return false;
+    }
     for (uint32_t i = 0; i < table->count; i++) {
         Module *module = &table->modules[i];
-        bool is_main = strcmp(module->name, main_name) == 0;
-        if (module->type != MODULE_ESM && !(is_main && module->type == MODULE_SCRIPT))
+        if (module->definition || module->type != MODULE_ESM)
             continue;
         JSValue code = module_read(ctx, module);
         if (JS_IsException(code))
             return false;
-        if (is_main)
-            *main = code;
-        else
-            JS_FreeValue(ctx, code);
+        JS_FreeValue(ctx, code);
     }
     return true;
 }

@@ -123,6 +123,8 @@ typedef enum {
 } Turn;
 
 Turn operations_turn(void);
+/* At an event's end: hands over what was asked for and nobody waits for. */
+bool operations_flush(void);
 void operations_define(JSContext *ctx, JSValueConst host);
 
 /* -- modules.c ------------------------------------------------------------------------------------------------ */
@@ -134,7 +136,8 @@ typedef struct {
     ModuleType type;
     const uint8_t *bytes; /* source when compiling, else bytecode or data; borrowed from the export's argument */
     size_t size;
-    JSValue compiled; /* of code, when compiling */
+    JSValue compiled;        /* of code, when compiling */
+    JSModuleDef *definition; /* of an ES module, when loading: it was read */
 } Module;
 
 typedef struct {

@@ -69,6 +69,8 @@ static int64_t serve(const char *handler, uint8_t *input, size_t size)
             return answer_error(ctx, "The Workers runtime canceled this request because it detected that your "
                                      "Worker's code had hung and would never generate a response.");
     }
+    if (!operations_flush())
+        return answer_exception(ctx);
     JSValue result = JS_PromiseResult(ctx, promise);
     if (JS_PromiseState(ctx, promise) == JS_PROMISE_REJECTED) {
         JS_Throw(ctx, result);

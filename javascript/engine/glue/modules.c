@@ -76,7 +76,10 @@ bool module_compile(JSContext *ctx, Module *module)
 
 JSValue module_read(JSContext *ctx, Module *module)
 {
-    return JS_ReadObject(ctx, module->bytes, module->size, JS_READ_OBJ_BYTECODE);
+    JSValue code = JS_ReadObject(ctx, module->bytes, module->size, JS_READ_OBJ_BYTECODE);
+    if (JS_IsModule(code))
+        module->definition = JS_VALUE_GET_PTR(code);
+    return code;
 }
 
 /* -- modules whose only export is a value --------------------------------------------------------------------- */
@@ -221,7 +224,9 @@ static JSModuleDef *load(JSContext *ctx, const char *name, void *opaque)
     case MODULE_ESM:
         if (current->compiling)
             return module_compile(ctx, module) ? JS_VALUE_GET_PTR(module->compiled) : NULL;
-        break; /* those were read before anything was resolved */
+        if (!module->definition)
+            JS_FreeValue(ctx, module_read(ctx, module));
+        return module->definition;
     case MODULE_COMMONJS:
         return commonjs_module(ctx, module);
     case MODULE_TEXT:

@@ -281,6 +281,14 @@ Turn operations_turn(void)
     return turn_of(ok);
 }
 
+bool operations_flush(void)
+{
+    while (queued && flying_count < PENDING)
+        if (!exchange(engine_context, &queued, next_share(), "none", INFINITY))
+            return false;
+    return true;
+}
+
 /* -- what the prelude has of it ------------------------------------------------------------------------------- */
 
 /* operation(name, binding, argument…) → a promise of its value */

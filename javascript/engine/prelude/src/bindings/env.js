@@ -1,7 +1,13 @@
 // `env`: what a worker is lent, by name. One is made for each event; what it costs is asked for when it is used.
 import { wait } from '../host.js';
 import { handlerOf } from '../global_events.js';
+import { AnalyticsEngineDataset } from './analytics.js';
+import { cacheOf, cachesAre } from './cache.js';
+import { D1Database } from './d1.js';
+import { DispatchNamespace, service } from './fetcher.js';
 import { KvNamespace } from './kv.js';
+import { QueueProducer } from './queue.js';
+import { RateLimit } from './rate_limit.js';
 
 let current = null;
 
@@ -9,17 +15,27 @@ export const currentEnv = () => current;
 
 // type, as upload metadata has it → (name, event) => the value
 const made = {
+  analytics_engine: (name) => new AnalyticsEngineDataset(name),
+  cache: (name) => cacheOf(name),
+  d1: (name) => new D1Database(name),
+  dispatch_namespace: (name) => new DispatchNamespace(name),
   kv_namespace: (name) => new KvNamespace(name),
+  queue: (name) => new QueueProducer(name),
+  ratelimit: (name) => new RateLimit(name),
+  service: (name) => service(name),
   json: (name, { vars }) => JSON.parse(vars[name]),
 };
 
 // `event.env` lists [name, type]…; variables that are text are in `event.vars`.
 export function enterEvent(event) {
   const env = { ...event.vars };
+  const caches = new Map();
   for (const [name, type] of event.env ?? []) {
     if (type === 'secret_text') defineSecret(env, name);
     else if (made[type]) env[name] = made[type](name, event);
+    if (type === 'cache') caches.set(name, env[name]);
   }
+  cachesAre(caches);
   current = env;
   if (handlerOf('fetch') || handlerOf('scheduled') || handlerOf('queue')) {
     // A service worker finds its bindings in the global scope.

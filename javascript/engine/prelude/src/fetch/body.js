@@ -68,6 +68,11 @@ export class Body {
     return join(parts, size);
   }
 
+  // It is a stream of the host's that nobody has looked into.
+  get isPassedOn() {
+    return this.id !== null || (this.stream !== null && !this.stream.locked && untouched.has(this.stream));
+  }
+
   // The id of a stream of the host's that can be given away whole, or null.
   takeHostStream() {
     if (this.id !== null) return this.id;

@@ -2,7 +2,7 @@
 import { cancel, last, operation } from '../host.js';
 import { URL } from '../web/url.js';
 import { BODY, Body } from './body.js';
-import { pairsOf } from './headers.js';
+import { outgoing } from './headers.js';
 import { Request } from './request.js';
 import { responseFrom } from './response.js';
 import { hostBody } from './send.js';
@@ -26,7 +26,7 @@ export async function fetch(input, init = undefined) {
 
 async function follow(request) {
   let { url, method } = request;
-  let headers = pairsOf(request.headers);
+  let headers = outgoing(request.headers);
   let body = request[BODY];
   for (let hops = 0; ; hops++) {
     const again = body !== null && (body.text !== null || body.bytes !== null) ? new Body({ ...body }) : null;

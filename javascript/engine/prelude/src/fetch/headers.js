@@ -184,4 +184,7 @@ export function pairsOf(headers) {
     : pairs.map(([name, value]) => [name, ASCII.test(value) ? value : latin1Encode(value)]);
 }
 
+// Of a request that goes out: the host says itself how long a body is.
+export const outgoing = (headers) => pairsOf(headers).filter(([name]) => name !== 'content-length');
+
 export { Headers };

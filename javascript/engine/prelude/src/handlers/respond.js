@@ -12,10 +12,10 @@ const WHOLE_BYTES = 15 * 1024 * 1024;
 export async function respond(response, context) {
   const { status } = response;
   if (status < 200) throw new TypeError(`A response of status ${status} can't be sent: WebSockets are not supported.`);
-  const headers = pairsOf(response.headers);
   const body = response[BODY];
   body?.take();
   const whole = body === null ? '' : body.text ?? body.bytes;
+  const headers = sendable(response.headers, body);
   if (whole !== null && (typeof whole === 'string' ? 3 * whole.length : whole.byteLength) <= WHOLE_BYTES) {
     if (!isWaiting(context)) return { status, headers, body: whole };
   } else if (whole === null && !isWaiting(context)) {
@@ -25,6 +25,15 @@ export async function respond(response, context) {
   await stream(status, headers, body);
   await settled(context);
   return undefined;
+}
+
+// A length that was copied with another response's headers would be wrong of a body that was made here; the host
+// says the right one of those that are whole.
+function sendable(headers, body) {
+  const pairs = pairsOf(headers);
+  return body === null || body.isPassedOn
+    ? pairs
+    : pairs.filter(([name]) => name !== 'content-length');
 }
 
 async function stream(status, headers, body) {

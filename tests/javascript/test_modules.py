@@ -1,0 +1,91 @@
+"""Files of a worker: ES modules that import each other, text, data, JSON, CommonJS."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.javascript.harness import Refused, handler, instance, load, tenant
+
+
+async def test_modules_import_each_other_by_relative_names() -> None:
+    others = [
+        (
+            "lib/a.js",
+            "esm",
+            b"import { b } from './b.js'; import top from '../top.js'; export const a = () => b + top();",
+        ),
+        ("lib/b.js", "esm", b"export const b = 'b';"),
+        ("top.js", "esm", b"import { a } from './lib/a.js'; export default () => typeof a;"),
+    ]
+    source = handler("return new Response(a());", "import { a } from './lib/a.js';")
+    assert (await tenant(source, others=others).get()).text == "bfunction"
+
+
+async def test_text_data_and_json_are_values() -> None:
+    others = [
+        ("t.txt", "text", "grüße".encode()),
+        ("d.bin", "data", bytes([1, 2, 255])),
+        ("m.wasm", "wasm", b"\0asm"),
+        ("j.json", "json", b'{"a":[1,null]}'),
+    ]
+    top = "import t from './t.txt'; import d from './d.bin'; import m from './m.wasm'; import j from './j.json' with { type: 'json' };"
+    body = "return Response.json([t, [...new Uint8Array(d)], m.byteLength, j]);"
+    answer = await tenant(handler(body, top), others=others).get()
+    assert json.loads(answer.body) == ["grüße", [1, 2, 255], 4, {"a": [1, None]}]
+
+
+async def test_json_that_is_none_is_refused_with_its_file() -> None:
+    with pytest.raises(Refused, match="SyntaxError") as refused:
+        tenant(
+            handler("return new Response(j);", "import j from './j.json';"), others=[("j.json", "json", b"{")]
+        )
+    assert refused.value.error["file"] == "j.json"
+
+
+async def test_a_module_can_be_imported_when_it_is_wanted() -> None:
+    others = [("later.js", "esm", b"export const x = 'later';"), ("broken.js", "esm", b"export const = ;")]
+    body = """
+        const seen = [(await import('./later.js')).x];
+        await import('./broken.js').catch((e) => seen.push('refused'));
+        await import('./none.js').catch((e) => seen.push(e.message));
+        return Response.json(seen);"""
+    answer = await tenant(handler(body), others=others).get()
+    assert json.loads(answer.body) == ["later", "refused", 'No such module "none.js".']
+
+
+async def test_commonjs_files_have_their_exports_as_default() -> None:
+    others = [
+        ("c.cjs", "cjs", b"exports.x = 1; module.exports.name = __filename; exports.self = this === exports;")
+    ]
+    answer = await tenant(
+        handler("return Response.json(c);", "import c from './c.cjs';"), others=others
+    ).get()
+    assert json.loads(answer.body) == {"x": 1, "name": "c.cjs", "self": True}
+
+
+async def test_source_text_is_not_kept_and_names_and_places_are() -> None:
+    worker = tenant(
+        handler(
+            "function secretName() { return 'x'; } return Response.json([secretName.name, secretName.toString()]);"
+        )
+    )
+    name, text = json.loads((await worker.get()).body)
+    assert name == "secretName"
+    assert "return 'x'" not in text
+    assert b"return 'x'" not in worker.code
+
+
+async def test_two_loads_leave_the_same_memory() -> None:
+    worker = tenant(
+        handler(
+            "return new Response(String(x));", "const x = Math.random(); globalThis.m = new Map([[{}, 1]]);"
+        )
+    )
+    images = []
+    for _ in range(2):
+        with instance() as guest:
+            load(guest, worker.code)
+            images.append(guest.read(0, guest.memory_size()))
+    assert images[0] == images[1]
