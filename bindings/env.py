@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bindings.analytics import PointSink, ScriptDataset
 from bindings.cache import CacheStorage, StoredHttpCache
 from bindings.d1 import StoredSqlDatabase
 from bindings.dispatch_namespace import StoredDispatcher
@@ -27,6 +28,7 @@ def build_env(
     d1: D1Store,
     rates: SharedRates,
     cache: CacheStorage,
+    points: PointSink,
     secrets: SealedSecrets,
     runner: WorkerRunner,
     fetcher: Fetcher | None,
@@ -56,6 +58,8 @@ def build_env(
             case BindingKind.CACHE:
                 owner = f"{version.ref.namespace or ''}/{version.tenant}"
                 value = StoredHttpCache(cache, owner, spec.target, version.created_at_s)
+            case BindingKind.ANALYTICS_ENGINE:
+                value = ScriptDataset(points, version.ref, version.tenant, spec.target)
             case BindingKind.RATE_LIMIT:
                 value = SharedRateLimiter(
                     rates, version.ref.namespace, version.tenant, decode_rate_limit(spec.target)

@@ -1,7 +1,7 @@
 """The contract: every operation that a guest can ask for, with its arguments, result, errors and limits.
 
-`OPERATIONS` is what the runtime serves, through either ABI; `REFERENCE` says the same to a reader and is
-what docs/bindings.md is made from. A row is here or the operation does not exist.
+`OPERATIONS` is what the runtime serves, through either ABI; `REFERENCE` says the same to a reader, with
+what WASI calls it, and is what docs/bindings.md is made from. A row is here or the operation does not exist.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from bindings.analytics import analytics_write
 from bindings.cache import BODY_BYTES as CACHED_BYTES
 from bindings.cache import cache_delete, cache_match, cache_put
 from bindings.d1 import d1_batch, d1_exec, d1_query
@@ -47,6 +48,7 @@ from bindings.rate_limit import KEY_BYTES as RATE_KEY_BYTES
 from bindings.rate_limit import rate_limit_limit
 from bindings.secret_store import secret_get
 from bindings.service import service_fetch
+from model.analytics import BLOB_BYTES, BLOBS, DOUBLES, INDEX_BYTES, POINTS
 from model.call_egress import MAX_EGRESS_HOSTS
 from model.capabilities import GuestEvent, Operation, OperationResult, OperationTable
 from model.errors import OperationErrorCode as Code
@@ -83,6 +85,8 @@ class OperationNotes:
     #: The `type` of the binding in upload metadata; None: the operation's binding is nil.
     binding: str | None = None
     subrequest: bool = False
+    #: What a component calls for it, as `package/interface#function`; (): the standard has no word.
+    wasi: tuple[str, ...] = ()
 
 
 _REQUEST = (
@@ -169,6 +173,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             ),
             _REQUEST_LIMITS,
             subrequest=True,
+            wasi=("wasi:http/outgoing-handler#handle",),
         ),
         fetch,
     ),
@@ -189,6 +194,10 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             ),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=(
+                "wasi:keyvalue/store#bucket.get",
+                "wasi:keyvalue/store#bucket.exists",
+            ),
         ),
         kv_get,
     ),
@@ -203,6 +212,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (f"1 to {GET_MANY_KEYS} keys",),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=("wasi:keyvalue/batch#get-many",),
         ),
         kv_get_many,
     ),
@@ -231,6 +241,10 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             ),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=(
+                "wasi:keyvalue/store#bucket.set",
+                "wasi:keyvalue/batch#set-many",
+            ),
         ),
         kv_put,
     ),
@@ -248,6 +262,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=("wasi:keyvalue/atomics#increment",),
         ),
         kv_increment,
     ),
@@ -270,6 +285,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             ("values are compared, not versions: one that was changed and changed back is as expected",),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=("wasi:keyvalue/atomics#swap",),
         ),
         kv_compare_and_swap,
     ),
@@ -283,6 +299,10 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=(
+                "wasi:keyvalue/store#bucket.delete",
+                "wasi:keyvalue/batch#delete-many",
+            ),
         ),
         kv_delete,
     ),
@@ -297,6 +317,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             ("a page ends before `limit` at 512 KiB of names and metadata",),
             BindingKind.KV_NAMESPACE,
             True,
+            wasi=("wasi:keyvalue/store#bucket.list-keys",),
         ),
         kv_list,
     ),
@@ -313,6 +334,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             _MESSAGE_LIMITS,
             BindingKind.QUEUE,
             True,
+            wasi=("wasi:messaging/producer#send",),
         ),
         queue_send,
     ),
@@ -395,6 +417,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             ),
             (),
             BindingKind.SECRET_TEXT,
+            wasi=("wasi:config/store#get",),
         ),
         secret_get,
     ),
@@ -472,6 +495,29 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
     ),
     (
         OperationNotes(
+            "analytics.write",
+            "Write a data point to a dataset. Answers at once, and nobody waits for it: it can be queried a second or "
+            "two later, and may be lost when the host is overloaded or a process dies.",
+            (
+                (
+                    "point",
+                    "{indexes?: [str], blobs?: [str | bin (UTF-8) | nil…], doubles?: [int | float…]}",
+                ),
+            ),
+            "nil",
+            (),
+            (
+                f"{POINTS} points an event",
+                f"1 index of {INDEX_BYTES} bytes",
+                f"{BLOBS} blobs, {BLOB_BYTES} bytes together",
+                f"{DOUBLES} doubles, without NaN and infinities",
+            ),
+            BindingKind.ANALYTICS_ENGINE,
+        ),
+        analytics_write,
+    ),
+    (
+        OperationNotes(
             "service.fetch",
             "Send a request to another worker, without the network.",
             (("request", _REQUEST),),
@@ -532,6 +578,7 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
             (Code.UPSTREAM_FAILED, "the origin that feeds it failed"),
         ),
         ("128 streams open in one event",),
+        wasi=("wasi:io/streams#input-stream.read",),
     ),
     OperationNotes(
         "stream.close",
@@ -539,12 +586,14 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
         (("stream", "stream id"),),
         "nil",
         ((Code.CLOSED_STREAM, "closed or handed on before"),),
+        wasi=("wasi:io/streams#input-stream",),
     ),
     OperationNotes(
         "stream.open",
         "Make a stream that this worker writes, to be given as a body or a value.",
         (),
         "stream id",
+        wasi=("wasi:http/types#outgoing-body.write",),
     ),
     OperationNotes(
         "stream.write",
@@ -552,6 +601,7 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
         (("stream", "stream id"), ("data", "bin | str")),
         "nil",
         ((Code.CLOSED_STREAM, "ended, or its reader went away"),),
+        wasi=("wasi:io/streams#output-stream.write",),
     ),
     OperationNotes(
         "stream.end",
@@ -559,6 +609,7 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
         (("stream", "stream id"),),
         "nil",
         ((Code.CLOSED_STREAM, "ended before, or its reader went away"),),
+        wasi=("wasi:http/types#outgoing-body.finish",),
     ),
     OperationNotes(
         "response.start",
@@ -570,6 +621,7 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
             (Code.CLOSED_STREAM, "the visitor left"),
         ),
         ("`content-length` is held to what is written; hop-by-hop headers are refused",),
+        wasi=("wasi:http/types#response-outparam.set",),
     ),
     OperationNotes(
         "response.write",
@@ -577,6 +629,7 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
         (("data", "bin | str"),),
         "nil",
         ((Code.CLOSED_STREAM, "the visitor left, or the response has ended"),),
+        wasi=("wasi:io/streams#output-stream.write",),
     ),
     OperationNotes(
         "response.end",
@@ -584,8 +637,15 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
         (),
         "nil",
         ((Code.CLOSED_STREAM, "the visitor left, or the response has ended"),),
+        wasi=("wasi:http/types#outgoing-body.finish",),
     ),
-    OperationNotes("sleep", "Wait.", (("ms", "int (0 to 900000)"),), "nil"),
+    OperationNotes(
+        "sleep",
+        "Wait.",
+        (("ms", "int (0 to 900000)"),),
+        "nil",
+        wasi=("wasi:clocks/monotonic-clock#subscribe-duration",),
+    ),
 )
 
 REFERENCE: Final[tuple[OperationNotes, ...]] = (*(notes for notes, _ in _ROWS), *RUNTIME_OPERATIONS)

@@ -38,18 +38,26 @@ def reference() -> str:
         "A write that was submitted completes, even when the operation is cancelled or the event ends: a",
         "cancel means that the worker does not learn the result.",
         "",
-        "| operation | binding type | counts as a subrequest |",
-        "|---|---|---|",
+        "The last column has what a component calls for the same thing, where the standard has a word for it: a",
+        "function, or a method of a resource, of an interface of WASI. What a worker is told with its event and needs",
+        "no operation for has words there too: variables are `wasi:config/store` and `wasi:cli/environment`, `log` is",
+        "`wasi:logging/logging#log`, the time `wasi:clocks/wall-clock#now`, randomness `wasi:random/random`.",
+        "",
+        "| operation | binding type | counts as a subrequest | in WASI |",
+        "|---|---|---|---|",
     ]
-    parts += [
-        f"| [`{row.name}`](#{_anchor(row.name)}) | {row.binding or '–'} | {'yes' if row.subrequest else 'no'} |"
-        for row in REFERENCE
-    ]
+    parts += [_row(row) for row in REFERENCE]
     parts += ["", "## What is lent", ""]
     parts += [_section(row) for row in REFERENCE if row.name in OPERATIONS]
     parts += ["## What belongs to the event itself", ""]
     parts += [_section(row) for row in RUNTIME_OPERATIONS]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _row(row: OperationNotes) -> str:
+    wasi = ", ".join(f"`{name}`" for name in row.wasi) or "–"
+    subrequest = "yes" if row.subrequest else "no"
+    return f"| [`{row.name}`](#{_anchor(row.name)}) | {row.binding or '–'} | {subrequest} | {wasi} |"
 
 
 def _section(row: OperationNotes) -> str:

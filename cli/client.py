@@ -167,7 +167,14 @@ class ApiClient:
 
     def get_bytes(self, path: str, query: Query | None = None) -> Reply:
         """A raw answer, such as a KV value's; an error still comes as an envelope."""
-        reply = self.exchange("GET", PREFIX + path + _query_string(query))
+        return self._raw("GET", path, query)
+
+    def post_text(self, path: str, text: str, query: Query | None = None) -> Reply:
+        """Text as it is, and a raw answer to it, as of `get_bytes`."""
+        return self._raw("POST", path, query, body=text.encode(), content_type="text/plain; charset=utf-8")
+
+    def _raw(self, method: str, path: str, query: Query | None, **sent: Any) -> Reply:
+        reply = self.exchange(method, PREFIX + path + _query_string(query), **sent)
         if reply.status != 200:
             raise self.refusal(reply)
         return reply

@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvloop
 
 from cli import compile_process
+from cli.analytics_keeping import PointKeeper, PointRetention, owner_of_points
 from cli.audit_keeping import AuditKeeper, AuditRetention
 from cli.bucket_fill import BucketFill
 from cli.confining import D1, confine_control
@@ -53,9 +54,11 @@ from processes.in_force import describe, kernel_view
 from runtime.aot_cache import AotCache
 from runtime.compile import Compiler
 from runtime.compile_queue import FairQueue
+from storage.analytics_store import AnalyticsStore, analytics_migrations
 from storage.audit_store import AuditStore, audit_migrations
 from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
+from storage.control_records import Owner
 from storage.control_store import ControlStore
 from storage.database import Database
 from storage.keys import RootKey
@@ -107,6 +110,7 @@ class WorkerProcesses:
         self._alive: set[str] = set()
         self.draining = False
         self._dropped_audit: Callable[[], int] = int
+        self._points: PointKeeper | None = None
         self._refresh_replicas: Callable[[], None] = nothing
         self._reporting = set(totals.processes)
         self._unready: dict[str, list[str]] = {}
@@ -178,6 +182,12 @@ class WorkerProcesses:
             channel.on_notification("audit", keeper.take)
         self._dropped_audit = lambda: keeper.dropped
 
+    def keep_points(self, keeper: PointKeeper) -> None:
+        """Take the workers' data points there, and count what becomes of them."""
+        for name, channel in self.channels.items():
+            channel.on_notification("points", partial(keeper.take, group_of_process(name)))
+        self._points = keeper
+
     def watch_replicas(self, refresh: Callable[[], None]) -> None:
         """`refresh` brings the counts of replication up to date."""
         self._refresh_replicas = refresh
@@ -214,6 +224,9 @@ class WorkerProcesses:
 
     def metrics(self) -> str:
         self.counters.count("tenantry_audit_records_dropped_total").value = self._dropped_audit()
+        if self._points is not None:
+            self.counters.count("tenantry_analytics_points_total").value = self._points.written
+            self.counters.count("tenantry_analytics_points_dropped_total").value = self._points.dropped
         self._refresh_replicas()
         return exposition(self.totals.shown(self.counters.samples()))
 
@@ -328,6 +341,21 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     totals = KeptTotals(data / "totals", config["run"], frozenset({"tenantry_process_restarts_total"}))
     processes = WorkerProcesses(inherited.channels, groups, group_of, totals)
     processes.keep_audit(audit)
+    analytics = AnalyticsStore(Database.open(data / "analytics.db", analytics_migrations()))
+
+    def owner_of(ref: ScriptRef, group: str) -> Owner | None:
+        version = store.script(ref)
+        if version is None or groups.group_of(version) != group:
+            return None
+        return owner_of_points(ref, version.tenant)
+
+    points = PointKeeper(
+        analytics,
+        PointRetention(float(config["analytics_days"]), int(config["analytics_mb"]) << 20),
+        owner_of,
+        store.tenants.gone,
+    )
+    processes.keep_points(points)
     _answer_workers(processes, store, sealer, publisher, groups)
     guard = TenantGuard(store.database.read, store.sequence, measures(stores.kv, stores.queues, data / D1))
     services = ControlServices(
@@ -343,6 +371,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         publisher=publisher,
         logs=processes.rings,
         audit=audit_store,
+        analytics=analytics,
         trigger=processes.trigger,
         read_policy=named_materials,
         hosts=HostRules.of_listener(config["host"], int(config["port"]), config["names"]),
@@ -353,6 +382,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         queue_settled=processes.pulls_settled,
     )
     audit.start()
+    points.start()
     stores.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -404,6 +434,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     server.close()
     await audit.close()
     await compiler.close()
+    await points.close()
     await stores.close()
     for closing in (store, tokens, cache_database):
         closing.close()

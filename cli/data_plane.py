@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from bindings.analytics import PointSink
 from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict
 from bindings.env import build_env
 from bindings.operations import OPERATIONS
@@ -128,6 +129,7 @@ class DataPlane:
         engine: Engine,
         observer: Observer,
         audit: AuditSink,
+        points: PointSink,
         link: ControlLink,
         on_settled: Callable[[str, int], None],
         on_unexplained_memory: Callable[[int], None],
@@ -142,6 +144,7 @@ class DataPlane:
         self._rates = SharedRates(data / RATES_FILE)
         self._cache_database = Database.open(data / "cache.db", cache_migrations())
         self._cache = CacheStore(self._cache_database)
+        self._points = points
         self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1))
         self._guard = TenantGuard(
             self.store.database.read, self.store.sequence, measures(self._kv, self._queues, data / D1_FOLDER)
@@ -318,6 +321,7 @@ class DataPlane:
             d1=self.d1.store,
             rates=self._rates,
             cache=self._cache,
+            points=self._points,
             secrets=self._secrets,
             runner=self._runner,
             fetcher=self._way_out,

@@ -32,6 +32,7 @@ class Deployment:
     #: name → `LIMIT/SECONDS` or `LIMIT/SECONDS/ID`.
     rate_limits: Pairs = ()
     caches: Pairs = ()
+    datasets: Pairs = ()
     limits: Pairs = ()
     #: Names of bindings that may lead to another tenant's.
     shared: Sequence[str] = ()
@@ -66,6 +67,7 @@ def check_names(deployment: Deployment) -> None:
         ("--dispatch", deployment.dispatch),
         ("--rate-limit", deployment.rate_limits),
         ("--cache", deployment.caches),
+        ("--analytics", deployment.datasets),
     ]
     seen: dict[str, str] = {}
     for flag, pairs in names:
@@ -120,7 +122,10 @@ def parse_limits(pairs: Pairs) -> dict[str, int]:
 
 
 def upload_metadata(
-    deployment: Deployment, kv_ids: Mapping[str, str], d1_ids: Mapping[str, str] | None = None
+    deployment: Deployment,
+    kv_ids: Mapping[str, str],
+    d1_ids: Mapping[str, str] | None = None,
+    main_module: str = MAIN_MODULE,
 ) -> dict[str, Any]:
     """The `metadata` part. `kv_ids` has the id of every title in `deployment.kv`, `d1_ids` of every name in `.d1`.
 
@@ -146,12 +151,16 @@ def upload_metadata(
         for name, namespace in deployment.dispatch
     ]
     bindings += [{"type": "cache", "name": name, "cache_name": cache} for name, cache in deployment.caches]
+    bindings += [
+        {"type": "analytics_engine", "name": name, "dataset": dataset}
+        for name, dataset in deployment.datasets
+    ]
     bindings += [parse_rate_limit(name, text) for name, text in deployment.rate_limits]
     for binding in bindings:
         if binding["name"] in deployment.shared:
             binding["shared"] = True
     metadata: dict[str, Any] = {
-        "main_module": MAIN_MODULE,
+        "main_module": main_module,
         "bindings": bindings,
         "keep_bindings": ["secret_text"],
     }

@@ -24,7 +24,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "token": "Make an API token.",
         "backup": "Copy the data folder of a host, in use or not, into one file.",
         "restore": "Make a data folder of a backup.",
-        "migrate": "Bring a data folder's schema up to this release.",
+        "migrate": "Bring the schema of a data folder and of a platform's database up to this release.",
         "fsck": "Check that all the host keeps is whole and fits together.",
     },
     "Deploy": {
@@ -42,6 +42,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "kv": "Read and write KV namespaces.",
         "d1": "Make SQL databases, query them, dump and restore.",
         "queues": "Make queues, send messages, attach consumers.",
+        "analytics": "Query the data points that workers wrote.",
         "cron": "Run a worker's scheduled handler at its times.",
         "trigger": "Run a worker's scheduled handler now.",
         "logs": "Show what a worker wrote.",

@@ -212,6 +212,8 @@ async def _supervise(
         "objects": objects,
         "audit_days": settings.audit_days,
         "audit_mb": settings.audit_mb,
+        "analytics_days": settings.analytics_days,
+        "analytics_mb": settings.analytics_mb,
     }
     supervisor = Supervisor(
         control=ProcessSpec("control", _argv("cli.control_process"), control_config, control),

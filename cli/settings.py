@@ -67,6 +67,9 @@ class ServeSettings:
     #: How long, and with how many MiB, audit records of egress are kept.
     audit_days: float
     audit_mb: int
+    #: The same of data points that workers write.
+    analytics_days: float
+    analytics_mb: int
     #: What a tenant may have that has no quotas of its own, where it is not the default.
     tenant_quotas: Mapping[Quota, int | None]
     isolation_groups: IsolationGroups
@@ -375,6 +378,22 @@ SERVE: tuple[Setting, ...] = (
         "1024",
         "MiB",
         "Room for audit records of egress; the oldest go first.",
+        parse_mebibytes,
+    ),
+    Setting(
+        "analytics_days",
+        "number",
+        "90",
+        "days",
+        "How long data points of workers are kept, if there is room for them.",
+        parse_days,
+    ),
+    Setting(
+        "analytics_mb",
+        "integer",
+        "1024",
+        "MiB",
+        "Room for data points of workers; the oldest of who has the most go first.",
         parse_mebibytes,
     ),
     Setting(

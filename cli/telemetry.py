@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
+from cli.analytics_keeping import PointOutbox
 from cli.audit_keeping import AuditOutbox, encodable
 from cli.data_plane import DataPlane
 from edge.door import Door
@@ -36,7 +37,7 @@ _LINE: Final = tuple(
 
 
 class WorkerTelemetry:
-    """One a process. `observer` and `audit` never wait; `start` begins sending, `close` sends the rest."""
+    """One a process. `observer`, `audit` and `points` never wait; `start` begins sending, `close` sends the rest."""
 
     def __init__(self, control: Channel, name: str, write: Write | None = None) -> None:
         self._control = control
@@ -52,6 +53,7 @@ class WorkerTelemetry:
         self._unready: Callable[[], list[str]] = list
         self._door: Door | None = None
         self._outbox = AuditOutbox(lambda rows: control.notify("audit", rows))
+        self.points = PointOutbox(lambda points: control.notify("points", points))
         self._tasks: list[asyncio.Task[None]] = []
 
     def watch(self, plane: DataPlane) -> None:
@@ -79,6 +81,7 @@ class WorkerTelemetry:
                 await task
         self.audit.flush()
         self._outbox.flush()
+        self.points.flush()
         self._send_waiting()
         self._send_snapshot()
         await asyncio.sleep(0.05)  # the channel writes on the loop's next turns
@@ -97,6 +100,7 @@ class WorkerTelemetry:
             await asyncio.sleep(_LINES_S)
             self._send_waiting()
             self._outbox.flush()
+            self.points.flush()
 
     def _send_waiting(self) -> None:
         waiting = self._waiting
@@ -116,6 +120,7 @@ class WorkerTelemetry:
         self._counters.count("tenantry_audit_records_dropped_total").value = (
             self.audit.dropped + self._outbox.dropped
         )
+        self._counters.count("tenantry_analytics_points_dropped_total").value = self.points.dropped
         if self._door is not None:
             for status, count in self._door.refused.items():
                 self._counters.count("tenantry_door_refused_total", str(status)).value = count

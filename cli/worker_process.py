@@ -106,6 +106,7 @@ async def _serve(
         engine,
         telemetry.observer,
         telemetry.audit,
+        telemetry.points,
         _link(control),
         telemetry.queue_settled,
         give_way,

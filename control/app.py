@@ -27,6 +27,7 @@ from control.envelope import ApiError, Code, failure, translate
 from control.host_check import Refusal
 from control.resources import (
     accounts,
+    analytics,
     audit,
     d1,
     events,
@@ -70,6 +71,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *materials.ENDPOINTS,
     *root_key.ENDPOINTS,
     *audit.ENDPOINTS,
+    *analytics.ENDPOINTS,
     *kv.ENDPOINTS,
     *kv_values.ENDPOINTS,
     *queues.ENDPOINTS,

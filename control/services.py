@@ -16,6 +16,8 @@ from model.observer import LogLine
 from model.queues import QueueSettings, QueueSettingsChange
 from model.scripts import ScriptRef
 from model.sql import SqlExecuted, SqlResult, SqlStatement
+from storage.analytics_query import Answer, Scope
+from storage.analytics_store import DatasetInfo
 from storage.audit_store import AuditPage, AuditQuery
 from storage.control_records import Owner
 from storage.control_store import ControlStore
@@ -132,6 +134,18 @@ class AuditReader(Protocol):
     async def query(self, wanted: AuditQuery, /) -> AuditPage: ...
 
 
+class Analytics(Protocol):
+    """Data points of workers: storage.analytics_store.AnalyticsStore."""
+
+    async def query(self, sql: str, scope: Scope) -> Answer: ...
+
+    async def datasets(
+        self, namespace: str | None, tenant: str | None, limit: int, offset: int
+    ) -> tuple[list[DatasetInfo], int]: ...
+
+    async def forget(self, namespace: str, tenant: str) -> None: ...
+
+
 class Rotation(Protocol):
     """Of the root key: control.key_rotation.KeyRotation."""
 
@@ -160,6 +174,7 @@ class ControlServices:
     publisher: Publisher
     logs: LogReader
     audit: AuditReader
+    analytics: Analytics
     trigger: Trigger
     #: An egress policy's text → (kind, name) of each material that it names. Raises ValueError with a message
     #: that names line and field.

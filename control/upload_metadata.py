@@ -15,6 +15,7 @@ from control.call import decode_json, named, parse_script_field
 from control.envelope import ApiError, Code
 from control.outbound_setting import parse_bound_outbound
 from control.rate_limit_setting import parse_rate_limit
+from model.analytics import parse_dataset_name
 from model.identity import (
     AccountId,
     TenantId,
@@ -58,6 +59,9 @@ class UploadMetadata(msgspec.Struct):
     """The keys that mean something here."""
 
     main_module: str | None = None
+    #: Of a worker in JavaScript's service-worker syntax.
+    body_part: str | None = None
+    compatibility_flags: list[str] = []
     #: Of the wasm part, where a client insists on a `main_module` of its own (wrangler's unsafe metadata).
     wasm_main: str | None = None
     tenant: str | None = None
@@ -240,6 +244,10 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
         case BindingKind.CACHE:
             text = binding.get("cache_name", DEFAULT_CACHE)
             target = named(parse_cache_name, str(text), f"{field}.cache_name")
+        case BindingKind.ANALYTICS_ENGINE:
+            # Cloudflare's clients leave the dataset's name out where it is the binding's.
+            text = binding["dataset"] if binding.get("dataset") is not None else name
+            target = named(parse_dataset_name, str(text), f"{field}.dataset")
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
     return RequestedBinding(kind, name, target, shared, field, outbound)

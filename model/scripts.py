@@ -21,6 +21,7 @@ class BindingKind(StrEnum):
     D1 = "d1"
     RATE_LIMIT = "ratelimit"
     CACHE = "cache"
+    ANALYTICS_ENGINE = "analytics_engine"
     SERVICE = "service"
     DISPATCH_NAMESPACE = "dispatch_namespace"
 
@@ -63,8 +64,8 @@ class OutboundStep:
 class BindingSpec:
     """One binding of a script version. `target` by kind: plain_text and json: the text; secret_text: "";
     kv_namespace: the namespace's id; queue: the queue's id; d1: the database's id; ratelimit: as
-    model.rates.encode_rate_limit; cache: its name; service: the script's name (looked up in the same dispatch
-    namespace first, then among plain scripts); dispatch_namespace: its name.
+    model.rates.encode_rate_limit; cache: its name; analytics_engine: the dataset's name; service: the script's name
+    (looked up in the same dispatch namespace first, then among plain scripts); dispatch_namespace: its name.
     """
 
     kind: BindingKind

@@ -123,6 +123,12 @@ METRICS: Final = (
     Metric("tenantry_access_lines_dropped_total", COUNTER, "Access lines that a slow or broken stdout cost."),
     Metric("tenantry_channel_messages_dropped_total", COUNTER, "Messages to control that found no room."),
     Metric("tenantry_audit_records_dropped_total", COUNTER, "Egress audit records that nobody will see."),
+    Metric("tenantry_analytics_points_total", COUNTER, "Data points of workers that were kept."),
+    Metric(
+        "tenantry_analytics_points_dropped_total",
+        COUNTER,
+        "Data points of workers that found no room, or whose script is gone.",
+    ),
     Metric(
         "tenantry_leftovers_removed_total",
         COUNTER,

@@ -150,6 +150,7 @@ def _check(read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shar
             | BindingKind.SECRET_TEXT
             | BindingKind.RATE_LIMIT
             | BindingKind.CACHE
+            | BindingKind.ANALYTICS_ENGINE
         ):
             pass  # nothing that another could own
 

@@ -21,6 +21,7 @@ DATABASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "queues.db": ("queues",),
         "cron.db": ("cron",),
         "audit.db": ("audit",),
+        "analytics.db": ("analytics",),
         "cache.db": ("cache",),
     }
 )

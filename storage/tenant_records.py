@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.identity import NamespaceName, TenantId
@@ -116,6 +116,24 @@ class TenantRecords:
         """Those that were begun and not ended."""
         rows = self._database.read(self._sql["deletions"])
         return [Owner(NamespaceName(row[0]), TenantId(row[1])) for row in rows if row[3] is None]
+
+    def gone(self, held: Sequence[tuple[str, str, int]]) -> list[tuple[str, str]]:
+        """Of (namespace, tenant, since UNIX ms): those that were deleted after that, or were and have no script now;
+        and all whose namespace is not there.
+        """
+        read = self._database.read
+        namespaces = {row[0] for row in read("SELECT name FROM namespaces")}
+        ended = {(row[0], row[1]): row[3] for row in read(self._sql["deletions"]) if row[3] is not None}
+
+        def is_gone(namespace: str, tenant: str, since_ms: int) -> bool:
+            if namespace not in namespaces:
+                return True
+            at_ms = ended.get((namespace, tenant))
+            if at_ms is None:
+                return False
+            return at_ms > since_ms or not read(self._sql["count_scripts"], (namespace, tenant))[0][0]
+
+        return [(namespace, tenant) for namespace, tenant, since in held if is_gone(namespace, tenant, since)]
 
     def _counts(self, namespace: str | None, tenant: str | None) -> dict[Quota, int]:
         row = self._database.read(self._sql["counts"], (namespace, tenant))[0]

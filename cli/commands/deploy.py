@@ -21,6 +21,7 @@ from cli.commands.routes import describe_target, find_routes, hostname_pattern, 
 from cli.commands.secrets import read_secret, read_stdin_text
 from cli.deployment import MAIN_MODULE, Deployment, check_names, parse_secret_lines, upload_metadata
 from cli.errors import ApiError, BadUsage, CliError
+from cli.javascript_sources import SourceFile, Sources, is_javascript, read_sources
 from cli.output import Progress, note, print_json, printable, say, size
 from cli.params import (
     BINDING,
@@ -84,6 +85,13 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
     help="A cache of the tenant's, by name; repeatable.",
 )
 @click.option(
+    "--analytics",
+    "datasets",
+    type=pair("DATASET"),
+    multiple=True,
+    help="A dataset for data points, by name; repeatable.",
+)
+@click.option(
     "--rate-limit",
     "rate_limits",
     type=pair("LIMIT/SECONDS"),
@@ -117,23 +125,26 @@ def command(
     dispatch: tuple[tuple[str, str], ...],
     rate_limits: tuple[tuple[str, str], ...],
     caches: tuple[tuple[str, str], ...],
+    datasets: tuple[tuple[str, str], ...],
     shared: tuple[str, ...],
     limits: tuple[tuple[str, str], ...],
     as_json: bool,
 ) -> None:
-    """Upload FILE, a WebAssembly module, as a worker, and switch to it at once.
+    """Upload FILE as a worker, and switch to it at once: a WebAssembly module, or JavaScript.
 
-    What it is bound to is replaced by what is given here; secrets that it has stay. FILE may be - for
-    stdin, when there is no --secret.
+    JavaScript goes up with the files that it imports by relative names; TypeScript and packages of npm are bundled by
+    esbuild, where that is installed. FILE may be a folder with an index.js or src/index.ts, and - for a module on
+    stdin, when there is no --secret. What it is bound to is replaced by what is given here; secrets that it has stay.
 
     \b
     Examples:
+      tenantry deploy worker.js --name hello --namespace production --hostname hello.localhost
       tenantry deploy hello.wasm --name hello --namespace production --hostname hello.localhost
       tenantry deploy shop.wasm --name shop --namespace production --tenant acme --kv CARTS=acme-carts
       tenantry deploy router.wasm --name router --dispatch TENANTS=production --hostname '*.shop.example'
       printf %s "$KEY" | tenantry deploy bill.wasm --name bill --secret API_KEY --limit cpu_ms=200
     """
-    module = read_module(file, stdin_taken=bool(secret_names))
+    worker = read_worker(file, stdin_taken=bool(secret_names))
     patterns = list(dict.fromkeys(hostname_pattern(host) for host in hostnames))
     deployment = Deployment(
         name=name,
@@ -149,6 +160,7 @@ def command(
         dispatch=dispatch,
         rate_limits=rate_limits,
         caches=caches,
+        datasets=datasets,
         limits=limits,
         shared=shared,
     )
@@ -158,7 +170,7 @@ def command(
     made: list[str] = []
     try:
         kv_ids, d1_ids = _make_resources(client, deployment, made)
-        result = _upload(client, deployment, module, kv_ids, d1_ids)
+        result = _upload(client, deployment, worker, kv_ids, d1_ids)
     except CliError as error:
         if made:
             error.hint = (
@@ -169,7 +181,15 @@ def command(
     if as_json:
         print_json({"script": result, "routes": routes, "made": made})
         return
-    _report(deployment, len(module), result, patterns, made)
+    _report(deployment, worker.size, result, patterns, made)
+
+
+def read_worker(file: Path, *, stdin_taken: bool) -> Sources:
+    """What goes up, by what `file` is called. Raises CliError."""
+    if is_javascript(file):
+        return read_sources(file)
+    module = read_module(file, stdin_taken=stdin_taken)
+    return Sources(MAIN_MODULE, (SourceFile(MAIN_MODULE, "application/wasm", module),))
 
 
 def read_module(file: Path, *, stdin_taken: bool) -> bytes:
@@ -326,14 +346,14 @@ def _check_owner(found: Mapping[str, Any], deployment: Deployment, binding: str,
 def _upload(
     client: ApiClient,
     deployment: Deployment,
-    module: bytes,
+    worker: Sources,
     kv_ids: Mapping[str, str],
     d1_ids: Mapping[str, str],
 ) -> Any:
-    metadata = json.dumps(upload_metadata(deployment, kv_ids, d1_ids)).encode()
+    metadata = json.dumps(upload_metadata(deployment, kv_ids, d1_ids, worker.main)).encode()
     parts = [
         Part("metadata", metadata, "application/json"),
-        Part(MAIN_MODULE, module, "application/wasm", MAIN_MODULE),
+        *(Part(file.name, file.data, file.content_type, file.name) for file in worker.files),
     ]
     content_type, body = encode_multipart(parts)
     progress = Progress(f"uploading {deployment.name}", len(body))

@@ -78,6 +78,8 @@ def _show(call: Call, spec: BindingSpec) -> dict[str, Any]:
                 shown["outbound"] = show_bound_outbound(spec.outbound)
         case BindingKind.CACHE:
             shown["cache_name"] = spec.target
+        case BindingKind.ANALYTICS_ENGINE:
+            shown["dataset"] = spec.target
         case BindingKind.RATE_LIMIT:
             shown |= show_rate_limit(spec.target)
         case BindingKind.SECRET_TEXT:

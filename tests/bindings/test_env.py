@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from bindings.env import build_env
 from bindings.memory import MemoryCacheStorage, MemoryEvent, MemoryFetcher, MemoryRunner
 from bindings.operations import OPERATIONS
 from bindings.secret_store import SealedSecrets
+from model.analytics import DataPoint
 from model.errors import OperationError
 from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName, TenantId, VersionId
 from model.messages import Response
@@ -37,6 +39,14 @@ async def stores(tmp_path: Path) -> AsyncIterator[tuple[KvStore, QueueStore, D1S
     queues.close()
 
 
+@dataclass
+class ListedPoints:
+    taken: list[tuple[ScriptRef, TenantId, str, DataPoint]] = field(default_factory=list)
+
+    def add(self, ref: ScriptRef, tenant: TenantId, dataset: str, point: DataPoint) -> None:
+        self.taken.append((ref, tenant, dataset, point))
+
+
 async def no_key(ref: ScriptRef, name: str, version: int) -> bytes:
     return b""
 
@@ -54,6 +64,7 @@ async def test_each_kind_serves_its_operations(
         BindingSpec(BindingKind.D1, "DB", DATABASE),
         BindingSpec(BindingKind.RATE_LIMIT, "LIMIT", "2/60/7"),
         BindingSpec(BindingKind.CACHE, "CACHE", "default"),
+        BindingSpec(BindingKind.ANALYTICS_ENGINE, "POINTS", "visits"),
         BindingSpec(BindingKind.SERVICE, "AUTH", "auth"),
         BindingSpec(BindingKind.DISPATCH_NAMESPACE, "DISPATCHER", "customers"),
     )
@@ -68,6 +79,7 @@ async def test_each_kind_serves_its_operations(
         bindings=specs,
     )
     rates = SharedRates(tmp_path / "rates")
+    points = ListedPoints()
     gateway = MemoryFetcher(lambda request: Response(200))
     env = build_env(
         version,
@@ -76,6 +88,7 @@ async def test_each_kind_serves_its_operations(
         d1=d1,
         rates=rates,
         cache=MemoryCacheStorage(),
+        points=points,
         secrets=SealedSecrets(lambda ref, name: None, no_key),
         runner=MemoryRunner(),
         fetcher=gateway,
@@ -107,6 +120,8 @@ async def test_each_kind_serves_its_operations(
     answer = {"status": 200, "headers": [["cache-control", "max-age=60"]], "body": b"kept"}
     assert await call("cache.put", "CACHE", {"url": "http://a/"}, answer) == {"stored": True}
     assert (await call("cache.match", "CACHE", {"url": "http://a/"}))["body"] == b"kept"  # type: ignore[index]
+    assert await call("analytics.write", "POINTS", {"indexes": ["i"]}) is None
+    assert points.taken == [(version.ref, "t", "visits", DataPoint("i", (), (), 1))]
     for operation, binding, args in (
         ("secret.get", "TOKEN", []),
         ("service.fetch", "AUTH", [{"url": "http://a/"}]),

@@ -28,6 +28,7 @@ from control.services import ControlServices
 from model.observer import LogLine
 from model.scripts import ScriptRef
 from runtime.artifact import read_artifact
+from storage.analytics_store import AnalyticsStore, analytics_migrations
 from storage.audit_store import AuditStore, audit_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
@@ -124,6 +125,7 @@ class Host:
         self.cron_database = Database.open(folder / "cron.db", cron_migrations())
         self.cron = SqliteCronStore(self.cron_database)
         self.audit = AuditStore(Database.open(folder / "audit.db", audit_migrations()))
+        self.analytics = AnalyticsStore(Database.open(folder / "analytics.db", analytics_migrations()))
         (folder / "d1").mkdir(exist_ok=True)
         self.d1 = D1Service(D1Store(folder / "d1"))
         self.publisher = ReadingPublisher()
@@ -151,6 +153,7 @@ class Host:
             publisher=self.publisher,
             logs=self.logs,
             audit=self.audit,
+            analytics=self.analytics,
             trigger=self._trigger,
             read_policy=named_materials,
             hosts=HostRules.of_listener("127.0.0.1", 8788),
@@ -176,6 +179,7 @@ class Host:
             self._queues,
             self.cron_database,
             self.audit,
+            self.analytics,
             self.sequence,
         ):
             closing.close()

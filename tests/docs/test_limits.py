@@ -9,16 +9,26 @@ import pytest
 from bindings import kv, queues
 from bindings.cache import BODY_BYTES
 from bindings.cache_rules import MOST_AGE_S
+from cli import analytics_keeping
+from cli.settings import SERVE
 from control import cron_turns, route_request, script_upload, upload_metadata
 from control.cron_runner import CronSettings
 from dispatch import received, runner
 from dispatch.admission import AdmissionLimits
 from edge.door import DoorLimits
+from model import analytics
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
 from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
 from runtime import artifact, compile, compile_queue, map_budget, memory_budget
-from storage import binding_rules, control_records, cron_protocol, queue_protocol, schedule_records
+from storage import (
+    analytics_store,
+    binding_rules,
+    control_records,
+    cron_protocol,
+    queue_protocol,
+    schedule_records,
+)
 from storage.cache_store import VARIANTS, CacheBounds
 from storage.d1 import limits as d1
 from storage.d1.service import IMPORT_BYTES
@@ -62,6 +72,24 @@ def test_caches() -> None:
     ]
     assert told[5].startswith("30 days")
     assert bounds.most_age_s == MOST_AGE_S == 30 * 24 * 3600
+
+
+def test_data_points() -> None:
+    told = [row[1] for row in table(PAGE, "## Data points")]
+    defaults = {setting.name: setting.default for setting in SERVE}
+    queries = analytics_store.QUERY_LIMITS
+    worker, control = analytics_keeping.WORKER_BYTES >> 20, analytics_keeping.CONTROL_BYTES >> 20
+    assert told == [
+        str(analytics.POINTS),
+        f"1, of {analytics.INDEX_BYTES} bytes",
+        f"{analytics.BLOBS}, of {analytics.BLOB_BYTES:,} bytes together",
+        str(analytics.DOUBLES),
+        str(analytics_store.DATASETS),
+        f"{worker} MiB, {control} MiB; of one tenant an eighth",
+        f"{defaults['analytics_mb']} MiB, {defaults['analytics_days']} days (settings)",
+        f"{queries.query_s:g} s; {d1.RESULT_ROWS:,} rows, {d1.RESULT_BYTES:,} bytes",
+        f"{analytics_store.QUERIES}, {analytics_store.WAITING_QUERIES}",
+    ]
 
 
 def test_cron_triggers() -> None:

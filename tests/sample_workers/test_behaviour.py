@@ -11,6 +11,7 @@ import pytest
 
 from bindings.dispatch_namespace import StoredDispatcher
 from bindings.memory import (
+    MemoryDataset,
     MemoryFetcher,
     MemoryKvNamespace,
     MemoryQueueProducer,
@@ -19,6 +20,7 @@ from bindings.memory import (
     memory_env,
 )
 from bindings.service import NamedService
+from model.analytics import DataPoint
 from model.capabilities import Binding, KvEntry, WorkerEnv
 from model.errors import OperationError, OperationErrorCode
 from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName, TenantId, VersionId
@@ -92,6 +94,18 @@ async def test_a_guest_book_is_signed_and_read(guests: Guests) -> None:
     assert refused.status == 400
     assert b"CHECK constraint failed" in bytes(refused.body)
     database.close()
+
+
+async def test_each_visit_is_a_data_point(guests: Guests) -> None:
+    dataset = MemoryDataset()
+    env = memory_env(VISITS=Binding(BindingKind.ANALYTICS_ENGINE, dataset))
+    worker = guests.worker(guests.sample("visits"), env=env)
+    assert await text(guests, "visits", "/shop?a=1", env) == (200, "Counted a visit to /shop\n")
+    await guests.fetch(worker, request("POST", "/", body=b"four"))
+    assert dataset.points == [
+        DataPoint("a.example.com", ("/shop", "GET"), (1.0, 0.0), 21),
+        DataPoint("a.example.com", ("/", "POST"), (1.0, 4.0), 18),
+    ]
 
 
 async def test_kv_read_answers_with_the_value_of_its_path_whole_or_streamed(guests: Guests) -> None:

@@ -247,6 +247,11 @@ static TN_SHARED void tn_write_int(tn_writer *to, int64_t value) {
     if (value >= 0 && value < 0x80) tn_write_number(to, (uint8_t)value, 0, 0);
     else tn_write_number(to, 0xd3, (uint64_t)value, 8);
 }
+static TN_SHARED void tn_write_real(tn_writer *to, double value) {
+    uint64_t bits;
+    tn_move(&bits, &value, 8);
+    tn_write_number(to, 0xcb, bits, 8);
+}
 static TN_SHARED void tn_write_array(tn_writer *to, uint32_t count) { tn_write_number(to, 0xdd, count, 4); }
 static TN_SHARED void tn_write_map(tn_writer *to, uint32_t count) { tn_write_number(to, 0xdf, count, 4); }
 static TN_SHARED bool tn_is_utf8(tn_text text) {
@@ -409,6 +414,49 @@ static inline tn_result tn_kv_put(const char *binding, tn_text key, tn_text valu
     tn_write_bin(call, value);
     return tn_finish(call);
 }
+static inline tn_result tn_kv_delete(const char *binding, tn_text key) {
+    tn_writer *call = tn_begin("kv.delete", binding, 1);
+    tn_write_str(call, key);
+    return tn_finish(call);
+}
+/* The value is the number after the addition. */
+static inline tn_result tn_kv_increment(const char *binding, tn_text key, int64_t delta) {
+    tn_writer *call = tn_begin("kv.increment", binding, 2);
+    tn_write_str(call, key);
+    tn_write_int(call, delta);
+    return tn_finish(call);
+}
+/* Whether `value` was written, since `expected` was there; NULL: since nothing was. */
+static inline tn_result tn_kv_compare_and_swap(const char *binding, tn_text key, const tn_text *expected,
+                                               tn_text value) {
+    tn_writer *call = tn_begin("kv.compare_and_swap", binding, 3);
+    tn_write_str(call, key);
+    if (expected) tn_write_bin(call, *expected);
+    else tn_write_nil(call);
+    tn_write_bin(call, value);
+    return tn_finish(call);
+}
+/* The value is a map: tn_get(result.value, key) is an entry, or nil. */
+static inline tn_result tn_kv_get_many(const char *binding, const char *const *keys, uint32_t count) {
+    tn_writer *call = tn_begin("kv.get_many", binding, 1);
+    tn_write_array(call, count);
+    for (uint32_t i = 0; i < count; i++) tn_write_key(call, keys[i]);
+    return tn_finish(call);
+}
+/* A page of `keys`, with a `cursor` to go on from where there are more; an empty `cursor` begins. */
+static inline tn_result tn_kv_list(const char *binding, tn_text prefix, uint32_t limit, tn_text cursor) {
+    tn_writer *call = tn_begin("kv.list", binding, 1);
+    tn_write_map(call, cursor.size ? 3 : 2);
+    tn_write_key(call, "prefix");
+    tn_write_str(call, prefix);
+    tn_write_key(call, "limit");
+    tn_write_int(call, limit);
+    if (cursor.size) {
+        tn_write_key(call, "cursor");
+        tn_write_str(call, cursor);
+    }
+    return tn_finish(call);
+}
 /* Sent as bytes, which any body is. */
 static inline tn_result tn_queue_send(const char *binding, tn_text body) {
     tn_writer *call = tn_begin("queue.send", binding, 2);
@@ -416,6 +464,35 @@ static inline tn_result tn_queue_send(const char *binding, tn_text body) {
     tn_write_map(call, 1);
     tn_write_key(call, "content_type");
     tn_write_key(call, "bytes");
+    return tn_finish(call);
+}
+/* All of them, or none. */
+static inline tn_result tn_queue_send_batch(const char *binding, const tn_text *bodies, uint32_t count) {
+    tn_writer *call = tn_begin("queue.send_batch", binding, 1);
+    tn_write_array(call, count);
+    for (uint32_t i = 0; i < count; i++) {
+        tn_write_map(call, 2);
+        tn_write_key(call, "body");
+        tn_write_bin(call, bodies[i]);
+        tn_write_key(call, "content_type");
+        tn_write_key(call, "bytes");
+    }
+    return tn_finish(call);
+}
+/* A data point. Answers at once: whoever queries the dataset sees it in a second or two. */
+static inline tn_result tn_analytics_write(const char *binding, tn_text index, const tn_text *blobs, uint32_t blob_count,
+                                           const double *doubles, uint32_t double_count) {
+    tn_writer *call = tn_begin("analytics.write", binding, 1);
+    tn_write_map(call, 3);
+    tn_write_key(call, "indexes");
+    tn_write_array(call, 1);
+    tn_write_str(call, index);
+    tn_write_key(call, "blobs");
+    tn_write_array(call, blob_count);
+    for (uint32_t i = 0; i < blob_count; i++) tn_write_str(call, blobs[i]);
+    tn_write_key(call, "doubles");
+    tn_write_array(call, double_count);
+    for (uint32_t i = 0; i < double_count; i++) tn_write_real(call, doubles[i]);
     return tn_finish(call);
 }
 static inline tn_result tn_secret(const char *binding) {
@@ -447,6 +524,13 @@ static inline tn_result tn_cache_put(const char *binding, tn_text url, tn_text b
     tn_write_bin(call, body);
     return tn_finish(call);
 }
+static inline tn_result tn_cache_delete(const char *binding, tn_text url) {
+    tn_writer *call = tn_begin("cache.delete", binding, 1);
+    tn_write_map(call, 1);
+    tn_write_key(call, "url");
+    tn_write_str(call, url);
+    return tn_finish(call);
+}
 /* Whether one more use of `key` is within the limit; counted when it is. */
 static inline bool tn_rate_limit(const char *binding, tn_text key) {
     tn_writer *call = tn_begin("rate_limit.limit", binding, 1);
@@ -466,6 +550,24 @@ static TN_SHARED tn_writer *tn_sql(const char *binding, const char *sql, uint32_
     return call;
 }
 static inline tn_value tn_rows(tn_result result) { return tn_get(result.value, "results"); }
+/* Several statements in one transaction: tn_sql_batch, for each a tn_sql_statement and its parameters, tn_finish. The
+ * value is an array of answers. */
+static TN_SHARED tn_writer *tn_sql_batch(const char *binding, uint32_t statements) {
+    tn_writer *call = tn_begin("d1.batch", binding, 1);
+    tn_write_array(call, statements);
+    return call;
+}
+static TN_SHARED void tn_sql_statement(tn_writer *call, const char *sql, uint32_t params) {
+    tn_write_array(call, 2);
+    tn_write_key(call, sql);
+    tn_write_array(call, params);
+}
+/* A script, statement by statement. */
+static inline tn_result tn_sql_exec(const char *binding, const char *sql) {
+    tn_writer *call = tn_begin("d1.exec", binding, 1);
+    tn_write_key(call, sql);
+    return tn_finish(call);
+}
 
 /* Streams: a chunk is bytes, nil at the end. */
 static TN_SHARED tn_result tn_stream_read(int64_t stream, uint32_t most) {
@@ -476,6 +578,20 @@ static TN_SHARED tn_result tn_stream_read(int64_t stream, uint32_t most) {
 }
 static inline tn_result tn_stream_close(int64_t stream) {
     tn_writer *call = tn_begin("stream.close", NULL, 1);
+    tn_write_int(call, stream);
+    return tn_finish(call);
+}
+
+/* A stream of this worker's own, whose id is the value: hand it on as a body_stream, then write and end it. */
+static inline tn_result tn_stream_open(void) { return tn_finish(tn_begin("stream.open", NULL, 0)); }
+static inline tn_result tn_stream_write(int64_t stream, tn_text data) {
+    tn_writer *call = tn_begin("stream.write", NULL, 2);
+    tn_write_int(call, stream);
+    tn_write_bin(call, data);
+    return tn_finish(call);
+}
+static inline tn_result tn_stream_end(int64_t stream) {
+    tn_writer *call = tn_begin("stream.end", NULL, 1);
     tn_write_int(call, stream);
     return tn_finish(call);
 }
@@ -515,6 +631,27 @@ static inline tn_result tn_fetch_url(tn_text url) {
     tn_write_map(call, 1);
     tn_write_key(call, "url");
     tn_write_str(call, url);
+    return tn_finish(call);
+}
+/* A request of the worker's own making. `headers` are names, in lower case, and values in turns; `count` of both. */
+static inline tn_result tn_fetch_with(const char *method, tn_text url, const tn_text *headers, uint32_t count, tn_text body) {
+    tn_writer *call = tn_begin("fetch", NULL, 1);
+    tn_write_map(call, body.size ? 4 : 3);
+    tn_write_key(call, "method");
+    tn_write_key(call, method);
+    tn_write_key(call, "url");
+    tn_write_str(call, url);
+    tn_write_key(call, "headers");
+    tn_write_array(call, count / 2);
+    for (uint32_t i = 0; i + 1 < count; i += 2) {
+        tn_write_array(call, 2);
+        tn_write_str(call, headers[i]);
+        tn_write_str(call, headers[i + 1]);
+    }
+    if (body.size) {
+        tn_write_key(call, "body");
+        tn_write_bin(call, body);
+    }
     return tn_finish(call);
 }
 /* Sends a request on, by the network: method, URL, headers and body as they came. */

@@ -155,6 +155,11 @@ pub const Value = struct {
         return if (found.kind == .int) @bitCast(found.number) else null;
     }
 
+    pub fn truth(self: Value) bool {
+        const found = self.head();
+        return found.kind == .boolean and found.number != 0;
+    }
+
     pub fn get(self: Value, key: []const u8) Value {
         const found = self.head();
         if (found.kind != .map) return .{};
@@ -255,6 +260,34 @@ pub const Writer = struct {
         self.raw(bytes);
     }
 
+    pub fn real(self: *Writer, number: f64) void {
+        var bytes: [9]u8 = undefined;
+        bytes[0] = 0xcb;
+        std.mem.writeInt(u64, bytes[1..9], @bitCast(number), .big);
+        self.raw(&bytes);
+    }
+
+    pub fn boolean(self: *Writer, truth: bool) void {
+        self.byte(if (truth) 0xc3 else 0xc2);
+    }
+
+    /// A tuple's values: null, booleans, numbers and texts.
+    pub fn tuple(self: *Writer, values: anytype) void {
+        self.array(values.len);
+        inline for (values) |each| self.any(each);
+    }
+
+    fn any(self: *Writer, of: anytype) void {
+        switch (@typeInfo(@TypeOf(of))) {
+            .null => self.nil(),
+            .optional => if (of) |inner| self.any(inner) else self.nil(),
+            .bool => self.boolean(of),
+            .int, .comptime_int => self.int(of),
+            .float, .comptime_float => self.real(of),
+            else => self.str(of),
+        }
+    }
+
     /// A value that was read, as it is.
     pub fn value(self: *Writer, from: Value) void {
         if (from.kind() == .none) self.nil() else self.raw(from.encoded());
@@ -333,11 +366,183 @@ pub const Kv = struct {
         begin("kv.delete", self.binding, 1).str(key);
         _ = try finish();
     }
+
+    /// The number after the addition; an absent one counts as 0.
+    pub fn increment(self: Kv, key: []const u8, delta: i64) OperationError!i64 {
+        const writer = begin("kv.increment", self.binding, 2);
+        writer.str(key);
+        writer.int(delta);
+        return (try finish()).int() orelse 0;
+    }
+
+    /// Whether `value` was written, since `expected` was there; null: since nothing was.
+    pub fn compareAndSwap(self: Kv, key: []const u8, expected: ?[]const u8, value: []const u8) OperationError!bool {
+        const writer = begin("kv.compare_and_swap", self.binding, 3);
+        writer.str(key);
+        if (expected) |bytes| writer.bin(bytes) else writer.nil();
+        writer.bin(value);
+        return (try finish()).truth();
+    }
+
+    /// A map: `get(key)` is an entry with its `value`, or missing.
+    pub fn getMany(self: Kv, keys: []const []const u8) OperationError!Value {
+        const writer = begin("kv.get_many", self.binding, 1);
+        writer.array(keys.len);
+        for (keys) |key| writer.str(key);
+        return finish();
+    }
+
+    /// A page of `keys`, with a `cursor` to go on from where there are more.
+    pub fn list(self: Kv, prefix: []const u8, limit: usize, cursor: ?[]const u8) OperationError!Value {
+        const writer = begin("kv.list", self.binding, 1);
+        writer.map(if (cursor == null) 2 else 3);
+        writer.str("prefix");
+        writer.str(prefix);
+        writer.str("limit");
+        writer.int(@intCast(limit));
+        if (cursor) |from| {
+            writer.str("cursor");
+            writer.str(from);
+        }
+        return finish();
+    }
 };
+
+/// A SQL database. Parameters are a tuple: `.{ 7, "text", null, 1.5, true }`.
+pub const Sql = struct {
+    binding: []const u8,
+
+    /// `results` are rows, as maps.
+    pub fn query(self: Sql, sql: []const u8, params: anytype) OperationError!Value {
+        const writer = begin("d1.query", self.binding, 2);
+        writer.str(sql);
+        writer.tuple(params);
+        return finish();
+    }
+
+    /// Several statements in one transaction: a tuple of `.{ sql, .{ params } }`. An array of answers.
+    pub fn batch(self: Sql, statements: anytype) OperationError!Value {
+        const writer = begin("d1.batch", self.binding, 1);
+        writer.array(statements.len);
+        inline for (statements) |statement| {
+            writer.array(2);
+            writer.str(statement[0]);
+            writer.tuple(statement[1]);
+        }
+        return finish();
+    }
+
+    /// A script, statement by statement.
+    pub fn exec(self: Sql, script: []const u8) OperationError!void {
+        begin("d1.exec", self.binding, 1).str(script);
+        _ = try finish();
+    }
+};
+
+/// Responses that are kept by their URL.
+pub const Cache = struct {
+    binding: []const u8,
+
+    /// A Response map, for `Response.passThrough`; null when there is no fresh one.
+    pub fn match(self: Cache, url: []const u8) OperationError!?Value {
+        begin("cache.match", self.binding, 1).value(requestOf(url));
+        const found = try finish();
+        return if (found.missing()) null else found;
+    }
+
+    /// Keep a body for so many seconds; false where it was not.
+    pub fn put(self: Cache, url: []const u8, body: []const u8, seconds: u32) OperationError!bool {
+        const request = requestOf(url);
+        var digits: [32]u8 = undefined;
+        const age = std.fmt.bufPrint(&digits, "max-age={d}", .{seconds}) catch unreachable;
+        const writer = begin("cache.put", self.binding, 2);
+        writer.value(request);
+        writer.map(3);
+        writer.str("status");
+        writer.int(200);
+        writer.str("headers");
+        writer.array(1);
+        writer.tuple(.{ "cache-control", age });
+        writer.str("body");
+        writer.bin(body);
+        return (try finish()).get("stored").truth();
+    }
+
+    /// Whether there was one.
+    pub fn delete(self: Cache, url: []const u8) OperationError!bool {
+        begin("cache.delete", self.binding, 1).value(requestOf(url));
+        return (try finish()).truth();
+    }
+};
+
+fn requestOf(url: []const u8) Value {
+    var writer: Writer = .{};
+    writer.map(1);
+    writer.str("url");
+    writer.str(url);
+    return .{ .data = writer.written() };
+}
+
+pub fn secret(binding: []const u8) OperationError![]const u8 {
+    _ = begin("secret.get", binding, 0);
+    return (try finish()).text();
+}
+
+/// Whether one more use of `key` is within the limit; counted when it is.
+pub fn rateLimit(binding: []const u8, key: []const u8) OperationError!bool {
+    const writer = begin("rate_limit.limit", binding, 1);
+    writer.map(1);
+    writer.str("key");
+    writer.str(key);
+    return (try finish()).get("success").truth();
+}
+
+pub const DataPoint = struct { index: []const u8 = "", blobs: []const []const u8 = &.{}, doubles: []const f64 = &.{} };
+
+/// Answers at once: whoever queries the dataset sees it in a second or two.
+pub fn writeDataPoint(binding: []const u8, point: DataPoint) OperationError!void {
+    const writer = begin("analytics.write", binding, 1);
+    writer.map(3);
+    writer.str("indexes");
+    writer.array(1);
+    writer.str(point.index);
+    writer.str("blobs");
+    writer.array(point.blobs.len);
+    for (point.blobs) |blob| writer.str(blob);
+    writer.str("doubles");
+    writer.array(point.doubles.len);
+    for (point.doubles) |number| writer.real(number);
+    _ = try finish();
+}
 
 /// Bytes that come over time: a request's body, a fetched one, a large value.
 pub const Stream = struct {
     id: i64,
+
+    /// One of this worker's own: hand its id on as a body_stream, then write and end it.
+    pub fn open() OperationError!Stream {
+        _ = begin("stream.open", null, 0);
+        return .{ .id = (try finish()).int() orelse 0 };
+    }
+
+    /// Waits while the reader is slow.
+    pub fn write(self: Stream, data: []const u8) OperationError!void {
+        const writer = begin("stream.write", null, 2);
+        writer.int(self.id);
+        writer.bin(data);
+        _ = try finish();
+    }
+
+    pub fn end(self: Stream) OperationError!void {
+        begin("stream.end", null, 1).int(self.id);
+        _ = try finish();
+    }
+
+    /// What is left of it is not read.
+    pub fn close(self: Stream) OperationError!void {
+        begin("stream.close", null, 1).int(self.id);
+        _ = try finish();
+    }
 
     /// The next chunk, empty at the end; valid until the next operation.
     pub fn read(self: Stream, most: usize) OperationError![]const u8 {
@@ -368,6 +573,41 @@ pub fn queueSend(binding: []const u8, body: []const u8) OperationError!void {
     _ = try finish();
 }
 
+/// Messages to the queue, as bytes: all of them, or none.
+pub fn queueSendBatch(binding: []const u8, bodies: []const []const u8) OperationError!void {
+    const writer = begin("queue.send_batch", binding, 1);
+    writer.array(bodies.len);
+    for (bodies) |body| {
+        writer.map(2);
+        writer.str("body");
+        writer.bin(body);
+        writer.str("content_type");
+        writer.str("bytes");
+    }
+    _ = try finish();
+}
+
+pub const Pair = struct { name: []const u8, value: []const u8 };
+pub const Fetch = struct { method: []const u8 = "GET", url: []const u8, headers: []const Pair = &.{}, body: ?[]const u8 = null };
+
+/// A request of the worker's own making; names of headers in lower case.
+pub fn fetchWith(request: Fetch) OperationError!Value {
+    const writer = begin("fetch", null, 1);
+    writer.map(if (request.body == null) 3 else 4);
+    writer.str("method");
+    writer.str(request.method);
+    writer.str("url");
+    writer.str(request.url);
+    writer.str("headers");
+    writer.array(request.headers.len);
+    for (request.headers) |header| writer.tuple(.{ header.name, header.value });
+    if (request.body) |body| {
+        writer.str("body");
+        writer.bin(body);
+    }
+    return finish();
+}
+
 /// A GET; the answer is a Response map that `Response.passThrough` can return.
 pub fn fetchUrl(url: []const u8) OperationError!Value {
     const writer = begin("fetch", null, 1);
@@ -388,6 +628,45 @@ pub fn serviceFetch(binding: []const u8, request: Request) OperationError!Value 
     begin("service.fetch", binding, 1).value(request.value);
     return finish();
 }
+
+/// Hands a request on to the worker `script` of a dispatch namespace; `params` reach it as `param`.
+pub fn dispatchFetch(binding: []const u8, script: []const u8, request: Request, params: []const Pair) OperationError!Value {
+    const writer = begin("dispatch.fetch", binding, 3);
+    writer.str(script);
+    writer.value(request.value);
+    writer.map(1);
+    writer.str("params");
+    writer.map(params.len);
+    for (params) |each| {
+        writer.str(each.name);
+        writer.str(each.value);
+    }
+    return finish();
+}
+
+/// A response that is sent as it is made: start, write…, end; then the handler returns `.{}`.
+pub const Streamed = struct {
+    pub fn start(status: u16, content_type: []const u8) OperationError!Streamed {
+        const writer = begin("response.start", null, 2);
+        writer.int(status);
+        writer.array(1);
+        writer.tuple(.{ "content-type", content_type });
+        _ = try finish();
+        return .{};
+    }
+
+    /// Waits while the visitor is slow.
+    pub fn write(_: Streamed, data: []const u8) OperationError!void {
+        begin("response.write", null, 1).bin(data);
+        _ = try finish();
+    }
+
+    /// The visitor has it all; the worker may go on.
+    pub fn end(_: Streamed) OperationError!void {
+        _ = begin("response.end", null, 0);
+        _ = try finish();
+    }
+};
 
 // ---- requests and responses ----
 
