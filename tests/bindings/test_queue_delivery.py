@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from bindings.delivery_verdict import ALL_ACKNOWLEDGED, FAILED, BatchVerdict, QueueBatch
-from bindings.queue_delivery import DeliverySettings, QueueDelivery
+from bindings.queue_delivery import DeliverySettings, QueueDelivery, by_need
 from model.capabilities import QueueMessage
 from model.errors import OperationError, OperationErrorCode, TenantError
 from model.identity import ScriptName
-from model.queues import ConsumerRecord, ConsumerSettings
+from model.queues import ConsumerRecord, ConsumerSettings, QueueSettingsChange
 from model.scripts import ScriptRef
 from storage.database import Database
-from storage.queue_protocol import Backlog, Settled
+from storage.queue_protocol import Backlog, DeadLettering, Lease, ReadyQueue, Settled
 from storage.queue_store import QueueStore, queue_migrations
 
 Answer = Callable[[QueueBatch], BatchVerdict]
@@ -268,3 +268,62 @@ async def test_thousands_of_idle_queues_are_not_looked_at_one_by_one(world: Worl
     await world.send("busy", "b")
     await world.until_empty("busy")
     assert set(counts) <= {"busy"}
+
+
+async def test_consumer_that_may_have_several_batches_at_once_gets_them(world: World) -> None:
+    world.consume("q", settings=ConsumerSettings(batch_size=1, max_wait_ms=0, max_concurrency=2))
+    world.hold.clear()
+    await world.send("q", "a", "b", "c")
+    await world.until(lambda: world.running == 2)
+    assert world.store.backlog("q").messages == 3
+    world.hold.set()
+    await world.until_empty("q")
+    assert world.most_running == 2
+    assert sorted(messages[0][0] for _, messages in world.delivered) == ["a", "b", "c"]
+
+
+async def test_no_batch_begins_beside_one_that_is_being_leased(world: World) -> None:
+    """What is being leased counts as ready: another would find less than a batch, before its time."""
+    go, asked = asyncio.Event(), 0
+    lease = world.store.lease
+
+    async def slow(
+        queue_id: str,
+        count: int,
+        lease_ms: int,
+        used_up: DeadLettering | None = None,
+        at_most: int | None = None,
+    ) -> Lease | None:
+        nonlocal asked
+        asked += 1
+        await go.wait()
+        return await lease(queue_id, count, lease_ms, used_up, at_most)
+
+    world.store.lease = slow  # type: ignore[method-assign]
+    world.consume("q", settings=ConsumerSettings(batch_size=3, max_wait_ms=60_000, max_concurrency=2))
+    await world.send("q", "a", "b", "c")
+    await world.until(lambda: asked == 1)
+    await world.send("q", "d")
+    await asyncio.sleep(0.2)
+    assert asked == 1
+    go.set()
+    await world.until(lambda: len(world.settled) == 1)
+    assert world.delivered == [("q", [("a", 1), ("b", 1), ("c", 1)])]
+    assert world.store.backlog("q").messages == 1
+
+
+async def test_paused_queue_is_not_delivered_and_its_resumption_wakes_delivery(world: World) -> None:
+    world.consume("q")
+    await world.store.change_settings("q", QueueSettingsChange(delivery_paused=True))
+    await world.send("q", "a")
+    await asyncio.sleep(0.2)
+    assert world.delivered == []
+    await world.store.change_settings("q", QueueSettingsChange(delivery_paused=False))
+    await world.until_empty("q")
+    assert world.delivered == [("q", [("a", 1)])]
+
+
+def test_queue_with_many_batches_comes_after_those_with_fewer() -> None:
+    ready = [ReadyQueue("busy", 1), ReadyQueue("idle", 2), ReadyQueue("other", 3), ReadyQueue("new", 4)]
+    ordered = by_need(ready, {"busy": 5, "other": 1})
+    assert [queue.queue_id for queue in ordered] == ["idle", "new", "other", "busy"]

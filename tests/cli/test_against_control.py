@@ -236,11 +236,37 @@ def test_queue_with_a_consumer(do: Run, module: str) -> None:
     (consumer,) = json.loads(do("queues", "consumer", "list", "orders", "--json").out)
     assert consumer["settings"]["batch_size"] == 5
     assert "p/billing" in do("queues", "consumer", "list", "orders").out
+    assert "goes on" in do("queues", "info", "orders").out
+    do("queues", "pause", "orders")
+    assert "paused" in do("queues", "list").out
+    do("queues", "update", "orders", "--retention", "3600")
     do("queues", "send", "orders", '{"id": 7}', "--delay", "60")
+    assert '{"id":7}' in do("queues", "peek", "orders").out
+    shown = do("queues", "info", "orders").out
+    assert "delivery   paused" in shown
+    assert "retention  3600 s" in shown
+    assert "1 messages" in shown
+    assert "consumer   p/billing" in shown
     do("queues", "purge", "orders")
     do("queues", "consumer", "remove", "orders")
     do("queues", "delete", "orders")
     assert "orders" not in do("queues", "list").out
+
+
+def test_queue_that_is_pulled(do: Run, module: str) -> None:
+    do("queues", "create", "orders", "--delivery-delay", "0")
+    do("queues", "consumer", "add", "orders", "--pull")
+    assert "(pulls)" in do("queues", "consumer", "list", "orders").out
+    do("queues", "send", "orders", "{}")
+    do("queues", "send", "orders", "--content-type", "text", "two")
+    first, second = json.loads(do("queues", "pull", "orders", "--json").out)
+    do("queues", "ack", "orders", first["lease_id"])
+    assert "retried 1" in do("queues", "ack", "orders", second["lease_id"], "--retry").out
+    (again,) = json.loads(do("queues", "pull", "orders", "--json").out)
+    assert (again["attempts"], again["body"]) == (2, "two")
+    assert "acknowledged 1" in do("queues", "ack", "orders", again["lease_id"]).out
+    assert "is none of this queue" in do("queues", "ack", "orders", again["lease_id"]).err
+    assert "no message" in do("queues", "pull", "orders").err
 
 
 def test_routes_by_header_need_the_hostname_s_leave(do: Run, run: Run, module: str, tmp_path: Path) -> None:

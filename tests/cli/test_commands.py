@@ -358,6 +358,49 @@ def test_consumer_is_added_with_the_settings_given(queue: RecordingApi, run: Run
     assert "consumer c1" in ended.out
 
 
+def test_consumer_that_pulls_is_no_script(queue: RecordingApi, run: Run) -> None:
+    queue.on("POST", f"/queues/{ID}/consumers", ok({"consumer_id": "c1"}))
+    ended = run("queues", "consumer", "add", "orders", "--pull", "--visibility-timeout-ms", "5000")
+    assert queue.only("POST").json == {"type": "http_pull", "settings": {"visibility_timeout_ms": 5000}}
+    assert "whoever pulls" in ended.out
+    for wrong in ((), ("--pull", "--script", "billing")):
+        assert run("queues", "consumer", "add", "orders", *wrong).code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (("pause", "orders"), {"delivery_paused": True}),
+        (("resume", "orders"), {"delivery_paused": False}),
+        (("update", "orders", "--delivery-delay", "0"), {"delivery_delay": 0}),
+        (("update", "orders", "--retention", "60"), {"message_retention_period": 60}),
+    ],
+)
+def test_one_setting_of_a_queue_is_changed(
+    queue: RecordingApi, run: Run, arguments: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    queue.on("PATCH", f"/queues/{ID}", ok({}))
+    assert run("queues", *arguments).code == 0
+    assert queue.only("PATCH").json == {"settings": settings}
+
+
+def test_update_of_nothing_is_a_mistake(queue: RecordingApi, run: Run) -> None:
+    assert run("queues", "update", "orders").code == 2
+    assert queue.asked == []
+
+
+def test_acknowledgement_says_what_the_host_warns_of(queue: RecordingApi, run: Run) -> None:
+    answer = {"ackCount": 0, "retryCount": 1, "warnings": ["lease x had \x1b[31m ended"]}
+    queue.on("POST", f"/queues/{ID}/messages/ack", ok(answer))
+    ended = run("queues", "ack", "orders", "l1", "l2", "--retry", "--delay", "7")
+    assert queue.only("POST").json == {
+        "retries": [{"lease_id": "l1", "delay_seconds": 7}, {"lease_id": "l2", "delay_seconds": 7}]
+    }
+    assert "retried 1" in ended.out
+    assert "had \\x1b[31m ended" in ended.err
+    assert run("queues", "ack", "orders", "l1", "--delay", "7").code == 2
+
+
 def test_only_consumer_needs_no_id_and_one_of_two_does(queue: RecordingApi, run: Run) -> None:
     consumers = f"/queues/{ID}/consumers"
     queue.on("DELETE", f"{consumers}/c1", ok())

@@ -98,6 +98,13 @@ async def test_nothing_is_found_while_a_host_works(host: Host) -> None:
 DELETION = "INSERT INTO tenant_deletions VALUES ('prod', 'acme', 1,"
 #: What is done to the folder → the rule that it breaks, a word of the finding, and how it is put right.
 BROKEN: list[tuple[str, str, str, str, Repair | None]] = [
+    (
+        "queues.db",
+        "INSERT INTO queue_settings VALUES ('0123', 1, 0, 60)",
+        "orphans",
+        "settings of queue 0123",
+        Repair.ORPHAN_QUEUE,
+    ),
     ("control.db", "DELETE FROM script_bindings WHERE name = 'KV'", "bindings", "index of bindings", None),
     ("control.db", "UPDATE scripts SET tenant = 'other'", "scripts", "another script's or tenant's", None),
     ("control.db", "UPDATE scripts SET record = x'c1'", "scripts", "can't be read", None),
