@@ -28,6 +28,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "fsck": "Check that all the host keeps is whole and fits together.",
     },
     "Deploy": {
+        "init": "Make a folder with a worker to begin with.",
         "deploy": "Upload a worker, with its bindings and hostnames.",
         "routes": "Say which requests reach which worker.",
         "scripts": "List, show and delete workers.",

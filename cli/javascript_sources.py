@@ -1,0 +1,193 @@
+"""A worker in JavaScript or TypeScript on the developer's disk → the modules that are uploaded.
+
+Plain JavaScript is sent as it is, with the files that it imports by relative names. What has to be made into it first
+(TypeScript, JSX, packages of npm) goes through esbuild, where that is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cli.errors import BadUsage, CliError
+from cli.params import read_file
+
+ESM: Final = "application/javascript+module"
+SOURCE_MAP: Final = "application/source-map"
+
+_SCRIPTS: Final = (".js", ".mjs")
+_TO_BUNDLE: Final = (".ts", ".mts", ".tsx", ".jsx")
+#: By suffix, as wrangler's default rules have them.
+_TYPES: Final = {
+    ".js": ESM,
+    ".mjs": ESM,
+    ".cjs": "application/javascript",
+    ".json": "application/json",
+    ".txt": "text/plain",
+    ".html": "text/plain",
+    ".sql": "text/plain",
+    ".wasm": "application/wasm",
+    ".bin": "application/octet-stream",
+}
+#: Of a folder: what a worker begins with, the first that is there.
+_ENTRIES: Final = tuple(
+    f"{folder}{name}{suffix}"
+    for folder in ("", "src/")
+    for name in ("index", "worker", "main")
+    for suffix in (".js", ".mjs", ".ts", ".tsx")
+)
+MOST_BYTES: Final = 16 << 20
+
+_COMMENTS: Final = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
+_SPECIFIERS: Final = re.compile(
+    r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)(["'])([^"'\n]{1,512})\1"""
+)
+#: Modules of the platform, not of npm.
+_BUILT_IN: Final = ("node:", "cloudflare:")
+
+_ESBUILD_S: Final = 120.0
+_ESBUILD: Final = (
+    "--bundle",
+    "--format=esm",
+    "--target=es2022",
+    "--conditions=workerd,worker,browser",
+    "--external:node:*",
+    "--external:cloudflare:*",
+    "--loader:.txt=text",
+    "--loader:.html=text",
+    "--loader:.sql=text",
+    "--sourcemap=external",
+    "--log-level=warning",
+    "--color=false",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """`name` is what other modules import it by, from the common folder of all."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    main: str
+    files: tuple[SourceFile, ...]
+
+    @property
+    def size(self) -> int:
+        """What runs, in bytes."""
+        return sum(len(file.data) for file in self.files if file.content_type != SOURCE_MAP)
+
+
+def is_javascript(path: Path) -> bool:
+    """By its name, or as a folder."""
+    return path.suffix in (*_SCRIPTS, *_TO_BUNDLE) or path.is_dir()
+
+
+def read_sources(path: Path) -> Sources:
+    """Of a file, or of a folder's own. Raises BadUsage for what can't be read; CliError when esbuild is needed and is
+    not there, or says no.
+    """
+    main = entry_of(path) if path.is_dir() else path
+    if main.suffix in _TO_BUNDLE:
+        return _bundle(main, f"{main.name} is no JavaScript yet")
+    collected = collect(main)
+    packages = sorted({name for file in collected.values() for name in imported(file) if is_package(name)})
+    if packages:
+        return _bundle(main, f"{main.name} imports {', '.join(packages[:3])} from npm")
+    root = Path(os.path.commonpath([file.parent for file in collected]))
+    files = tuple(
+        SourceFile(file.relative_to(root).as_posix(), _TYPES[file.suffix], data)
+        for file, data in collected.items()
+    )
+    return Sources(main.resolve().relative_to(root).as_posix(), files)
+
+
+def entry_of(folder: Path) -> Path:
+    """Raises BadUsage."""
+    for name in _ENTRIES:
+        if (folder / name).is_file():
+            return folder / name
+    raise BadUsage(
+        f"{folder}: there is no worker in this folder: index.js, worker.js or main.js, here or in src/, is what it"
+        " begins with; or name the file"
+    )
+
+
+def collect(main: Path) -> dict[Path, bytes]:
+    """`main` and what is reached from it by relative imports, each read once. What is not there is left out: if it is
+    really imported, the host names it.
+    """
+    found: dict[Path, bytes] = {}
+    waiting = [main.resolve()]
+    left = MOST_BYTES
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        data = found[path] = read_file(path, at_most=left, what="module")
+        left -= len(data)
+        if path.suffix in (*_SCRIPTS, ".cjs"):
+            near = (
+                (path.parent / name).resolve() for name in imported(data) if name.startswith(("./", "../"))
+            )
+            # Of known kinds alone: no source makes us send whatever else lies on this disk.
+            waiting += [each for each in near if each.suffix in _TYPES and each.is_file()]
+    return found
+
+
+def imported(source: bytes) -> Iterator[str]:
+    """What `source` seems to import: pure, and no parser, so a string that looks like an import counts as one."""
+    text = _COMMENTS.sub("", source.decode("utf-8", "replace"))
+    return (match[2] for match in _SPECIFIERS.finditer(text))
+
+
+def is_package(specifier: str) -> bool:
+    """Of npm, and so not on this worker's own disk."""
+    return not specifier.startswith((".", "/", *_BUILT_IN)) and "://" not in specifier
+
+
+def find_esbuild(near: Path) -> str | None:
+    """The project's own, else the one on PATH."""
+    for folder in near.resolve().parents:
+        own = folder / "node_modules" / ".bin" / "esbuild"
+        if own.is_file():
+            return str(own)
+    return shutil.which("esbuild")
+
+
+def _bundle(main: Path, why: str) -> Sources:
+    esbuild = find_esbuild(main)
+    if esbuild is None:
+        raise CliError(
+            f"{why}: it has to be bundled, and esbuild is not installed here",
+            hint="npm install --save-dev esbuild (in the worker's folder), and deploy again",
+        )
+    if not main.is_file():
+        raise BadUsage(f"{main}: there is no such file")
+    with tempfile.TemporaryDirectory(prefix="tenantry-esbuild-") as folder:
+        output = Path(folder) / f"{main.stem}.js"
+        command = [esbuild, str(main), *_ESBUILD, f"--outfile={output}"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=_ESBUILD_S, errors="replace"
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CliError(f"{esbuild} could not be run: {error}") from error
+        if done.returncode != 0:
+            raise CliError(f"esbuild says of {main.name}:\n{done.stderr.strip()[:4000]}")
+        code, source_map = output.read_bytes(), output.with_name(f"{output.name}.map")
+        files = [SourceFile(output.name, ESM, code)]
+        if source_map.is_file():
+            files.append(SourceFile(source_map.name, SOURCE_MAP, source_map.read_bytes()))
+        return Sources(output.name, tuple(files))

@@ -1,0 +1,52 @@
+"""`tenantry init` writes a worker that can be deployed as it is, and never over a file that is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.javascript_sources import read_sources
+from tests.cli.conftest import Run
+
+
+def test_javascript_is_ready_to_be_deployed(run: Run, tmp_path: Path) -> None:
+    ended = run("init", str(tmp_path / "shop"))
+    assert ended.code == 0, ended.err
+    assert f"tenantry deploy {tmp_path / 'shop'} --name shop" in ended.out
+    sources = read_sources(tmp_path / "shop")
+    assert sources.main == "index.js"
+    assert b"hello from shop" in sources.files[0].data
+
+
+def test_typescript_brings_what_bundles_it(run: Run, tmp_path: Path) -> None:
+    ended = run("init", str(tmp_path / "shop"), "--template", "ts", "--name", "front")
+    assert "npm install" in ended.out
+    folder = tmp_path / "shop"
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+        "src/index.ts",
+        "package.json",
+        "tsconfig.json",
+    }
+    package = json.loads((folder / "package.json").read_text())
+    assert package["name"] == "front"
+    assert "esbuild" in package["devDependencies"]
+    assert json.loads((folder / "tsconfig.json").read_text())["compilerOptions"]["strict"] is True
+
+
+def test_what_is_there_is_not_touched(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "index.js").write_text("mine")
+    ended = run("init", str(tmp_path), "--name", "shop")
+    assert ended.code == 1
+    assert "is there already" in ended.err
+    assert (tmp_path / "src" / "index.js").read_text() == "mine"
+    assert run("init", str(tmp_path), "--name", "shop", "--template", "ts").code == 0
+
+
+@pytest.mark.parametrize("name", ["Shop", "a b", "-"])
+def test_name_that_no_worker_can_have_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    ended = run("init", str(tmp_path / "x"), "--name", name)
+    assert ended.code != 0
+    assert not (tmp_path / "x").exists()
