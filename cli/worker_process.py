@@ -157,7 +157,7 @@ def _link(control: Channel) -> ControlLink:
     async def secret_key(ref: ScriptRef, name: str, version: int) -> bytes:
         wanted = {"namespace": ref.namespace, "script": ref.script, "name": name, "version": version}
         try:
-            key = await control.request("secret_key", wanted, _SECRET_S)
+            key = await control.request("secret_key", wanted, _SECRET_S, repeatable=True)
         except ChannelError as error:
             raise OperationError(
                 OperationErrorCode.UNAVAILABLE, f"secret {name}: its key can't be had now; try again"
@@ -169,7 +169,7 @@ def _link(control: Channel) -> ControlLink:
     async def material_key(namespace: NamespaceName | None, name: str, version: int) -> bytes:
         wanted = {"namespace": namespace, "name": name, "version": version}
         try:
-            key = await control.request("material_key", wanted, _SECRET_S)
+            key = await control.request("material_key", wanted, _SECRET_S, repeatable=True)
         except ChannelError as error:
             raise OperationError(
                 OperationErrorCode.UNAVAILABLE, f"material {name}: its key can't be had now; try again"
@@ -181,7 +181,7 @@ def _link(control: Channel) -> ControlLink:
     async def recompile(digest: str, why: str) -> None:
         _log.warning("module %s is compiled again: %s", digest, why)
         try:
-            await control.request("recompile", {"digest": digest, "why": why}, _RECOMPILE_S)
+            await control.request("recompile", {"digest": digest, "why": why}, _RECOMPILE_S, repeatable=True)
         except ChannelError as error:
             raise ImageUnavailable(str(error)) from error
 

@@ -1,9 +1,10 @@
 """One end of the talk between two processes: notifications, and requests with a reply.
 
 The supervisor makes the socket pair and holds both ends, so neither process sees the other's death or
-restart as an error: what was sent meanwhile waits, and a message cut by a death is dropped. All is
-bounded: a peer that doesn't read costs a full queue and False, never memory or time. Whatever a peer
-sends is hostile until checked: a handler gets any MessagePack value.
+restart as an error: what was sent meanwhile waits, and a message cut by a death is dropped. What a peer had
+taken and not answered when it died is lost with it; so each says when it starts, and the other asks again what
+may be asked twice. All is bounded: a peer that doesn't read costs a full queue and False, never memory or time.
+Whatever a peer sends is hostile until checked: a handler gets any MessagePack value.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ QUEUE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 QUEUE_MESSAGES: Final = 1024
 #: Requests of the peer that are being answered at once.
 CONCURRENT_REQUESTS: Final = 256
+#: Of the notification that says "I have just started".
+_STARTED: Final = "started"
 #: Packets read in one turn of the loop, so that a peer that floods leaves time for the rest.
 _PACKETS_A_TURN: Final = 32
 
@@ -85,7 +88,11 @@ class Channel:
         self._requests: dict[str, RequestHandler] = {}
         self._notifications: dict[str, NotificationHandler] = {}
         self._waiting: dict[int, asyncio.Future[object]] = {}
+        #: Of those that wait, what a successor of the peer is asked anew.
+        self._repeatable: dict[int, Message] = {}
         self._answering: set[asyncio.Task[None]] = set()
+        #: Numbers of the peer's requests that are being answered.
+        self._asked_for: set[int] = set()
         self._queue: deque[list[bytes]] = deque()
         self._queued_bytes = 0
         self._closed = False
@@ -111,11 +118,15 @@ class Channel:
         """
         return self._send(Message(MessageType.NOTIFICATION, 0, kind, payload))
 
-    async def request(self, kind: str, payload: object = None, timeout_s: float = 5.0) -> object:
+    async def request(
+        self, kind: str, payload: object = None, timeout_s: float = 5.0, *, repeatable: bool = False
+    ) -> object:
         """The peer's answer. Raises ChannelFull, ChannelClosed, RequestTimedOut, RequestLost, RequestFailed,
         and MessageTooLarge (our bug).
 
-        It may reach the peer's successor, if the peer restarts meanwhile: handlers must bear that.
+        It may reach the peer's successor, if the peer restarts meanwhile: handlers must bear that. With
+        `repeatable` it does for certain: what the peer took along when it died is asked again as soon as its
+        successor is there. That may do it twice.
         """
         loop = self._running_loop()
         if self._closed:
@@ -124,8 +135,11 @@ class Channel:
         number = self._next_request
         answer: asyncio.Future[object] = loop.create_future()
         self._waiting[number] = answer
+        message = Message(MessageType.REQUEST, number, kind, payload)
+        if repeatable:
+            self._repeatable[number] = message
         try:
-            if not self._send(Message(MessageType.REQUEST, number, kind, payload)):
+            if not self._send(message):
                 raise ChannelFull(f"{kind}: the other process has not read for a while")
             async with asyncio.timeout(timeout_s):
                 return await answer
@@ -133,6 +147,7 @@ class Channel:
             raise RequestTimedOut(f"{kind}: no answer in {timeout_s} s") from None
         finally:
             self._waiting.pop(number, None)
+            self._repeatable.pop(number, None)
 
     # -- hearing -----------------------------------------------------------------------------------
 
@@ -148,6 +163,7 @@ class Channel:
     def start(self) -> None:
         """Attach to the running loop. What came earlier is handled now."""
         self._loop = asyncio.get_running_loop()
+        self.notify(_STARTED)
         self._loop.add_reader(self._fd, self._readable)
         if self._queue:
             self._loop.add_writer(self._fd, self._writable)
@@ -262,7 +278,9 @@ class Channel:
             return
         if message.type is MessageType.NOTIFICATION:
             handler = self._notifications.get(message.kind)
-            if handler is None:
+            if message.kind == _STARTED:
+                self._ask_again()
+            elif handler is None:
                 self.counters["unknown_kind"] += 1
             else:
                 self._guarded(handler, message.payload)
@@ -287,8 +305,15 @@ class Channel:
         else:
             answer.set_exception(RequestFailed(str(message.payload)[:1000]))
 
+    def _ask_again(self) -> None:
+        """Of a peer that has just started. What it has not read yet comes twice then, and is answered once."""
+        for message in list(self._repeatable.values()):
+            self._send(message)
+
     def _asked(self, message: Message) -> None:
         handler = self._requests.get(message.kind)
+        if message.id in self._asked_for:
+            return
         if handler is None:
             self.counters["unknown_kind"] += 1
             self._fail(message, f"{message.kind[:80]}: no such request here")
@@ -298,6 +323,7 @@ class Channel:
             task = self._running_loop().create_task(self._answer(handler, message))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
+            self._asked_for.add(message.id)
 
     async def _answer(self, handler: RequestHandler, message: Message) -> None:
         try:
@@ -311,6 +337,8 @@ class Channel:
             self.counters["handler_failed"] += 1
             logger.exception("the handler of %r failed", message.kind)
             self._fail(message, f"{message.kind}: failed")
+        finally:
+            self._asked_for.discard(message.id)
 
     def _fail(self, message: Message, text: str) -> None:
         self._send(Message(MessageType.FAILURE, message.id, message.kind[:80], text))

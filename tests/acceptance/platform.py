@@ -18,12 +18,12 @@ from demo.host import ROOT, Host
 SAMPLES = ROOT / "sample_workers"
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Poll until it holds; fail when it never does."""
+def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0, *, pause_s: float = 0.05) -> None:
+    """Poll until it holds; fail when it never does. The limit is for what never happens: a busy machine is slow."""
     end = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 class Platform(Host):
@@ -61,7 +61,8 @@ class Platform(Host):
     ) -> str:
         """Deploy a sample worker under `name`, on the hostname `name`.localhost."""
         where = ("--namespace", namespace) if namespace else ()
-        wasm = str(SAMPLES / sample / f"{sample}.wasm")
+        built, script = (SAMPLES / sample / f"{sample}{suffix}" for suffix in (".wasm", ".js"))
+        wasm = str(built if built.exists() else script)
         host = ("--hostname", f"{name}.localhost")
         return self.tenantry(
             "deploy", wasm, "--name", name, *where, *host, *arguments, stdin=stdin, quiet=True

@@ -15,6 +15,7 @@ from collections import Counter
 
 from demo.host import ROOT
 from tests.acceptance.platform import Platform, peak_bytes, read_head, read_response, reset_peak, wait_until
+from tests.support.crash_engines import descendants, is_alive, send_signal
 
 MIB = 1 << 20
 
@@ -322,6 +323,38 @@ def test_a_forged_image_is_not_loaded_and_is_made_again(own_platform: Platform) 
     image.write_bytes(data)
     assert own_platform.request("mapped.localhost").status == 200
     assert "MAC is wrong" in own_platform.log()
+
+
+def test_a_module_that_control_was_compiling_when_it_died_is_compiled_by_its_successor(
+    own_platform: Platform,
+) -> None:
+    """Whoever waits for it is answered then, and not at the end of the time that compiling may take."""
+    own_platform.deploy("hello", "missing")
+    for image in (own_platform.data / "aot").glob("*.cwasm"):
+        image.unlink()
+    [control] = own_platform.controls()
+    answers: list[int] = []
+    visitor = threading.Thread(
+        target=lambda: answers.append(own_platform.request("missing.localhost").status)
+    )
+    children: set[int] = set()
+
+    def hold_children() -> None:
+        """So that control is in the middle of it for as long as that takes."""
+        children.update(descendants(control))
+        for child in children:
+            send_signal(child, signal.SIGSTOP)
+
+    hold_children()
+    visitor.start()
+    wait_until(lambda: "compiling module" in own_platform.log(), pause_s=0.001)
+    hold_children()
+    os.kill(control, signal.SIGKILL)
+    visitor.join(60)
+    assert answers == [200]
+    for child in children:
+        send_signal(child, signal.SIGCONT)
+    wait_until(lambda: not any(is_alive(child) for child in children))
 
 
 def test_sighup_replaces_every_worker_process_and_no_visitor_fails(own_platform: Platform) -> None:

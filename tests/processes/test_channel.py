@@ -320,3 +320,57 @@ async def test_a_request_to_a_peer_that_has_ended_is_not_waited_for(pair: Pair) 
     far.on_request("double", double)
     far.start()
     assert await again == 10
+
+
+async def test_what_a_peer_took_along_when_it_died_is_asked_of_its_successor_at_once() -> None:
+    """As a supervisor holds both ends: near lives on, and far's socket goes from one process to the next."""
+    ours, theirs = channel_pair()
+    near, first = Channel(ours), Channel(theirs.dup())
+    near.start()
+    taken: list[object] = []
+
+    async def never(payload: object) -> object:
+        taken.append(payload)
+        return await asyncio.get_running_loop().create_future()
+
+    async def double(payload: object) -> object:
+        assert isinstance(payload, int)
+        return payload * 2
+
+    first.on_request("r", never)
+    first.start()
+    again = asyncio.create_task(near.request("r", 4, timeout_s=600, repeatable=True))
+    once = asyncio.create_task(near.request("r", 5, timeout_s=600))
+    await until(lambda: taken == [4, 5])
+    first.close()
+    second = Channel(theirs)
+    second.on_request("r", double)
+    second.start()
+    async with asyncio.timeout(10):
+        assert await again == 8
+    assert not once.done(), "nobody said that this one may be done twice"
+    once.cancel()
+    await asyncio.gather(once, return_exceptions=True)
+    near.close()
+    second.close()
+
+
+async def test_what_a_successor_finds_unread_is_done_once_though_it_is_asked_again(pair: Pair) -> None:
+    near, far = pair
+    asked: list[object] = []
+    release = asyncio.Event()
+
+    async def count(payload: object) -> object:
+        asked.append(payload)
+        await release.wait()
+        return len(asked)
+
+    waiting = asyncio.create_task(near.request("count", 1, repeatable=True))
+    await asyncio.sleep(0)
+    far.on_request("count", count)
+    far.start()  # says so, and near asks again
+    far.on_notification("after both", lambda _: release.set())
+    await until(lambda: near._assembler.incarnation is not None)
+    near.notify("after both")
+    assert await waiting == 1
+    assert asked == [1]
