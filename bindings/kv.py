@@ -2,7 +2,7 @@
 
 Source of rules and limits: Cloudflare's Workers KV, but for its one write a second and key, which comes from how
 it spreads writes: here they are ordered by one database, and as many as that bears are taken. Up to 64 KiB a value
-travels in the reply, above it as a stream.
+travels in the reply, above it as a stream, and above 1 MiB it is never held whole.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ from bindings.arguments import (
     utf8_size,
 )
 from bindings.failures import broken_stream, unavailable
-from bindings.large_values import LARGE_VALUES, LargeValue
-from model.capabilities import GuestEvent, KvEntry, KvNamespace, KvPage, OperationResult
+from bindings.large_values import LARGE_VALUES, LargeValue, StoredValue, Upload
+from model.capabilities import (
+    GuestEvent,
+    KvEntry,
+    KvLargeEntry,
+    KvNamespace,
+    KvPage,
+    KvWritten,
+    OperationResult,
+)
 from model.clock import unix_s
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from model.messages import StreamClosed
@@ -68,12 +76,15 @@ class StoredKvNamespace:
     def get(self, key: str, cache_ttl_s: int = CACHE_TTL_S) -> KvEntry | Awaitable[KvEntry | None] | None:
         return self._store.get(self._namespace_id, key, cache_ttl_s)
 
+    def open(self, key: str, cache_ttl_s: int = CACHE_TTL_S) -> KvEntry | Awaitable[KvWritten | None] | None:
+        return self._store.open(self._namespace_id, key, cache_ttl_s)
+
     def get_many(
         self, keys: Sequence[str], max_bytes: int
     ) -> Mapping[str, KvEntry] | Awaitable[Mapping[str, KvEntry]]:
         return self._store.get_many(self._namespace_id, keys, max_bytes)
 
-    async def put(self, key: str, entry: KvEntry) -> None:
+    async def put(self, key: str, entry: KvWritten) -> None:
         await self._store.put(self._namespace_id, key, entry)
 
     async def delete(self, key: str) -> None:
@@ -82,7 +93,7 @@ class StoredKvNamespace:
     async def increment(self, key: str, delta: int) -> int:
         return await self._store.increment(self._namespace_id, key, delta)
 
-    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvEntry) -> bool:
+    async def compare_and_swap(self, key: str, expected: bytes | None, entry: KvWritten) -> bool:
         return await self._store.compare_and_swap(self._namespace_id, key, expected, entry)
 
     async def list(self, prefix: str, limit: int, cursor: str | None) -> KvPage:
@@ -149,7 +160,7 @@ def kv_get(event: GuestEvent, lent: object, args: Sequence[object]) -> Operation
     check_count("kv.get", args, 1, 2, "key, options?")
     ttl_s = _cache_ttl("kv.get", args[1]) if len(args) == 2 else CACHE_TTL_S
     try:
-        found = cast("KvNamespace", lent).get(parse_key(args[0]), ttl_s)
+        found = cast("KvNamespace", lent).open(parse_key(args[0]), ttl_s)
     except StorageError as error:
         raise unavailable(error) from error
     if found is None:
@@ -213,22 +224,25 @@ async def _write(
     event: GuestEvent,
     given: object,
     options: object,
-    write: Callable[[KvEntry], Awaitable[T]],
+    write: Callable[[KvWritten], Awaitable[T]],
 ) -> T:
     """What `write` answers for the entry that a guest gave."""
     wanted = parse_options(operation, options, _PUT_OPTIONS)
     metadata = parse_metadata(wanted.get("metadata"))
     expiration = parse_expiration(wanted.get("expiration"), wanted.get("expiration_ttl"), unix_s())
-    held = _Held()
+    upload = Upload(LARGE_VALUES)
     try:
-        value = (
-            _inline_value(given) if isinstance(given, bytes | str) else await _read_value(event, given, held)
-        )
-        return await write(KvEntry(value, metadata, expiration))
+        if isinstance(given, bytes | str):
+            return await write(KvEntry(_inline_value(given), metadata, expiration))
+        await _read_value(event, given, upload)
+        value = await upload.value()
+        if isinstance(value, bytes):
+            return await write(KvEntry(value, metadata, expiration))
+        return await write(KvLargeEntry(value, metadata, expiration))
     except StorageError as error:
         raise unavailable(error) from error
     finally:
-        LARGE_VALUES.give(held.bytes)
+        upload.close()
 
 
 async def kv_delete(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
@@ -272,7 +286,7 @@ def _cache_ttl(operation: str, value: object) -> int:
     return CACHE_TTL_S if ttl is None else parse_int("cache_ttl", ttl, LEAST_CACHE_TTL_S, MOST_EXPIRATION_S)
 
 
-async def _get_later(event: GuestEvent, found: Awaitable[KvEntry | None]) -> object:
+async def _get_later(event: GuestEvent, found: Awaitable[KvWritten | None]) -> object:
     try:
         entry = await found
     except StorageError as error:
@@ -290,8 +304,15 @@ async def _get_many_later(
     return _entries_value(event, keys, entries)
 
 
-def _entry_value(event: GuestEvent, entry: KvEntry, inline_bytes: int) -> dict[str, Any]:
+def _entry_value(event: GuestEvent, entry: KvWritten, inline_bytes: int) -> dict[str, Any]:
     metadata = None if entry.metadata is None else decode_json(entry.metadata)
+    if isinstance(entry, KvLargeEntry):
+        return {
+            "value_stream": event.lend_stream(StoredValue(entry.value)),
+            "size": entry.size,
+            "metadata": metadata,
+            "expiration": entry.expiration,
+        }
     if len(entry.value) <= inline_bytes:
         return {"value": entry.value, "metadata": metadata, "expiration": entry.expiration}
     stream = event.lend_stream(LargeValue(entry.value, LARGE_VALUES))
@@ -326,31 +347,19 @@ def _inline_value(value: bytes | str) -> bytes:
     return value.encode()
 
 
-class _Held:
-    """What of LARGE_VALUES is to be given back."""
-
-    bytes = 0
-
-
-async def _read_value(event: GuestEvent, value: object, held: _Held) -> bytes:
-    """`{stream: id}`, read whole: at most 25 MiB of it, counted in `held` as they come."""
+async def _read_value(event: GuestEvent, value: object, upload: Upload) -> None:
+    """`{stream: id}`, to its end: at most 25 MiB of it."""
     if not isinstance(value, dict) or set(value) != {"stream"}:
         invalid(f"value: {type_name(value)}; bytes, a string or a map {{stream: id}} is right")
     source = event.borrow_stream(value["stream"])
-    parts: list[bytes] = []
-    size = 0
     try:
         while chunk := await source.read():
-            size += len(chunk)
-            check_value_size(size)
-            LARGE_VALUES.take(len(chunk))
-            held.bytes += len(chunk)
-            parts.append(chunk)
+            check_value_size(upload.size + len(chunk))
+            await upload.add(chunk)
     except (StreamClosed, UpstreamError) as error:
         raise broken_stream(error) from error
     finally:
         source.close()
-    return b"".join(parts)
 
 
 def _too_large(what: str, most: int) -> NoReturn:

@@ -343,7 +343,11 @@ async def _opened(entry: KvEntry) -> KvWritten:
     if entry.size <= LARGE_BYTES:
         return entry
     file = SCRATCH.new()
-    file.append(entry.value)
+    try:
+        file.append(entry.value)
+    except BaseException:
+        file.close()
+        raise
     return KvLargeEntry(file, entry.metadata, entry.expiration)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from control.body_room import BodyRoom
 from control.host_check import HostRules
 from control.publishing import Publisher
-from model.capabilities import KvEntry, KvPage, QueueMessage
+from model.capabilities import KvEntry, KvPage, KvWritten, QueueMessage
 from model.clock import unix_s
 from model.identity import DEFAULT_ACCOUNT, AccountId, NamespaceName
 from model.observer import LogLine
@@ -29,6 +29,9 @@ from storage.token_store import TokenStore
 
 class KvContents(Protocol):
     """Keys and values by namespace id: storage.kv_store.KvStore."""
+
+    def open(self, namespace_id: str, key: str, /) -> KvEntry | Awaitable[KvWritten | None] | None:
+        """What a value above 1 MiB is in is the caller's to close."""
 
     async def get_entry(self, namespace_id: str, key: str) -> KvEntry | None: ...
 

@@ -168,11 +168,15 @@ class Database:
 
     async def read_in_thread(self, sql: str, params: Sequence[SqlValue] = ()) -> list[Row]:
         """All rows, in a thread of our own: for scans and large values."""
+        return await self.in_thread(partial(self.read, sql, params))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """What `work`, which reads, returned: in a thread of our own, of which there are few."""
         if self._closed:
             raise StorageClosed("the database is closed")
         if self._scans is None:
             self._scans = concurrent.futures.ThreadPoolExecutor(SCAN_THREADS, "storage-scan")
-        return await asyncio.get_running_loop().run_in_executor(self._scans, self.read, sql, params)
+        return await asyncio.get_running_loop().run_in_executor(self._scans, work)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """What `work` returned, once it is committed and on the disk.

@@ -11,12 +11,14 @@ import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, Protocol
 
-from model.capabilities import KvEntry, KvKey, KvPage
+from model.capabilities import KvEntry, KvKey, KvPage, KvWritten
 from model.errors import OperationError, OperationErrorCode
 from storage.kv_cursor import encode_cursor
 
 #: Larger values are read aside: copying them would hold the loop.
 LOOP_VALUE_BYTES: Final = 64 * 1024
+#: Larger ones go through a file (`storage.scratch`), which is read and written in pieces of this size.
+LARGE_BYTES: Final = 1 << 20
 #: Of names and metadata in one page: a reply to a guest holds at most 1 MiB.
 PAGE_BYTES: Final = 512 * 1024
 #: Rows that one transaction of the sweep or of a namespace's deletion removes: others wait for it.
@@ -41,8 +43,18 @@ class KvStorage(Protocol):
         at once.
         """
 
+    def open(
+        self, namespace_id: str, key: str, cache_ttl_s: int = CACHE_TTL_S
+    ) -> KvEntry | Awaitable[KvWritten | None] | None:
+        """As `get`, but a value above 1 MiB is not held: it is a KvLargeEntry, as it was at one moment, whatever
+        is written while it is read; the caller closes it. Raises OperationError(load_shed): too many are open.
+        """
+
     async def get_entry(self, namespace_id: str, key: str) -> KvEntry | None:
         """As it is now, for who awaits anyway."""
+
+    async def sizes(self, namespace_id: str, keys: Sequence[str]) -> tuple[int, int]:
+        """(how many of `keys`, which are different ones, exist, bytes of their values)."""
 
     def get_many(
         self, namespace_id: str, keys: Sequence[str], max_bytes: int
@@ -52,8 +64,10 @@ class KvStorage(Protocol):
         Raises OperationError(limit_exceeded) when their values together are above `max_bytes`.
         """
 
-    async def put(self, namespace_id: str, key: str, entry: KvEntry) -> None:
-        """Durable when it returns. Raises OperationError(not_found): the namespace was deleted."""
+    async def put(self, namespace_id: str, key: str, entry: KvWritten) -> None:
+        """Durable when it returns; until then the entry stays open. Raises OperationError(not_found): the namespace
+        was deleted.
+        """
 
     async def put_many(self, namespace_id: str, entries: Sequence[tuple[str, KvEntry]]) -> None:
         """All or none; the last of several for one key counts."""
@@ -71,7 +85,7 @@ class KvStorage(Protocol):
         """
 
     async def compare_and_swap(
-        self, namespace_id: str, key: str, expected: bytes | None, entry: KvEntry
+        self, namespace_id: str, key: str, expected: bytes | None, entry: KvWritten
     ) -> bool:
         """Write `entry` if the value now is `expected` (None: there is none); whether it was.
 

@@ -2,6 +2,10 @@
 
 Reads up to 64 KiB answer on the calling thread: a point read is 8 µs, a thread hop ten times that. They are never
 stale, so nothing is cached.
+
+A row holds its value whole, however large, so that processes of the release before read it: SQLite hands it over and
+takes it in one piece. So whole values are in memory only on the threads that speak to SQLite, two readers and one
+writer; between these and everybody else they are in files.
 """
 
 from __future__ import annotations
@@ -11,12 +15,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, cast
 
-from model.capabilities import KvEntry, KvPage
+from model.capabilities import KvEntry, KvLargeEntry, KvPage, KvWritten
 from model.clock import unix_s
 from storage.database import Database, SqlValue, StorageError, Transaction
 from storage.kv_cursor import decode_cursor
 from storage.kv_protocol import (
     CACHE_TTL_S,
+    LARGE_BYTES,
     LOOP_VALUE_BYTES,
     SWEEP_ROWS,
     deleted_namespace,
@@ -25,6 +30,7 @@ from storage.kv_protocol import (
     too_much_at_once,
 )
 from storage.migrations import Migrations, load_queries
+from storage.scratch import PIECE_BYTES, SCRATCH, ScratchFile
 
 LOG = logging.getLogger("tenantry.kv")
 
@@ -59,6 +65,19 @@ class KvStore:
         row = rows[0]
         return self._get_whole(namespace_id, key) if row[0] is None else KvEntry(*row)
 
+    def open(
+        self, namespace_id: str, key: str, cache_ttl_s: int = CACHE_TTL_S
+    ) -> KvEntry | Awaitable[KvWritten | None] | None:
+        rows = self._database.read(
+            self._get_sql, (namespace_id, key.encode(), LOOP_VALUE_BYTES, self._now_s())
+        )
+        if not rows:
+            return None
+        value, metadata, expiration = rows[0]
+        if value is None:
+            return self._open_aside(namespace_id, key)
+        return KvEntry(cast("bytes", value), cast("str | None", metadata), cast("int | None", expiration))
+
     async def get_entry(self, namespace_id: str, key: str) -> KvEntry | None:
         found = self.get(namespace_id, key)
         return found if found is None or isinstance(found, KvEntry) else await found
@@ -84,8 +103,19 @@ class KvStore:
             return _entries(self._database.read(entries, params))
         return self._get_many_in_thread(entries, params)
 
-    async def put(self, namespace_id: str, key: str, entry: KvEntry) -> None:
-        await self.put_many(namespace_id, [(key, entry)])
+    async def sizes(self, namespace_id: str, keys: Sequence[str]) -> tuple[int, int]:
+        marks = ", ".join("?" * len(keys))
+        # Only question marks are put into it.
+        sql = (
+            "SELECT count(*), coalesce(sum(size), 0) FROM kv_entries"  # noqa: S608
+            f" WHERE namespace_id = ? AND key IN ({marks}) AND (expiration IS NULL OR expiration > ?)"
+        )
+        params: list[SqlValue] = [namespace_id, *(key.encode() for key in keys), self._now_s()]
+        rows = await self._database.read_in_thread(sql, params)
+        return cast("int", rows[0][0]), cast("int", rows[0][1])
+
+    async def put(self, namespace_id: str, key: str, entry: KvWritten) -> None:
+        await self._database.write(lambda tx: self._put(tx, _row(namespace_id, key, entry)))
 
     async def put_many(self, namespace_id: str, entries: Sequence[tuple[str, KvEntry]]) -> None:
         rows = [_row(namespace_id, key, entry) for key, entry in entries]
@@ -118,15 +148,13 @@ class KvStore:
         return await self._database.write(work)
 
     async def compare_and_swap(
-        self, namespace_id: str, key: str, expected: bytes | None, entry: KvEntry
+        self, namespace_id: str, key: str, expected: bytes | None, entry: KvWritten
     ) -> bool:
-        row = _row(namespace_id, key, entry)
-
         def work(tx: Transaction) -> bool:
             now = self._held(tx, namespace_id, key)
             if (None if now is None else now.value) != expected:
                 return False
-            self._put(tx, row)
+            self._put(tx, _row(namespace_id, key, entry))
             return True
 
         return await self._database.write(work)
@@ -202,12 +230,37 @@ class KvStore:
         value, metadata, expiration = rows[0]
         return KvEntry(cast("bytes", value), cast("str | None", metadata), cast("int | None", expiration))
 
+    async def _open_aside(self, namespace_id: str, key: str) -> KvWritten | None:
+        file = SCRATCH.new()
+        try:
+            entry = await self._database.in_thread(lambda: self._read_into(file, namespace_id, key))
+        except BaseException:
+            file.close()
+            raise
+        if not isinstance(entry, KvLargeEntry):
+            file.close()
+        return entry
+
+    def _read_into(self, file: ScratchFile, namespace_id: str, key: str) -> KvWritten | None:
+        rows = self._database.read(self._sql["get_whole"], (namespace_id, key.encode(), self._now_s()))
+        if not rows:
+            return None
+        value, metadata, expiration = rows[0]
+        if len(value) <= LARGE_BYTES:
+            return KvEntry(value, metadata, expiration)
+        for at in range(0, len(value), PIECE_BYTES):
+            file.append(value[at : at + PIECE_BYTES])
+        return KvLargeEntry(file, metadata, expiration)
+
     async def _get_many_in_thread(self, sql: str, params: Sequence[SqlValue]) -> Mapping[str, KvEntry]:
         return _entries(await self._database.read_in_thread(sql, params))
 
 
-def _row(namespace_id: str, key: str, entry: KvEntry) -> tuple[SqlValue, ...]:
-    return (namespace_id, key.encode(), entry.expiration, entry.metadata, len(entry.value), entry.value)
+def _row(namespace_id: str, key: str, entry: KvWritten) -> tuple[SqlValue, ...]:
+    value = entry.value
+    if not isinstance(value, bytes):
+        value = value.read_at(0, value.size)
+    return (namespace_id, key.encode(), entry.expiration, entry.metadata, len(value), value)
 
 
 def _entries(rows: Sequence[Sequence[SqlValue]]) -> dict[str, KvEntry]:

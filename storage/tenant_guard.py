@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from model.capabilities import KvEntry, KvPage, QueueMessage
+from model.capabilities import KvEntry, KvPage, KvWritten, QueueMessage
 from model.errors import OperationError, OperationErrorCode
 from storage.control_records import Owner, Read, to_owner
 from storage.d1 import files
@@ -188,7 +188,9 @@ class KvWithinQuotas:
         self._inner = inner
         self._guard = guard
         self.get = inner.get
+        self.open = inner.open
         self.get_entry = inner.get_entry
+        self.sizes = inner.sizes
         self.get_many = inner.get_many
         self.delete = inner.delete
         self.delete_many = inner.delete_many
@@ -197,7 +199,7 @@ class KvWithinQuotas:
         self.sweep = inner.sweep
         self.sweep_forever = inner.sweep_forever
 
-    async def put(self, namespace_id: str, key: str, entry: KvEntry) -> None:
+    async def put(self, namespace_id: str, key: str, entry: KvWritten) -> None:
         await self._take(namespace_id, [(key, entry)])
         await self._inner.put(namespace_id, key, entry)
 
@@ -210,7 +212,7 @@ class KvWithinQuotas:
         return await self._inner.increment(namespace_id, key, delta)
 
     async def compare_and_swap(
-        self, namespace_id: str, key: str, expected: bytes | None, entry: KvEntry
+        self, namespace_id: str, key: str, expected: bytes | None, entry: KvWritten
     ) -> bool:
         await self._take(namespace_id, [(key, entry)])
         return await self._inner.compare_and_swap(namespace_id, key, expected, entry)
@@ -218,18 +220,15 @@ class KvWithinQuotas:
     async def list(self, namespace_id: str, prefix: str, limit: int, cursor: str | None) -> KvPage:
         return await self._inner.list(namespace_id, prefix, limit, cursor)
 
-    async def _take(self, namespace_id: str, entries: Sequence[tuple[str, KvEntry]]) -> None:
+    async def _take(self, namespace_id: str, entries: Sequence[tuple[str, KvWritten]]) -> None:
         if self._guard.limited(Quota.KV_BYTES, namespace_id) is not None:
-            more = sum(len(entry.value) for _, entry in entries) + len(entries) * KEY_BYTES
+            more = sum(entry.size for _, entry in entries) + len(entries) * KEY_BYTES
             replaced = partial(self._replaced, namespace_id, [key for key, _ in entries])
             await self._guard.take(Quota.KV_BYTES, namespace_id, more, replaced)
 
     async def _replaced(self, namespace_id: str, keys: Sequence[str]) -> int:
-        total = 0
-        for key in dict.fromkeys(keys):
-            entry = await self._inner.get_entry(namespace_id, key)
-            total += 0 if entry is None else len(entry.value) + KEY_BYTES
-        return total
+        count, size = await self._inner.sizes(namespace_id, list(dict.fromkeys(keys)))
+        return size + count * KEY_BYTES
 
 
 class QueuesWithinQuotas:

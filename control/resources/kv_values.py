@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from bindings import kv as rules
 from control.call import Call, Endpoint, decode_json
@@ -16,7 +17,7 @@ from control.envelope import ApiError, Code, success
 from control.multipart import is_multipart, read_multipart
 from control.pagination import parse_number
 from control.resources.kv import NAMESPACE
-from model.capabilities import KvEntry
+from model.capabilities import KvEntry, KvLargeEntry, KvWritten, StoredBytes
 
 _VALUE = f"{NAMESPACE}/values/{{key}}"
 _BULK = f"{NAMESPACE}/bulk"
@@ -29,6 +30,8 @@ _BULK_GET_KEYS = 100
 _STEP_ENTRIES = 500
 _STEP_BYTES = 4 << 20
 _CURSOR_BYTES = 1_024
+_PIECE_BYTES = 256 << 10
+_BYTES = "application/octet-stream"
 
 
 class BulkEntry(msgspec.Struct):
@@ -68,7 +71,12 @@ async def keys(call: Call) -> Response:
 async def get(call: Call) -> Response:
     """The bytes themselves, without envelope."""
     entry = await _entry(call)
-    response = Response(entry.value, media_type="application/octet-stream")
+    response: Response
+    if isinstance(entry, KvLargeEntry):
+        response = StreamingResponse(_pieces(entry.value), media_type=_BYTES)
+        response.headers["content-length"] = str(entry.size)
+    else:
+        response = Response(entry.value, media_type=_BYTES)
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["cache-control"] = "no-store"
     if entry.expiration is not None:
@@ -76,8 +84,18 @@ async def get(call: Call) -> Response:
     return response
 
 
+async def _pieces(value: StoredBytes) -> AsyncIterator[bytes]:
+    try:
+        for at in range(0, value.size, _PIECE_BYTES):
+            yield await asyncio.to_thread(value.read_at, at, _PIECE_BYTES)
+    finally:
+        value.close()
+
+
 async def metadata(call: Call) -> Response:
     entry = await _entry(call)
+    if isinstance(entry, KvLargeEntry):
+        entry.value.close()
     return success(None if entry.metadata is None else msgspec.Raw(entry.metadata.encode()))
 
 
@@ -149,9 +167,10 @@ def _namespace(call: Call) -> str:
     return call.store.kv_namespaces.get(call.params["kv"]).id
 
 
-async def _entry(call: Call) -> KvEntry:
+async def _entry(call: Call) -> KvWritten:
     key = rules.parse_key(call.params["key"])
-    entry = await call.services.kv.get_entry(_namespace(call), key)
+    found = call.services.kv.open(_namespace(call), key)
+    entry = found if found is None or isinstance(found, KvEntry) else await found
     if entry is None:
         raise ApiError(404, Code.KEY_NOT_FOUND, f"key not found: {key[:80]!r}")
     return entry

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from model.capabilities import KvEntry
+from model.capabilities import KvEntry, KvWritten
+from storage.kv_protocol import LARGE_BYTES
 from storage.postgres.connection import PgRow, PgTransaction
 
 #: Larger values are kept in pieces, each a row of its own: one piece of a message at a time goes through the loop.
-INLINE_BYTES: Final = 1 << 20
+INLINE_BYTES: Final = LARGE_BYTES
 PIECE_BYTES: Final = 1 << 20
 #: Of one statement.
 STATEMENT_BYTES: Final = 4 << 20
 STATEMENT_ROWS: Final = 1000
 
 #: (namespace's id, key) → the entry.
-Entries = Mapping[tuple[str, bytes], KvEntry]
+Entries = Mapping[tuple[str, bytes], KvWritten]
 
 
 def turn_of(namespace_id: str) -> int:
@@ -32,11 +34,11 @@ async def store_entries(tx: PgTransaction, sql: Mapping[str, str], entries: Entr
     for step in _steps(sorted(entries.items())):
         ids: list[uuid.UUID | None] = []
         for _, entry in step:
-            value_id = uuid.uuid4() if len(entry.value) > INLINE_BYTES else None
+            value_id = uuid.uuid4() if entry.size > INLINE_BYTES else None
             ids.append(value_id)
             if value_id is not None:
-                for number, start in enumerate(range(0, len(entry.value), PIECE_BYTES)):
-                    piece = entry.value[start : start + PIECE_BYTES]
+                for number, start in enumerate(range(0, entry.size, PIECE_BYTES)):
+                    piece = await _piece(entry, start)
                     await tx.execute(sql["add_chunk"], value_id, number, piece)
         await tx.execute(
             sql["put"],
@@ -44,11 +46,22 @@ async def store_entries(tx: PgTransaction, sql: Mapping[str, str], entries: Entr
             [key for (_, key), _ in step],
             [entry.expiration for _, entry in step],
             [entry.metadata for _, entry in step],
-            [len(entry.value) for _, entry in step],
-            [b"" if value_id else entry.value for (_, entry), value_id in zip(step, ids, strict=True)],
+            [entry.size for _, entry in step],
+            [
+                b"" if value_id else await _piece(entry, 0)
+                for (_, entry), value_id in zip(step, ids, strict=True)
+            ],
             ids,
         )
     await log_changes(tx, sql, list(entries))
+
+
+async def _piece(entry: KvWritten, start: int) -> bytes:
+    value = entry.value
+    if isinstance(value, bytes):
+        # One that is a row's whole value is that, and not a copy.
+        return value if len(value) <= PIECE_BYTES else value[start : start + PIECE_BYTES]
+    return await asyncio.to_thread(value.read_at, start, PIECE_BYTES)
 
 
 async def log_changes(tx: PgTransaction, sql: Mapping[str, str], keys: Sequence[tuple[str, bytes]]) -> None:
@@ -74,13 +87,13 @@ async def entry_of(
 
 
 def _steps(
-    entries: Sequence[tuple[tuple[str, bytes], KvEntry]],
-) -> Iterator[Sequence[tuple[tuple[str, bytes], KvEntry]]]:
+    entries: Sequence[tuple[tuple[str, bytes], KvWritten]],
+) -> Iterator[Sequence[tuple[tuple[str, bytes], KvWritten]]]:
     start = size = 0
     for index, (_, entry) in enumerate(entries):
-        if index > start and (size + len(entry.value) > STATEMENT_BYTES or index - start == STATEMENT_ROWS):
+        if index > start and (size + entry.size > STATEMENT_BYTES or index - start == STATEMENT_ROWS):
             yield entries[start:index]
             start, size = index, 0
-        size += len(entry.value)
+        size += entry.size
     if start < len(entries):
         yield entries[start:]

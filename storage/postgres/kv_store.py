@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar, cast
 
-from model.capabilities import KvEntry, KvPage
+from model.capabilities import KvEntry, KvLargeEntry, KvPage, KvWritten
 from model.clock import monotonic_s, unix_s
 from storage.failures import StorageError, StorageLost
 from storage.kv_cursor import decode_cursor
@@ -27,16 +27,21 @@ from storage.kv_protocol import (
 from storage.migrations import load_queries
 from storage.postgres.connection import PgDatabase, PgTransaction, end
 from storage.postgres.kv_cache import CACHE_BYTES, CacheKey, KvCache, KvFollower
-from storage.postgres.kv_rows import entry_of, store_entries, turn_of
+from storage.postgres.kv_rows import PIECE_BYTES, entry_of, store_entries, turn_of
 from storage.postgres.kv_writer import KvWriter, share_namespaces
 from storage.postgres.schema import POSTGRES_SQL, PgMigrations
 from storage.postgres.signals import PgSignals
+from storage.scratch import SCRATCH
 
 LOG = logging.getLogger("tenantry.kv")
 
 T = TypeVar("T")
 
 TOPIC: Final = "kv"
+#: Large values that are fetched at once: the others' connections stay the others'.
+LARGE_AT_ONCE: Final = 2
+#: All of a large value's pieces are of one moment: those that a write replaces meanwhile are still seen.
+_ONE_MOMENT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 #: Of one query for many keys, and of those on their way at once.
 READ_KEYS: Final = 64
 READS: Final = 4
@@ -70,8 +75,9 @@ class PgKvStore:
         self._writer = KvWriter(database, self._sql, self._written)
         self._following: asyncio.Task[None] | None = None
         #: Keys that are being read: who comes later waits for the same answer, unless the key was written since.
-        self._loading: dict[CacheKey, asyncio.Future[KvEntry | None]] = {}
-        self._asked: list[tuple[CacheKey, asyncio.Future[KvEntry | None]]] = []
+        self._loading: dict[CacheKey, asyncio.Future[Loaded]] = {}
+        self._asked: list[tuple[CacheKey, asyncio.Future[Loaded]]] = []
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._readers: set[asyncio.Task[None]] = set()
         self._cursor_key: bytes | None = None
 
@@ -96,19 +102,69 @@ class PgKvStore:
             return self._alive(cached[0])
         return self._get(wanted, cache_ttl_s)
 
+    def open(
+        self, namespace_id: str, key: str, cache_ttl_s: int = CACHE_TTL_S
+    ) -> KvEntry | Awaitable[KvWritten | None] | None:
+        wanted = (namespace_id, key.encode())
+        cached = self.cache.get(wanted, cache_ttl_s)
+        if cached is not None:
+            return self._alive(cached[0])
+        return self._open(wanted, cache_ttl_s)
+
     async def get_entry(self, namespace_id: str, key: str) -> KvEntry | None:
         return await self._get_whole((namespace_id, key.encode()))
 
+    async def sizes(self, namespace_id: str, keys: Sequence[str]) -> tuple[int, int]:
+        wanted = [key.encode() for key in keys]
+        rows = await self._database.fetch(self._sql["sizes"], namespace_id, wanted, self._now_s())
+        return int(rows[0][1]), int(rows[0][0])
+
     async def _get(self, wanted: CacheKey, cache_ttl_s: int) -> KvEntry | None:
+        loaded = await self._loaded(wanted, cache_ttl_s)
+        return await self._get_whole(wanted) if isinstance(loaded, _Large) else loaded
+
+    async def _open(self, wanted: CacheKey, cache_ttl_s: int) -> KvWritten | None:
+        loaded = await self._loaded(wanted, cache_ttl_s)
+        return await self._open_large(wanted) if isinstance(loaded, _Large) else loaded
+
+    async def _open_large(self, wanted: CacheKey) -> KvWritten | None:
+        async with self._large:
+            file = SCRATCH.new()
+
+            async def work(tx: PgTransaction) -> KvWritten | None:
+                await tx.execute(_ONE_MOMENT)
+                file.clear()
+                rows = await tx.fetch(self._sql["get"], *wanted, self._now_s())
+                if not rows:
+                    return None
+                value, metadata, expiration, size, value_id = rows[0]
+                if value_id is None:
+                    return KvEntry(value, metadata, expiration)
+                for number in range(-(-size // PIECE_BYTES)):
+                    piece = await tx.fetch(self._sql["chunk"], value_id, number)
+                    await asyncio.to_thread(file.append, piece[0][0])
+                return KvLargeEntry(file, metadata, expiration)
+
+            try:
+                entry = await self._database.write(work, repeatable=True)
+            except BaseException:
+                file.close()
+                raise
+            if not isinstance(entry, KvLargeEntry):
+                file.close()
+            return entry
+
+    async def _loaded(self, wanted: CacheKey, cache_ttl_s: int) -> Loaded:
         try:
-            return self._alive(await asyncio.shield(self._load(wanted)))
+            loaded = await asyncio.shield(self._load(wanted))
+            return loaded if isinstance(loaded, _Large) else self._alive(loaded)
         except StorageLost:
             cached = self.cache.get(wanted, cache_ttl_s, away=True)
             if cached is None:
                 raise
             return self._alive(cached[0])
 
-    def _load(self, wanted: CacheKey) -> asyncio.Future[KvEntry | None]:
+    def _load(self, wanted: CacheKey) -> asyncio.Future[Loaded]:
         future = self._loading.get(wanted)
         if future is None:
             loop = asyncio.get_running_loop()
@@ -136,28 +192,31 @@ class PgKvStore:
                     raise
                 continue
             for wanted, future in batch:
-                entry = found.get(wanted)
-                self.cache.keep(wanted, entry, began)
-                self._answer(wanted, future, entry, None)
+                loaded = found.get(wanted)
+                if isinstance(loaded, _Large):
+                    self.cache.drop(wanted)
+                else:
+                    self.cache.keep(wanted, loaded, began)
+                self._answer(wanted, future, loaded, None)
 
     def _answer(
         self,
         wanted: CacheKey,
-        future: asyncio.Future[KvEntry | None],
-        entry: KvEntry | None,
+        future: asyncio.Future[Loaded],
+        loaded: Loaded,
         error: BaseException | None,
     ) -> None:
         if self._loading.get(wanted) is future:
             del self._loading[wanted]
         if error is None:
-            future.set_result(entry)
+            future.set_result(loaded)
         elif isinstance(error, StorageError):
             future.set_exception(error.again())
             future.exception()  # who waited may have gone
         else:
             future.cancel()
 
-    async def _read_each(self, wanted: Sequence[CacheKey]) -> dict[CacheKey, KvEntry]:
+    async def _read_each(self, wanted: Sequence[CacheKey]) -> dict[CacheKey, KvEntry | _Large]:
         rows = await self._database.fetch(
             self._sql["get_each"],
             [pair[0] for pair in wanted],
@@ -165,13 +224,20 @@ class PgKvStore:
             self._now_s(),
             LOOP_VALUE_BYTES,
         )
-        found: dict[CacheKey, KvEntry] = {}
+        found: dict[CacheKey, KvEntry | _Large] = {}
         for at, value, metadata, expiration in rows:
             pair = wanted[at - 1]
-            entry = await self._get_whole(pair) if value is None else KvEntry(value, metadata, expiration)
-            if entry is not None:
-                found[pair] = entry
+            loaded = await self._read_one(pair) if value is None else KvEntry(value, metadata, expiration)
+            if loaded is not None:
+                found[pair] = loaded
         return found
+
+    async def _read_one(self, wanted: CacheKey) -> Loaded:
+        rows = await self._database.fetch(self._sql["get"], *wanted, self._now_s())
+        if not rows:
+            return None
+        value, metadata, expiration, _, value_id = rows[0]
+        return KvEntry(value, metadata, expiration) if value_id is None else _Large()
 
     async def _get_whole(self, wanted: CacheKey) -> KvEntry | None:
         for _ in range(_READ_TRIES):
@@ -234,7 +300,7 @@ class PgKvStore:
 
     # -- writing -------------------------------------------------------------------------------------
 
-    async def put(self, namespace_id: str, key: str, entry: KvEntry) -> None:
+    async def put(self, namespace_id: str, key: str, entry: KvWritten) -> None:
         await self._writer.write(namespace_id, [key.encode()], [entry])
 
     async def put_many(self, namespace_id: str, entries: Sequence[tuple[str, KvEntry]]) -> None:
@@ -258,7 +324,7 @@ class PgKvStore:
         return await self._write_one(pair, work)
 
     async def compare_and_swap(
-        self, namespace_id: str, key: str, expected: bytes | None, entry: KvEntry
+        self, namespace_id: str, key: str, expected: bytes | None, entry: KvWritten
     ) -> bool:
         pair = (namespace_id, key.encode())
 
@@ -334,6 +400,13 @@ class PgKvStore:
         if entry is not None and entry.expiration is not None and entry.expiration <= self._now_s():
             return None
         return entry
+
+
+class _Large:
+    """Of a key that was read: its value is too large to be held, or to be shared among who waits."""
+
+
+Loaded = KvEntry | _Large | None
 
 
 class _NotSwapped(Exception):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from model.capabilities import KvEntry
+from model.capabilities import KvWritten
 from storage.failures import StorageBusy, StorageError, StorageLost
-from storage.kv_protocol import deleted_namespace
+from storage.kv_protocol import LARGE_BYTES, deleted_namespace
 from storage.postgres.connection import PgDatabase, PgTransaction
 from storage.postgres.kv_cache import CacheKey
 from storage.postgres.kv_rows import log_changes, store_entries, turn_of
@@ -24,6 +24,8 @@ GROUP_BYTES: Final = 1 << 20
 #: A write with more is no one's neighbour.
 ALONE_ROWS: Final = 100
 ALONE_BYTES: Final = 256 * 1024
+#: Large ones that are on their way at once: the others' connections stay the others'.
+LARGE_AT_ONCE: Final = 2
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class _Write:
 
     namespace_id: str
     keys: Sequence[bytes]
-    entries: Sequence[KvEntry] | None
+    entries: Sequence[KvWritten] | None
     size: int
     done: asyncio.Future[None]
 
@@ -54,19 +56,22 @@ class KvWriter:
         self._waiting: deque[_Write] = deque()
         self._running: asyncio.Task[None] | None = None
         self._alone: set[asyncio.Task[None]] = set()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def write(
-        self, namespace_id: str, keys: Sequence[bytes], entries: Sequence[KvEntry] | None
+        self, namespace_id: str, keys: Sequence[bytes], entries: Sequence[KvWritten] | None
     ) -> None:
         """All or none; None: delete the keys. Once begun it is done, whatever becomes of who waits.
 
         Raises OperationError(not_found), StorageError.
         """
-        size = sum(len(entry.value) for entry in entries or ())
+        size = sum(entry.size for entry in entries or ())
         loop = asyncio.get_running_loop()
         write = _Write(namespace_id, keys, entries, size, loop.create_future())
         if len(keys) > ALONE_ROWS or size > ALONE_BYTES:
-            task = loop.create_task(self._commit([write]))
+            task = loop.create_task(
+                self._commit_large(write) if size > LARGE_BYTES else self._commit([write])
+            )
             self._alone.add(task)
             task.add_done_callback(self._alone.discard)
         else:
@@ -79,6 +84,10 @@ class KvWriter:
         """What was begun is finished first."""
         tasks = [*self._alone, *([self._running] if self._running else [])]
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _commit_large(self, write: _Write) -> None:
+        async with self._large:
+            await self._commit([write])
 
     async def _run(self) -> None:
         try:

@@ -7,6 +7,7 @@ is in UTF-8 byte order, and going on from a cursor neither repeats nor skips a k
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import uuid
 from collections.abc import AsyncIterator
@@ -16,10 +17,11 @@ import pytest
 
 from bindings.kv import StoredKvNamespace
 from bindings.memory import MemoryKvNamespace
-from model.capabilities import KvEntry, KvNamespace
+from model.capabilities import KvEntry, KvLargeEntry, KvNamespace
 from model.errors import OperationError, OperationErrorCode
 from storage.database import Database
 from storage.kv_store import KvStore, kv_migrations
+from storage.scratch import SCRATCH, ScratchFile
 from tests.support.postgres_stores import PgMachine
 
 MIB = 1 << 20
@@ -65,6 +67,26 @@ async def get_many(namespace: KvNamespace, keys: list[str], max_bytes: int = 25 
     return dict(await found if inspect.isawaitable(found) else found)
 
 
+async def opened(namespace: KvNamespace, key: str) -> KvEntry | None:
+    """As a stream's reader gets it, in pieces of an odd size."""
+    found = namespace.open(key)
+    entry = await found if inspect.isawaitable(found) else found
+    if not isinstance(entry, KvLargeEntry):
+        return entry
+    try:
+        starts = range(0, entry.size, 777_777)
+        pieces = [await asyncio.to_thread(entry.value.read_at, at, 777_777) for at in starts]
+    finally:
+        entry.value.close()
+    return KvEntry(b"".join(pieces), entry.metadata, entry.expiration)
+
+
+def stored(value: bytes) -> ScratchFile:
+    file = SCRATCH.new()
+    file.append(value)
+    return file
+
+
 def repr_of_swap(value: object) -> str:
     return f"{value!r:.8}"
 
@@ -106,6 +128,86 @@ async def test_put_replaces_metadata_and_expiration_too(namespace: KvNamespace) 
     await namespace.put("k", KvEntry(b"1", "1", 1_000_060))
     await namespace.put("k", KvEntry(b"2"))
     assert await get(namespace, "k") == KvEntry(b"2", None, None)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, MIB, MIB + 1, 25 * MIB])
+async def test_large_value_goes_in_and_out_without_being_held(namespace: KvNamespace, size: int) -> None:
+    value = (b"0123456789abcdef!" * (size // 17 + 1))[:size]
+    file = stored(value)
+    await namespace.put("k", KvLargeEntry(file, '{"a":1}', 1_000_060))
+    file.close()
+    assert await opened(namespace, "k") == KvEntry(value, '{"a":1}', 1_000_060)
+    assert await get(namespace, "k") == KvEntry(value, '{"a":1}', 1_000_060)
+    assert await opened(namespace, "absent") is None
+    assert (SCRATCH.held, SCRATCH.files) == (0, 0)
+
+
+async def test_large_value_is_swapped_in_only_for_the_one_expected(namespace: KvNamespace) -> None:
+    file = stored(b"n" * 2 * MIB)
+    await namespace.put("k", KvEntry(b"old"))
+    assert not await namespace.compare_and_swap("k", b"other", KvLargeEntry(file))
+    assert await get(namespace, "k") == KvEntry(b"old")
+    assert await namespace.compare_and_swap("k", b"old", KvLargeEntry(file))
+    file.close()
+    assert await opened(namespace, "k") == KvEntry(b"n" * 2 * MIB)
+    assert SCRATCH.files == 0
+
+
+async def test_who_reads_while_a_large_value_is_replaced_sees_one_or_the_other(
+    namespace: KvNamespace,
+) -> None:
+    values = [bytes([letter]) * (MIB + 1_000 * letter) for letter in b"ab"]
+    await namespace.put("k", KvEntry(values[0]))
+    reads = [0, 0, 0]
+
+    async def write() -> None:
+        number = 0
+        while min(reads) < 4:
+            number += 1
+            file = stored(values[number % 2])
+            await namespace.put("k", KvLargeEntry(file))
+            file.close()
+            await asyncio.sleep(0)
+
+    async def read(reader: int) -> None:
+        while min(reads) < 4:
+            entry = await opened(namespace, "k")
+            assert entry is not None
+            assert entry.value in values
+            reads[reader] += 1
+
+    async with asyncio.timeout(100):
+        await asyncio.gather(write(), *(read(reader) for reader in range(3)))
+    assert (SCRATCH.held, SCRATCH.files) == (0, 0)
+
+
+async def test_value_that_is_open_stays_what_it_was(namespace: KvNamespace) -> None:
+    await namespace.put("k", KvEntry(b"a" * 2 * MIB))
+    found = namespace.open("k")
+    assert inspect.isawaitable(found)
+    entry = await found
+    assert isinstance(entry, KvLargeEntry)
+    await namespace.put("k", KvEntry(b"b" * 2 * MIB))
+    await namespace.delete("k")
+    assert entry.value.read_at(0, 3 * MIB) == b"a" * 2 * MIB
+    entry.value.close()
+
+
+async def test_who_is_cancelled_while_a_large_value_is_fetched_leaves_nothing_open(
+    namespace: KvNamespace,
+) -> None:
+    await namespace.put("k", KvEntry(b"a" * 25 * MIB))
+    for turns in range(12):
+        task = asyncio.ensure_future(opened(namespace, "k"))
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(20):
+        while SCRATCH.files:
+            gc.collect()  # what was given to who had just gone
+            await asyncio.sleep(0.01)
+    assert SCRATCH.held == 0
 
 
 async def test_delete_is_idempotent(namespace: KvNamespace) -> None:

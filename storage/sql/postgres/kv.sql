@@ -19,7 +19,7 @@ WHERE namespace_id = $1 AND key = $2 AND (expiration IS NULL OR expiration > $3:
 SELECT data FROM kv_chunks WHERE value_id = $1 AND number = $2
 
 -- :name sizes
-SELECT coalesce(sum(size), 0)
+SELECT coalesce(sum(size), 0), count(*)
 FROM kv_entries
 WHERE namespace_id = $1 AND key = ANY($2::bytea[]) AND (expiration IS NULL OR expiration > $3::float8)
 
