@@ -20,7 +20,7 @@ MANIFEST: Final = "manifest.json"
 _PURPOSE: Final = "backup"
 #: What a member may be called, and nothing else is ever written.
 MEMBER: Final = re.compile(
-    r"(?:control|tokens|kv|queues|cron|audit)\.db|objects/(?P<shard>[0-9a-f]{2})/(?P=shard)[0-9a-f]{62}"
+    r"(?:control|tokens|kv|queues|cron|audit|analytics)\.db|objects/(?P<shard>[0-9a-f]{2})/(?P=shard)[0-9a-f]{62}"
     r"|d1/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.sqlite"
 )
 
