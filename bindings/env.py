@@ -52,7 +52,7 @@ def build_env(
             case BindingKind.KV_NAMESPACE:
                 value = StoredKvNamespace(kv, spec.target)
             case BindingKind.QUEUE:
-                value = StoredQueueProducer(queues, spec.target)
+                value = StoredQueueProducer(queues, spec.target, spec.delivery_delay_s)
             case BindingKind.D1:
                 value = StoredSqlDatabase(d1, spec.target)
             case BindingKind.CACHE:

@@ -61,9 +61,7 @@ class MemoryKvNamespace:
             return entry
         return _later(entry)
 
-    def open(
-        self, key: str, cache_ttl_s: int = CACHE_TTL_S
-    ) -> KvEntry | Awaitable[KvWritten | None] | None:
+    def open(self, key: str, cache_ttl_s: int = CACHE_TTL_S) -> KvEntry | Awaitable[KvWritten | None] | None:
         entry = self._alive(key.encode())
         if entry is None or len(entry.value) <= LOOP_VALUE_BYTES:
             return entry

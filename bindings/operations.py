@@ -114,7 +114,7 @@ _QUEUE_SEND = (
     (Code.NOT_FOUND, "the queue was deleted"),
     (Code.LIMIT_EXCEEDED, "`Storage Limit Exceeded`: the queue's backlog is full"),
 )
-_DELAY = f"delay_seconds?: int (0 to {MOST_DELAY_S})"
+_DELAY = f"delay_seconds?: int (0 to {MOST_DELAY_S}; the binding's or the queue's by default)"
 _MESSAGE_LIMITS = (f"a message {MESSAGE_BYTES} bytes", "JSON at most 24 deep, integers within 64 bits")
 _SQL = (
     (Code.INVALID_ARGUMENT, "the SQL, or its parameters: the message has SQLite's words"),

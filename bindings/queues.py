@@ -7,6 +7,7 @@ Source of rules and limits: Cloudflare Queues (sizes are 1000-based there). Cons
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from bindings.arguments import (
@@ -42,15 +43,23 @@ class QueueSender(Protocol):
 
 
 class StoredQueueProducer:
-    """A QueueProducer over the store: the queue that a binding names."""
+    """A QueueProducer over the store: the queue that a binding names. `delay_s`: of messages without their own, where
+    the binding says more than the queue.
+    """
 
-    __slots__ = ("_queue_id", "_store")
+    __slots__ = ("_delay_s", "_queue_id", "_store")
 
-    def __init__(self, store: QueueSender, queue_id: str) -> None:
+    def __init__(self, store: QueueSender, queue_id: str, delay_s: int | None = None) -> None:
         self._store = store
         self._queue_id = queue_id
+        self._delay_s = delay_s
 
     async def send(self, messages: Sequence[QueueMessage]) -> None:
+        if self._delay_s is not None:
+            messages = [
+                message if message.delay_s is not None else replace(message, delay_s=self._delay_s)
+                for message in messages
+            ]
         await self._store.send(self._queue_id, messages)
 
 

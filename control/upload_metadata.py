@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bindings.queues import MOST_DELAY_S
 from control.call import decode_json, named, parse_script_field
 from control.envelope import ApiError, Code
 from control.outbound_setting import parse_bound_outbound
@@ -250,7 +251,25 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
             target = named(parse_dataset_name, str(text), f"{field}.dataset")
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
-    return RequestedBinding(kind, name, target, shared, field, outbound)
+    return RequestedBinding(
+        kind, name, target, shared, field, outbound, _delivery_delay(kind, binding, field)
+    )
+
+
+def _delivery_delay(kind: BindingKind, binding: Mapping[str, Any], field: str) -> int | None:
+    """Of a queue's binding, in s."""
+    value = binding.get("delivery_delay")
+    if kind is not BindingKind.QUEUE or value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_DELAY_S:
+        where = f"{field}.delivery_delay"
+        raise ApiError(
+            400,
+            Code.VALIDATION,
+            f"{where}: {_shown(value)}; seconds, a whole number from 0 to {MOST_DELAY_S}, are right",
+            where,
+        )
+    return value
 
 
 def _required_text(binding: Mapping[str, Any], key: str, field: str) -> str:

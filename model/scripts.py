@@ -73,6 +73,8 @@ class BindingSpec:
     target: str
     #: Of a dispatch_namespace: who stands before the way out of the workers that are called through it.
     outbound: OutboundWorker | None = None
+    #: Of a queue: seconds of messages that name no delay of their own; None: the queue's.
+    delivery_delay_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class RequestedBinding:
     shared: bool
     field: str
     outbound: OutboundWorker | None = None
+    delivery_delay_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def resolve_bindings(
         target = wanted.target
         if wanted.kind is BindingKind.QUEUE:
             target = _queue_id(read, wanted)
-        spec = BindingSpec(wanted.kind, wanted.name, target, wanted.outbound)
+        spec = BindingSpec(wanted.kind, wanted.name, target, wanted.outbound, wanted.delivery_delay_s)
         _check(read, ref, tenant, spec, wanted.shared, wanted.field)
         resolved[wanted.name] = ResolvedBinding(spec, wanted.shared)
     for name, where in request.inherited.items():

@@ -149,7 +149,7 @@ def _compare(held: _Held, known: _Known, again: _Held) -> Iterator[Finding]:
         what = f"keys of KV namespace {namespace_id}, which is not there"
         yield warning("orphans", what, Repair.ORPHAN_KV, namespace_id)
     for queue_id in sorted((held.queues & again.queues) - known.queues - known.leaving):
-        what = f"messages of queue {queue_id}, which is not there"
+        what = f"messages or settings of queue {queue_id}, which is not there"
         yield warning("orphans", what, Repair.ORPHAN_QUEUE, queue_id)
     for namespace_id in sorted(held.kv_buried & known.kv):
         yield error("orphans", f"KV namespace {namespace_id} is there, and its keys were deleted for good")

@@ -68,6 +68,8 @@ def _show(call: Call, spec: BindingSpec) -> dict[str, Any]:
             shown["namespace_id"] = spec.target
         case BindingKind.QUEUE:
             shown["queue_name"] = _queue_name(call, spec.target)
+            if spec.delivery_delay_s is not None:
+                shown["delivery_delay"] = spec.delivery_delay_s
         case BindingKind.D1:
             shown["id"] = shown["database_id"] = spec.target
         case BindingKind.SERVICE:

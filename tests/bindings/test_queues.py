@@ -11,9 +11,11 @@ import pytest
 
 from bindings.memory import MemoryEvent, MemoryQueueProducer
 from bindings.operations import OPERATIONS
-from bindings.queues import body_value
+from bindings.queue_memory import MemoryQueueStorage
+from bindings.queues import StoredQueueProducer, body_value
 from model.capabilities import QueueMessage
 from model.errors import OperationError, OperationErrorCode
+from model.queues import QueueSettingsChange
 
 INVALID = OperationErrorCode.INVALID_ARGUMENT
 LIMIT = OperationErrorCode.LIMIT_EXCEEDED
@@ -136,3 +138,18 @@ async def test_delay_of_a_message_wins_over_the_batchs(queue: MemoryQueueProduce
         {"delay_seconds": 60},
     )
     assert [message.delay_s for message in queue.messages] == [60, 0, 7]
+
+
+async def test_delay_is_the_messages_own_or_the_bindings_or_the_queues() -> None:
+    now = 1_000_000
+    store = MemoryQueueStorage(lambda: now)
+    await store.change_settings("q", QueueSettingsChange(delivery_delay_s=10))
+    messages = [QueueMessage(b"", "bytes"), QueueMessage(b"", "bytes", 0)]
+    await StoredQueueProducer(store, "q").send(messages)
+    await StoredQueueProducer(store, "q", 20).send(messages)
+    await StoredQueueProducer(store, "q", 0).send(messages)
+    ready = []
+    for _ in range(3):
+        ready.append(await store.ready_count("q", 100))
+        now += 10_000
+    assert ready == [4, 5, 6]

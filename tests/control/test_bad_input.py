@@ -118,6 +118,8 @@ METADATA: list[tuple[str, object, int, int, str]] = [
     ("outbound params that the platform gives", {"bindings": [{"type": "dispatch_namespace", "name": "D",
      "namespace": "prod", "outbound": {"worker": {"service": "g"}, "params": [{"name": "tenantry.tenant"}]}}]},
      400, 10021, "bindings[0].outbound.params[0]"),
+    ("a queue's delay", {"bindings": [{"type": "queue", "name": "Q", "queue_name": "jobs", "delivery_delay": 43_201}]},
+     400, 10021, "bindings[0].delivery_delay"),
     ("another tenant's queue", {"bindings": [{"type": "queue", "name": "Q", "queue_name": "acme-jobs"}]}, 403,
      10021, "bindings[0]"),
     ("another tenant's script", {"bindings": [{"type": "service", "name": "S", "service": "theirs"}]}, 403, 10021,

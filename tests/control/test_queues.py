@@ -9,7 +9,7 @@ import pytest
 
 from model.capabilities import QueueMessage
 from storage.queue_protocol import Settled
-from tests.control.support import QUEUES, Host, ok, refused, worker_module
+from tests.control.support import QUEUES, Host, ok, refused, script_path, worker_module
 
 
 async def make(host: Host, name: str = "jobs", **settings: Any) -> str:
@@ -213,3 +213,11 @@ async def test_peeked_messages_can_be_removed(host: Host) -> None:
     shown = ok(await host.api.get(f"{path}/metrics"))
     assert (shown["backlog_count"], shown["backlog_bytes"]) == (2, 2)
     assert shown["oldest_message_timestamp_ms"] == first["timestamp_ms"]
+
+
+async def test_a_binding_has_a_delay_of_its_own(host: Host) -> None:
+    await make(host)
+    binding = {"type": "queue", "name": "Q", "queue_name": "jobs", "delivery_delay": 30}
+    ok(await host.deploy("shop", bindings=[binding, {"type": "queue", "name": "R", "queue_name": "jobs"}]))
+    shown = ok(await host.api.get(f"{script_path('shop')}/settings"))["bindings"]
+    assert {each["name"]: each.get("delivery_delay") for each in shown} == {"Q": 30, "R": None}

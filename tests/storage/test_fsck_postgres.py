@@ -82,7 +82,18 @@ async def test_nothing_is_found_while_machines_work(
 #: What is done to the database → the rule that it breaks, a word of the finding, and how it is put right.
 BROKEN: list[tuple[str, str, str, Repair | None]] = [
     ("UPDATE kv_entries SET namespace_id = 'nobody'", "orphans", "keys of KV", Repair.ORPHAN_KV),
-    ("UPDATE queue_messages SET queue_id = 'nobody'", "orphans", "messages of queue", Repair.ORPHAN_QUEUE),
+    (
+        "UPDATE queue_messages SET queue_id = 'nobody'",
+        "orphans",
+        "messages or settings of",
+        Repair.ORPHAN_QUEUE,
+    ),
+    (
+        "INSERT INTO queue_settings VALUES ('nobody', true, 0, 60)",
+        "orphans",
+        "settings of queue",
+        Repair.ORPHAN_QUEUE,
+    ),
     ("DELETE FROM queue_tickets", "tickets", "never looked for", Repair.QUEUE_TICKETS),
     (
         "UPDATE queue_messages SET lease_id = gen_random_uuid(), ready_at_ms = 99999999999999",

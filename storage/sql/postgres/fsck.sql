@@ -38,6 +38,7 @@ WITH RECURSIVE held AS (
     ) FROM held WHERE held.queue_id IS NOT NULL
 )
 SELECT queue_id FROM held WHERE queue_id IS NOT NULL
+UNION SELECT queue_id FROM queue_settings
 
 -- :name queues_buried
 SELECT queue_id FROM queue_deleted_queues
