@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -44,7 +45,8 @@ _FAMILIES: Final[tuple[tuple[type[BaseException], type[StorageError], str], ...]
     (asyncpg.InsufficientResourcesError, StorageBusy, "the database is short of resources"),
     (asyncpg.InternalClientError, StorageLost, "the connection to the database was lost"),
     (TimeoutError, StorageLost, "the database does not answer"),
-    # Besides what the network does: ssl.SSLError is one, too.
+    (ssl.SSLCertVerificationError, StorageLost, "the database's certificate is not one to trust"),
+    # Besides what the network does: all other of ssl.SSLError, too.
     (OSError, StorageLost, "the database can't be reached"),
     (asyncpg.InterfaceError, StorageLost, "the connection to the database was lost"),
 )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase
@@ -99,10 +100,27 @@ class Cluster:
                 stderr=log,
             )
         until = time.monotonic() + _START_S
-        while self._psql("postgres", "SELECT 1", check=False) != 0:
+        while self._psql("postgres", "SELECT 1", check=False).returncode != 0:
             if self._process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)
+
+    def serve_tls(self, certificate: trustme.LeafCert) -> None:
+        """From the next start on, with this certificate; who comes without TLS is let in as before."""
+        for name, content in (
+            ("server.crt", b"".join(blob.bytes() for blob in certificate.cert_chain_pems)),
+            ("server.key", certificate.private_key_pem.bytes()),
+        ):
+            path = self.data / name
+            path.write_bytes(content)
+            path.chmod(0o600)
+            os.chown(path, self.data.stat().st_uid, self.data.stat().st_gid)
+        self._settings |= {"ssl": "on"}
+
+    @property
+    def log(self) -> str:
+        """What the server wrote; `log_min_messages` says how much that is."""
+        return (self.folder / "log").read_text(errors="replace")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT: connections are cut, work is undone, in order. SIGQUIT: as in a crash."""
@@ -127,7 +145,12 @@ class Cluster:
     def sql(self, database: str, statement: str) -> None:
         self._psql(database, statement, check=True)
 
-    def _psql(self, database: str, statement: str, *, check: bool) -> int:
+    def rows(self, database: str, statement: str) -> list[list[str]]:
+        """What a query answers, as text."""
+        text = self._psql(database, statement, check=True).stdout.decode()
+        return [line.split("|") for line in text.splitlines()]
+
+    def _psql(self, database: str, statement: str, *, check: bool) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             [
                 str(self._programs / "psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
@@ -140,7 +163,7 @@ class Cluster:
         )  # fmt: skip
         if check and done.returncode != 0:
             raise RuntimeError(f"{statement}: {done.stderr.decode()}")
-        return done.returncode
+        return done
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
