@@ -7,7 +7,6 @@ or the account's. Nobody makes one: it is there from its first point to its last
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,11 +32,13 @@ WAITING_QUERIES: Final = 16
 QUERY_LIMITS: Final = D1Limits(query_s=10.0)
 #: What a point takes beside its values, about.
 _ROW_BYTES: Final = 100
+#: Of a point's number in its dataset, in its id.
+_NUMBER_BITS: Final = 40
 #: After any timestamp.
 _EVER: Final = "9999"
 
 _COLUMNS: Final = (
-    "dataset_id", "timestamp", "size", "index1",
+    "id", "dataset_id", "timestamp", "size", "index1",
     *(f"blob{n}" for n in range(1, BLOBS + 1)),
     *(f"double{n}" for n in range(1, DOUBLES + 1)),
 )  # fmt: skip
@@ -79,6 +80,21 @@ class DatasetInfo:
     newest: str | None
 
 
+@dataclass(slots=True)
+class _Growing:
+    """A dataset, and what one transaction adds to it. `last` is the number of its last point."""
+
+    id: int
+    last: int
+    points: int = 0
+    bytes: int = 0
+
+    def grow(self, size: int) -> None:
+        self.last += 1
+        self.points += 1
+        self.bytes += size
+
+
 class AnalyticsStore:
     """Use from one event loop. Raises StorageError subclasses when the disk fails."""
 
@@ -94,21 +110,22 @@ class AnalyticsStore:
         now_ms = self._now_ms()
 
         def work(tx: Transaction) -> int:
-            datasets: dict[tuple[str, str, str], int | None] = {}
-            grown: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+            datasets: dict[tuple[str, str, str], _Growing | None] = {}
             for point in points:
-                place = (point.namespace, point.tenant, point.dataset)
-                if place not in datasets:
-                    datasets[place] = self._dataset(tx, place, now_ms)
-                dataset_id = datasets[place]
-                if dataset_id is None:
+                key = (point.namespace, point.tenant, point.dataset.lower())
+                if key not in datasets:
+                    datasets[key] = self._dataset(tx, (*key[:2], point.dataset), now_ms)
+                dataset = datasets[key]
+                if dataset is None:
                     continue
                 size = _ROW_BYTES + point.size + 8 * len(point.doubles)
+                dataset.grow(size)
                 blobs, doubles = point.blobs, point.doubles
                 tx.execute(
                     _INSERT,
                     (
-                        dataset_id,
+                        dataset.id << _NUMBER_BITS | dataset.last,
+                        dataset.id,
                         timestamp(point.at_ms),
                         size,
                         point.index,
@@ -118,11 +135,10 @@ class AnalyticsStore:
                         *_NO_DOUBLES[len(doubles) :],
                     ),
                 )
-                grown[dataset_id][0] += 1
-                grown[dataset_id][1] += size
-            for dataset_id, (count, size) in grown.items():
-                tx.execute(self._sql["grow"], (dataset_id, count, size))
-            return sum(count for count, _ in grown.values())
+            grown = [dataset for dataset in datasets.values() if dataset is not None]
+            for dataset in grown:
+                tx.execute(self._sql["grow"], (dataset.id, dataset.points, dataset.bytes, dataset.last))
+            return sum(dataset.points for dataset in grown)
 
         return await self._database.write(work)
 
@@ -188,14 +204,14 @@ class AnalyticsStore:
         self._queries.shutdown()
         self._database.close()
 
-    def _dataset(self, tx: Transaction, place: tuple[str, str, str], now_ms: int) -> int | None:
-        """Its id; None when the owner may have no more."""
+    def _dataset(self, tx: Transaction, place: tuple[str, str, str], now_ms: int) -> _Growing | None:
+        """None when the owner may have no more."""
         found = tx.execute(self._sql["dataset"], place)
         if not found:
             if tx.execute(self._sql["count_of_owner"], place[:2])[0][0] >= DATASETS:
                 return None
             found = tx.execute(self._sql["make_dataset"], (*place, now_ms))
-        return int(found[0][0])
+        return _Growing(*found[0])
 
     async def _remove_older(self, dataset_id: int, before: str) -> int:
         forgotten = 0
@@ -207,7 +223,7 @@ class AnalyticsStore:
         def work(tx: Transaction) -> int:
             wanted: tuple[SqlValue, ...] = (dataset_id, before, PRUNED_ROWS)
             sizes = [row[0] for row in tx.execute(self._sql["remove_older"], wanted)]
-            tx.execute(self._sql["grow"], (dataset_id, -len(sizes), -sum(sizes)))
+            tx.execute(self._sql["grow"], (dataset_id, -len(sizes), -sum(sizes), 0))
             return len(sizes)
 
         return await self._database.write(work)

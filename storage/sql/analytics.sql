@@ -1,7 +1,7 @@
 -- Statements of analytics_store. ?1 is a dispatch namespace, ?2 a tenant; both '' for the account.
 
 -- :name dataset
-SELECT id FROM datasets WHERE namespace = ?1 AND tenant = ?2 AND name = ?3
+SELECT id, last FROM datasets WHERE namespace = ?1 AND tenant = ?2 AND name = ?3
 
 -- :name datasets_of_owner
 SELECT id FROM datasets WHERE namespace = ?1 AND tenant = ?2
@@ -10,10 +10,10 @@ SELECT id FROM datasets WHERE namespace = ?1 AND tenant = ?2
 SELECT count(*) FROM datasets WHERE namespace = ?1 AND tenant = ?2
 
 -- :name make_dataset
-INSERT INTO datasets (namespace, tenant, name, made_at_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id
+INSERT INTO datasets (namespace, tenant, name, made_at_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id, last
 
 -- :name grow
-UPDATE datasets SET points = points + ?2, bytes = bytes + ?3 WHERE id = ?1
+UPDATE datasets SET points = points + ?2, bytes = bytes + ?3, last = max(last, ?4) WHERE id = ?1
 
 -- :name page
 -- ?1 and ?2 null: any.

