@@ -109,7 +109,7 @@ async def prepare(name: str, folder: Path) -> tuple[list[DoorProtocol], list[Wir
         index, workers, runner, Admission(), guests.host.observer, lambda path: None, TrustedProxies(()), {},
         lambda value: 0,
     )  # fmt: skip
-    server = DoorServer(app, at_once=True)
+    server = DoorServer(app, at_once=app.begin)
     await server.start([])
     wires = [Wire() for _ in range(CONNECTIONS)]
     doors = [server._protocol() for _ in wires]

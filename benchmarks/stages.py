@@ -33,7 +33,7 @@ from observability.metrics import Counters
 from observability.observer import HostObserver
 from runtime.abi.core_module import codec
 from runtime.capi.accelerator.loading import available
-from runtime.event import FetchEvent
+from runtime.fetch_event import FetchEvent
 from runtime.instance_pool import LoadedModule
 from runtime.metering import Ending
 from runtime.sandbox import Sandbox
@@ -138,7 +138,8 @@ class _Side:
         running = host.running.add(sandbox, event, event.started + 30)
         mark("event, store, session")
         if host.engine.accelerated:
-            result = await sandbox.run(self.loaded.pre, "fetch", encoded, initialize=False)
+            result = sandbox.begin(self.loaded.pre, "fetch", encoded, initialize=False)
+            assert isinstance(result, int), "a hello needs one slice"
             mark("first slice: all of it")
         else:
             result = self._stage_by_stage(sandbox, encoded, mark)
@@ -146,7 +147,7 @@ class _Side:
         response = codec.decode_response(data)
         mark("copy out, decode")
         await responder.send_whole(response.status, response.headers, response.body)
-        sandbox.session.response_ended = True
+        event.response_ended = True
         mark("check, respond")
         host.running.remove(running)
         await sandbox.close()

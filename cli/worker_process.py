@@ -122,7 +122,7 @@ async def _serve(
     telemetry.start()
     limits = DoorLimits(connections=descriptors.connections, min_rate=int(config["min_rate"]))
     # A process of an isolation group has no listener, and stays without connections.
-    server = DoorServer(plane.app, limits=limits, at_once=True)
+    server = DoorServer(plane.app, limits=limits, at_once=plane.app.begin)
     telemetry.watch_door(server.door)
     await server.start(inherited.listeners, inherited.visitors)
     if isolation is not None:

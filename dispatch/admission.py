@@ -119,6 +119,10 @@ def _has_memory(limits: AdmissionLimits, counts: Counts) -> bool:
     )
 
 
+#: Of nearly all tenants; stays empty.
+_NO_WAITERS: Final[deque[_Waiter]] = deque(maxlen=0)
+
+
 class _Holder:
     """One tenant's part; forgotten when it holds nothing and nobody waits for it."""
 
@@ -129,7 +133,7 @@ class _Holder:
         self.running = 0
         self.suspended = 0
         self.expected = 0
-        self.waiters: deque[_Waiter] = deque()
+        self.waiters = _NO_WAITERS
 
     def weight(self) -> int:
         return self.running + self.suspended + len(self.waiters)
@@ -221,7 +225,8 @@ class Permit:
             admission.running -= 1
             holder.running -= 1
         admission.forget_if_idle(holder)
-        admission.freed()
+        if admission.waiting:
+            admission.freed()
 
     def _suspend(self) -> None:
         admission, holder = self._admission, self._holder
@@ -322,6 +327,8 @@ class Admission:
         if holder is None:
             holder = self._holders[tenant] = _Holder(tenant)
         waiter = _Waiter(holder, loop.create_future(), expected)
+        if holder.waiters is _NO_WAITERS:
+            holder.waiters = deque()
         holder.waiters.append(waiter)
         self._turns.setdefault(tenant, holder)
         self.waiting += 1

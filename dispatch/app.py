@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, Final
 
-from dispatch.admission import Admission
+from dispatch.admission import Admission, Permit
 from dispatch.hook import Dispatcher, Hook, HookEnv
 from dispatch.received import AsgiBody, ReceivedRequest, accept_header, receive_request, take_body
 from dispatch.responses import AsgiResponder, StayingVisitor
@@ -18,7 +18,7 @@ from dispatch.route_index import RouteIndex
 from dispatch.routing import NoRoute
 from dispatch.runner import TreeRunner
 from dispatch.trusted_proxies import TrustedProxies
-from dispatch.workers import Workers
+from dispatch.workers import AnyWorker, Workers
 from model.capabilities import EventContext
 from model.errors import PlatformError, PlatformFault, VisitorError
 from model.hostname import is_ip_literal
@@ -34,7 +34,7 @@ from model.identity import (
 from model.messages import StreamClosed
 from model.observer import EventRecord, Observer
 from model.outcome import PAGES, EventOutcome
-from model.scripts import ScriptRef
+from runtime.metering import Ending
 
 _log = logging.getLogger("tenantry.dispatch")
 
@@ -77,8 +77,14 @@ class DispatchApp:
         self._hops_of = hops_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rest = self.begin(scope, receive, send)
+        if rest is not None:
+            await rest
+
+    def begin(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None] | None:
+        """Answer as far as can be done without waiting; None when that was all, else what is to be awaited at once."""
         if scope["type"] != "http":
-            return  # neither WebSockets nor lifespan events are announced to this app
+            return None  # neither WebSockets nor lifespan events are announced to this app
         ray_id = new_ray_id()
         extensions = scope["extensions"]
         visitor = extensions.get("tenantry.visitor") or StayingVisitor()
@@ -89,45 +95,64 @@ class DispatchApp:
         request: ReceivedRequest | None = None
         try:
             request = receive_request(scope, receive, ray_id, self._trusted)
-            routed = self._index.match(request.hostname, request.path, request.headers)
-            if isinstance(routed, NoRoute):
-                await self._answer_unrouted(request, responder, routed)
-                return
-            if routed.target.script is None:
-                await self._run_hook(str(routed.target.hook), request, responder, ray_id)
-                return
-            await self._run_worker(routed.target.script, request, responder, visitor, ray_id)
-        except PlatformError as error:
-            if error.detail:
-                _log.warning("ray %s: %s (%s)", ray_id, error.message, error.detail)
-            await self._fail(error, request, responder, started, ray_id, scope)
-        except StreamClosed as closed:
-            gone = PlatformFault(str(closed), outcome=EventOutcome.CANCELED)
-            await self._fail(gone, request, responder, started, ray_id, scope)
+            rest = self._begin(request, responder, visitor, ray_id)
+        except (PlatformError, StreamClosed) as error:
+            return self._fail(error, request, responder, started, ray_id, scope)
+        return None if rest is None else self._end(rest, request, responder, started, ray_id, scope)
 
-    async def _run_worker(
-        self, ref: ScriptRef, request: ReceivedRequest, responder: AsgiResponder, visitor: Any, ray_id: RayId
-    ) -> None:
+    def _begin(
+        self, request: ReceivedRequest, responder: AsgiResponder, visitor: Any, ray_id: RayId
+    ) -> Coroutine[Any, Any, None] | None:
+        routed = self._index.match(request.hostname, request.path, request.headers)
+        if isinstance(routed, NoRoute):
+            return self._answer_unrouted(request, responder, routed)
+        ref = routed.target.script
+        if ref is None:
+            return self._run_hook(str(routed.target.hook), request, responder, ray_id)
         worker = self._workers.get(ref)
         if worker is None:
             raise VisitorError(
                 "there is no worker here", detail=f"a route leads to {ref}, which is not there"
             )
-        version = worker.version
-        if "fetch" not in version.handlers:
+        if "fetch" not in worker.version.handlers:
             raise VisitorError("there is no worker here", detail=f"{ref} has no `fetch` handler")
         responder.max_header_bytes = worker.fetch_limits.response_header_bytes
+        if request.body is None:
+            permit = self._admission.try_admit(worker.version.tenant, worker.expected_bytes)
+            if permit is not None:
+                return self._run(worker, request, responder, visitor, ray_id, permit)
+        return self._run_later(worker, request, responder, visitor, ray_id)
+
+    async def _run_later(
+        self,
+        worker: AnyWorker,
+        request: ReceivedRequest,
+        responder: AsgiResponder,
+        visitor: Any,
+        ray_id: RayId,
+    ) -> None:
         if request.body is not None:
             await take_body(request, worker.fetch_limits.request_body_bytes)
-        expected = worker.expected_bytes
-        permit = self._admission.try_admit(version.tenant, expected)
-        if permit is None:
-            permit = await self._admission.wait_admit(version.tenant, expected)
+        permit = await self._admission.wait_admit(worker.version.tenant, worker.expected_bytes)
+        rest = self._run(worker, request, responder, visitor, ray_id, permit)
+        if rest is not None:
+            await rest
+
+    def _run(
+        self,
+        worker: AnyWorker,
+        request: ReceivedRequest,
+        responder: AsgiResponder,
+        visitor: Any,
+        ray_id: RayId,
+        permit: Permit,
+    ) -> Coroutine[Any, Any, None] | None:
+        version = worker.version
         try:
             context = EventContext(
                 version.account,
-                ref.namespace,
-                ref.script,
+                version.ref.namespace,
+                version.ref.script,
                 version.version,
                 version.tenant,
                 version.tags,
@@ -139,17 +164,53 @@ class DispatchApp:
                 0 if request.hop is None else self._hops_of(request.hop),
                 outbound_worker=version.outbound_worker,
             )
-            ending = await worker.fetch(request, responder, context, _NO_PARAMS, None, visitor)
+            ending = worker.begin_fetch(request, responder, context, _NO_PARAMS, None, visitor)
+        except BaseException:
+            permit.release()
+            raise
+        if isinstance(ending, Ending) and responder.started and not self._runner.has_tree(permit):
+            permit.release()
+            return None
+        return self._finish(ending, request, responder, permit)
+
+    async def _finish(
+        self,
+        ending: Ending | Coroutine[Any, Any, Ending],
+        request: ReceivedRequest,
+        responder: AsgiResponder,
+        permit: Permit,
+    ) -> None:
+        try:
+            if not isinstance(ending, Ending):
+                ending = await ending
             if not responder.started:
                 # A body over its limit broke off under the worker's hands: that is the visitor's to know.
                 too_large = request.body.failure if isinstance(request.body, AsgiBody) else None
                 await responder.send_error(too_large or ending.outcome, accept_header(request.headers))
         finally:
-            try:
-                if self._runner.has_tree(permit):
-                    await self._runner.wait_for_tree(permit)
-            finally:  # also when it is cancelled while it waits
-                permit.release()
+            await self._give_back(permit)
+
+    async def _give_back(self, permit: Permit) -> None:
+        """When the last sandbox of its tree has ended."""
+        try:
+            if self._runner.has_tree(permit):
+                await self._runner.wait_for_tree(permit)
+        finally:  # also when it is cancelled while it waits
+            permit.release()
+
+    async def _end(
+        self,
+        rest: Coroutine[Any, Any, None],
+        request: ReceivedRequest,
+        responder: AsgiResponder,
+        started: float,
+        ray_id: RayId,
+        scope: Scope,
+    ) -> None:
+        try:
+            await rest
+        except (PlatformError, StreamClosed) as error:
+            await self._fail(error, request, responder, started, ray_id, scope)
 
     async def _run_hook(
         self, name: str, request: ReceivedRequest, responder: AsgiResponder, ray_id: RayId
@@ -192,11 +253,7 @@ class DispatchApp:
             finally:
                 response.body.close()
         finally:
-            try:
-                if self._runner.has_tree(permit):
-                    await self._runner.wait_for_tree(permit)
-            finally:  # also when it is cancelled while it waits
-                permit.release()
+            await self._give_back(permit)
 
     async def _answer_unrouted(
         self, request: ReceivedRequest, responder: AsgiResponder, reason: NoRoute
@@ -213,7 +270,7 @@ class DispatchApp:
 
     async def _fail(
         self,
-        error: PlatformError,
+        error: PlatformError | StreamClosed,
         request: ReceivedRequest | None,
         responder: AsgiResponder,
         started: float,
@@ -221,6 +278,10 @@ class DispatchApp:
         scope: Scope,
     ) -> None:
         """Show the page, and write the one line of a request that no worker has recorded."""
+        if isinstance(error, StreamClosed):
+            error = PlatformFault(str(error), outcome=EventOutcome.CANCELED)
+        elif error.detail:
+            _log.warning("ray %s: %s (%s)", ray_id, error.message, error.detail)
         accept = accept_header(scope["headers"])
         await responder.send_error(error, accept)
         page = PAGES[error.outcome]

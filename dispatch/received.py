@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -63,13 +62,12 @@ _SPECIAL: Final = {
     b"cf-connecting-ip": _DROP,
     b"expect": _DROP,  # answered by the server
 }
-# What is done with a header of this name; bounded, since visitors may invent names.
-_verdicts: dict[bytes, int] = {}
-_MAX_VERDICTS: Final = 4_096
+# Names of headers that are kept as they are; bounded, since visitors may invent names.
+_plain: set[bytes] = set()
+_MAX_PLAIN: Final = 4_096
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
-@dataclass(slots=True)
 class ReceivedRequest(IncomingRequest):
     """`body` is None or an AsgiBody until `take_body`."""
 
@@ -129,48 +127,39 @@ def receive_request(
     client = scope.get("client")
     peer = client[0] if client else ""
     is_trusted = trusted.some and trusted.contains(peer)
-    kept: list[Header] = []
+    headers: list[Header] = scope["headers"]
     host: bytes | None = None
     content_length: int | None = None
     is_chunked = False
     said_for = said_proto = hop = None
-    named = _NO_NAMES
-    for header in scope["headers"]:
-        name = header[0]
-        verdict = _verdicts.get(name)
-        if verdict is None:
-            verdict = _judge(name)
-        if verdict == _KEEP:
-            kept.append(header)
-        elif verdict == _HOST:
+    dropped = _NO_NAMES
+    for name, value in [header for header in headers if header[0] not in _plain]:
+        verdict = _SPECIAL.get(name) or _judge(name)
+        if verdict == _HOST:
             if host is not None:
                 raise _bad_request("more than one Host header; exactly one is right")
-            host = header[1]
-            kept.append(header)
+            host = value
         elif verdict == _CONTENT_LENGTH:
             if content_length is not None:
                 raise _bad_request("more than one Content-Length header")
-            content_length = _parse_length(header[1])
-            kept.append(header)
-        elif verdict == _TRANSFER_ENCODING:
-            is_chunked = True
+            content_length = _parse_length(value)
         elif verdict == _CONNECTION:
-            named = named | _named(header[1])
-        elif verdict == _HOP:
-            hop = header[1]
-        elif is_trusted:
-            if verdict == _FORWARDED_FOR:
-                said_for = header[1] if said_for is None else said_for + b", " + header[1]
-            elif verdict == _FORWARDED_PROTO:
-                said_proto = header[1]
-            elif verdict == _FORWARDING:
-                kept.append(header)
+            dropped |= _named(value) - _NEVER_NAMED | {name}
+        elif verdict != _KEEP and not (verdict == _FORWARDING and is_trusted):
+            dropped |= {name}
+            if verdict == _TRANSFER_ENCODING:
+                is_chunked = True
+            elif verdict == _HOP:
+                hop = value
+            elif is_trusted and verdict == _FORWARDED_FOR:
+                said_for = value if said_for is None else said_for + b", " + value
+            elif is_trusted and verdict == _FORWARDED_PROTO:
+                said_proto = value
     if host is None:
         raise _bad_request("no Host header; exactly one is right")
     if is_chunked and content_length is not None:
         raise _bad_request("both Content-Length and Transfer-Encoding (RFC 9112 §6.1)")
-    if named:
-        kept = [header for header in kept if header[0] not in named or header[0] in _NEVER_NAMED]
+    kept = [header for header in headers if header[0] not in dropped] if dropped else headers
 
     scheme: str = scope["scheme"]
     if said_proto in (b"http", b"https"):
@@ -182,8 +171,7 @@ def receive_request(
     ip, chain = plain_ip(peer), None
     if said_for is not None:
         ip, chain = forwarded_for(said_for, ip, trusted)
-    kept += _set_by_us(ip, chain, scheme)
-    kept.append((b"x-tenantry-ray", ray_id.encode()))
+    ray = (b"x-tenantry-ray", ray_id.encode())
 
     try:
         path = scope["raw_path"].decode("ascii")
@@ -198,7 +186,7 @@ def receive_request(
         url,
         hostname,
         path,
-        kept,
+        [*kept, *_set_by_us(ip, chain, scheme), ray],
         AsgiBody(receive) if is_chunked or content_length else None,
         content_length,
         Client(ip, scheme == "https", ray_id),
@@ -275,17 +263,14 @@ _NEVER_NAMED: Final = frozenset({b"host", b"content-length"})
 
 
 def _judge(name: bytes) -> int:
-    verdict = _SPECIAL.get(name)
-    if verdict is None:
-        if name in HOP_BY_HOP or name.startswith(b"x-tenantry-"):
-            verdict = _DROP
-        elif name in _FORWARDING_NAMES or name.startswith(b"x-forwarded-"):
-            verdict = _FORWARDING
-        else:
-            verdict = _KEEP
-    if len(name) <= 64 and len(_verdicts) < _MAX_VERDICTS:
-        _verdicts[name] = verdict
-    return verdict
+    """What is done with a header that is none of `_SPECIAL`."""
+    if name in HOP_BY_HOP or name.startswith(b"x-tenantry-"):
+        return _DROP
+    if name in _FORWARDING_NAMES or name.startswith(b"x-forwarded-"):
+        return _FORWARDING
+    if len(name) <= 64 and len(_plain) < _MAX_PLAIN:
+        _plain.add(name)
+    return _KEEP
 
 
 def _named(connection: bytes) -> frozenset[bytes]:

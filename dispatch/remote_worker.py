@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from dispatch.handover import Asking, NoMessage, body_follows, parse_head, parse_result, question_of
 from model.capabilities import EventContext
@@ -50,6 +50,18 @@ class RemoteWorker:
         self._observer = observer
         limits = self.fetch_limits
         self._patience_s = (limits.wall_ms + limits.background_ms) / 1000 + _PATIENCE_S
+
+    def begin_fetch(
+        self,
+        request: IncomingRequest,
+        responder: Responder,
+        context: EventContext,
+        params: Mapping[str, str],
+        limits: Mapping[str, int] | None = None,
+        visitor: Visitor | None = None,
+    ) -> Coroutine[Any, Any, Ending]:
+        """As Worker.begin_fetch: here all of it has to be waited for."""
+        return self.fetch(request, responder, context, params, limits, visitor)
 
     async def fetch(
         self,

@@ -14,8 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
+
+#: Does what can be done without waiting; answers what is left, if anything is, to be awaited at once.
+Begin = Callable[[], Coroutine[Any, Any, None] | None]
 
 
 class FirstSteps:
@@ -25,16 +28,16 @@ class FirstSteps:
 
     def __init__(self, tasks: set[asyncio.Task[None]]) -> None:
         self._tasks = tasks
-        self._due: deque[Coroutine[Any, Any, None]] = deque()
+        self._due: deque[Begin] = deque()
 
     def __len__(self) -> int:
         return len(self._due)
 
-    def add(self, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, begin: Begin, loop: asyncio.AbstractEventLoop) -> None:
         """As `create_task`, on the running loop."""
         if not self._due:
             loop.call_soon(self._take, loop)
-        self._due.append(work)
+        self._due.append(begin)
 
     def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         # Those that come meanwhile are for the turn after this one.
@@ -43,11 +46,14 @@ class FirstSteps:
             while due:
                 self._step(due.popleft(), loop)
         finally:
-            for work in due:
-                self.add(work, loop)
+            for begin in due:
+                self.add(begin, loop)
 
-    def _step(self, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    def _step(self, begin: Begin, loop: asyncio.AbstractEventLoop) -> None:
         context = contextvars.copy_context()  # as a task has
+        work = context.run(begin)
+        if work is None:
+            return
         try:
             waits_for = context.run(work.send, None)
         except StopIteration:

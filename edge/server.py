@@ -17,9 +17,11 @@ from typing import Any, Final, Protocol, cast
 
 import uvicorn
 
+from edge.connection import DoorConfig
+from edge.cycle import AtOnce
 from edge.door import Door, DoorLimits
 from edge.first_step import FirstSteps
-from edge.protocol import DoorConfig, DoorProtocol
+from edge.protocol import DoorProtocol
 
 _log = logging.getLogger("tenantry.door")
 
@@ -48,8 +50,8 @@ class DoorServer(uvicorn.Server):
     `date_header` is off by default, though it costs but 0.4 µs a response: uvicorn would add it to the one
     that a worker passes through from its origin. Whoever receives a response may add it (RFC 9110 §6.6.1).
 
-    `at_once`: only a request that waits for something becomes a task. For an app that keeps the rule of
-    `edge.first_step`.
+    `at_once`: the same app, as one that goes as far as it can without waiting: only a request that waits for something
+    becomes a task. It keeps the rule of `edge.first_step`.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class DoorServer(uvicorn.Server):
         *,
         limits: DoorLimits | None = None,
         date_header: bool = False,
-        at_once: bool = False,
+        at_once: AtOnce | None = None,
     ) -> None:
         config = DoorConfig(
             app,
@@ -74,9 +76,8 @@ class DoorServer(uvicorn.Server):
         )
         self.door = config.door = Door(limits or DoorLimits())
         super().__init__(config)
-        self._first_steps = FirstSteps(self.server_state.tasks)
-        if at_once:
-            config.first_steps = self._first_steps
+        self._first_steps = config.first_steps = FirstSteps(self.server_state.tasks)
+        config.at_once = at_once
         self.servers: list[asyncio.base_events.Server] = []
         self._sockets: list[socket.socket] = []
         self._passed_on: PassedOn | None = None

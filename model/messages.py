@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
+import msgspec
+
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
 
@@ -50,8 +52,7 @@ class ByteSource(Protocol):
 Body = bytes | ByteSource | None
 
 
-@dataclass(slots=True)
-class Client:
+class Client(msgspec.Struct):
     """Who asked, as far as the connection tells."""
 
     ip: str
@@ -59,8 +60,7 @@ class Client:
     ray_id: str
 
 
-@dataclass(slots=True)
-class IncomingRequest:
+class IncomingRequest(msgspec.Struct):
     """A visitor's request, or one that another worker made through a service or dispatch binding."""
 
     method: str

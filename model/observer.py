@@ -11,7 +11,10 @@ from model.outcome import EventOutcome
 
 
 class EventRecord(msgspec.Struct, gc=False):
-    """One event, when all of it is over. Becomes one access line, one set of counters, usage."""
+    """One event, when all of it is over. Becomes one access line, one set of counters, usage.
+
+    Its fields are those of the line, by the names that they have there.
+    """
 
     ray_id: RayId
     #: "fetch", "queue", "scheduled"
@@ -24,7 +27,7 @@ class EventRecord(msgspec.Struct, gc=False):
     status: int
     cpu_us: int
     wall_us: int
-    peak_memory_bytes: int
+    peak_memory_bytes: int = msgspec.field(name="memory_bytes")
     subrequests: int
     bytes_in: int
     bytes_out: int

@@ -277,9 +277,11 @@ class Counters:
         self._events[record.trigger][record.outcome].value += 1
         self._observe_cpu(record.cpu_us)
         self._observe_wall(record.wall_us)
-        self._bytes_in.value += record.bytes_in
         self._bytes_out.value += record.bytes_out
-        self._subrequests.value += record.subrequests
+        if record.bytes_in:
+            self._bytes_in.value += record.bytes_in
+        if record.subrequests:
+            self._subrequests.value += record.subrequests
 
     def samples(self) -> Samples:
         """A copy of all numbers as they are now; a gauge that fails is left out."""

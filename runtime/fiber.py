@@ -117,19 +117,40 @@ async def _settle(done: asyncio.Future[bool]) -> None:
             continue
 
 
+Answer = Callable[[bytes], Awaitable[bytes] | bytes]
+
+
+def answer_at_once(guest: Guest, answer: Answer) -> tuple[bool, Awaitable[bytes] | None]:
+    """Answer the guest's host calls for as long as the replies are here and its first turn on the loop lasts.
+
+    Whether its call has ended; else `drive` brings it there, with the reply that is to be waited for, if one is.
+    """
+    while guest.wanted is not None and guest.doomed is None and guest.cpu_ns < guest.tick_ns:
+        reply = answer(guest.wanted)
+        if not isinstance(reply, bytes):
+            return False, reply
+        if guest.doomed is not None:
+            raise Stopped(guest.doomed)
+        if guest.go_on(reply):
+            return True, None
+    return False, None
+
+
 async def drive(
     guest: Guest,
     lanes: Lanes,
     tenant: str,
-    answer: Callable[[bytes], Awaitable[bytes] | bytes],
+    answer: Answer,
     *,
     off_loop: bool = False,
+    reply: Awaitable[bytes] | None = None,
 ) -> None:
     """Bring the call that `guest` has begun to its end. Its first slice has been polled on the loop, and was not
     enough; or, `off_loop`, it is never polled there: it is known for slices that cannot be preempted.
 
-    `answer(request)` gives the reply to a host call: at once, or as an awaitable. Raises Stopped when the host
-    ended the guest; the call's own failure comes from `guest.finish()`.
+    `answer(request)` gives the reply to a host call: at once, or as an awaitable; `reply` is the one that has been
+    asked for already. Raises Stopped when the host ended the guest; the call's own failure comes from
+    `guest.finish()`.
     The clock of a guest that sees a frozen one goes on when it has waited.
     """
     slices = FIRST_SLICES
@@ -139,22 +160,24 @@ async def drive(
             raise Stopped(guest.doomed)
         wanted = guest.wanted
         if wanted is not None:
-            reply = answer(wanted)
-            if not isinstance(reply, bytes):
-                reply = await reply
+            asked, reply = reply or answer(wanted), None
+            if isinstance(asked, bytes):
+                answered = asked
+            else:
+                answered = await asked
                 if guest.clock_ns is not None:
                     guest.clock_ns = frozen_clock_ns()
                 turn_started_ns = guest.cpu_ns
             if guest.doomed is not None:
                 raise Stopped(guest.doomed)
-            guest.reply = reply
-            guest.resume(len(reply))
             slices = max(slices, SLICES_AFTER_HOST_CALL)
             if off_loop:
+                guest.resume_with(answered)
                 done = await lanes.poll_in_pool(guest, tenant)
             elif guest.cpu_ns - turn_started_ns < guest.tick_ns:
-                done = guest.poll()
+                done = guest.go_on(answered)
             else:
+                guest.resume_with(answered)
                 # It loops on host calls that are ready at once: each poll is short, all together are not.
                 if guest.cpu_ns >= guest.cpu_budget_ns:
                     raise Stopped("cpu")

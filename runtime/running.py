@@ -128,7 +128,7 @@ class RunningEvents:
                     except Exception:
                         # Whatever an observer does, wall limits must go on being kept.
                         _log.exception("passing on an event's log lines failed")
-                if running.sandbox.session.is_waiting:
+                if running.sandbox.is_waiting:
                     self._put_to_sleep(running, now)
             if self._memory_share_bytes is not None:
                 self._keep_to_budget(self._memory_share_bytes)

@@ -20,6 +20,8 @@ from runtime.capi.engine_store import Engine
 from runtime.capi.guest import (
     ALLOCATED,
     ALLOCATING,
+    HANDLED,
+    HANDLING,
     INITIALIZED,
     INSTANTIATED,
     INSTANTIATING,
@@ -27,25 +29,20 @@ from runtime.capi.guest import (
     AbiViolation,
 )
 from runtime.capi.linker import InstancePre
-from runtime.fiber import Lanes, Stopped, drive, frozen_clock_ns
+from runtime.fiber import Lanes, Stopped, answer_at_once, drive, frozen_clock_ns
+
+_SessionOf = tuple[
+    EventContext, WorkerEnv, OperationTable, Limits, Responder | None, Callable[[], None]
+]  # Session's arguments
 
 
 class Sandbox:
     """Owns the guest and its session. `doom(why)` ends it from outside; `close` must be called at the end."""
 
     __slots__ = (
-        "_closed",
-        "_engine",
-        "_has_memory",
-        "_lanes",
-        "_off_loop",
-        "guest",
-        "io",
-        "limits",
-        "peak_memory",
-        "session",
-        "touched",
-    )
+        "_closed", "_engine", "_has_memory", "_is_large", "_lanes", "_off_loop", "_session", "_session_of",
+        "_tenant", "guest", "io", "limits", "peak_memory", "touched",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,9 +63,13 @@ class Sandbox:
         self._off_loop = off_loop
         self._closed = False
         self._has_memory = False
+        self._is_large = False
         self.limits = limits
         self.io = GuestIo(limits.log_lines, limits.log_bytes, variables)
-        self.session = Session(context, env, table, limits, responder, on_response_end)
+        self._tenant = context.tenant
+        self._session: Session | None = None
+        #: What it is made of when the guest first calls the host: most never do.
+        self._session_of: _SessionOf | None = (context, env, table, limits, responder, on_response_end)
         self.guest = open_guest(engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io)
         self.guest.clock_ns = None if trusted else frozen_clock_ns()
         self.peak_memory = 0
@@ -79,33 +80,74 @@ class Sandbox:
         """End it at its next tick, or now when it waits. From the loop only; the first word counts."""
         if self.guest.doomed is None:
             self.guest.doomed = why
-            self.session.stop_waiting()
+            if self._session is not None:
+                self._session.stop_waiting()
             if self.guest.in_pool:
                 self._lanes.doomed(self.guest)
 
-    async def run(self, pre: InstancePre, handler: str, event: bytes, *, initialize: bool) -> int:
-        """Instantiate, hand the event over, run the handler: its i64 result.
+    @property
+    def session(self) -> Session:
+        """What the guest has asked of the host, and is lent by it."""
+        session = self._session
+        if session is None:
+            if self._session_of is None:
+                raise ValueError("this sandbox is closed already")
+            session = self._session = Session(*self._session_of)
+        return session
 
-        Raises Stopped, GuestTrap, AbiViolation, PoolExhausted, GuestExit.
+    @property
+    def is_waiting(self) -> bool:
+        """The guest waits in a call."""
+        return self._session is not None and self._session.is_waiting
+
+    @property
+    def subrequests(self) -> int:
+        return 0 if self._session is None else self._session.subrequests
+
+    def begin(
+        self, pre: InstancePre, handler: str, event: bytes, *, initialize: bool
+    ) -> int | Coroutine[Any, Any, int]:
+        """Instantiate, hand the event over, run the handler: its i64 result, or what is to be awaited for it, at once.
+
+        Both raise Stopped, GuestTrap, AbiViolation, PoolExhausted, GuestExit.
         """
         guest = self.guest
-        poll = guest.poll
-        off_loop = self._off_loop
+        reply: Awaitable[bytes] | None = None
         try:
-            # Most calls end in their first slice: no coroutine is made for those.
-            if off_loop:
+            if self._off_loop:
                 guest.begin_instantiate(pre)
                 stage = INSTANTIATING
             else:
                 stage = guest.first_slice(pre, handler, event, initialize)
-            if guest.result_bytes is not None:
-                self._guest_is_gone()
-                return guest.result_i64()
-            self._has_memory = stage >= ALLOCATING
-            if stage > ALLOCATED:
-                event = b""  # the guest has it: who waits need not keep it, too
+                self._has_memory = stage >= ALLOCATING
+                if stage == HANDLING:
+                    done, reply = answer_at_once(guest, self._answer)
+                    if done:
+                        stage = HANDLED
+                if stage == HANDLED:
+                    return self._result()
+        except Exception as failure:
+            self._raise_stop(failure)
+            raise
+        if stage > ALLOCATED:
+            event = b""  # the guest has it: who waits need not keep it, too
+        return self._go_on(pre, handler, event, initialize, stage, reply)
+
+    async def _go_on(
+        self,
+        pre: InstancePre,
+        handler: str,
+        event: bytes,
+        initialize: bool,
+        stage: int,
+        reply: Awaitable[bytes] | None,
+    ) -> int:
+        guest = self.guest
+        poll = guest.poll
+        off_loop = self._off_loop
+        try:
             if stage % 2:
-                await self._drive()
+                await self._drive(reply)
             if stage <= INSTANTIATED and initialize:
                 guest.finish()
                 guest.find_exports("_initialize", needs_alloc=False)
@@ -131,19 +173,30 @@ class Sandbox:
                 event = b""
                 if off_loop or not poll():
                     await self._drive()
-            guest.finish()
-            if guest.conclude():
-                self._guest_is_gone()
-            return guest.result_i64()
-        except Stopped:
-            raise
+            return self._result()
         except Exception as failure:
-            if guest.stopped is not None:
-                raise Stopped(guest.stopped) from failure
+            self._raise_stop(failure)
             raise
 
-    def _drive(self) -> Coroutine[Any, Any, None]:
-        return drive(self.guest, self._lanes, self.tenant, self._answer, off_loop=self._off_loop)
+    def _result(self) -> int:
+        """The handler has ended."""
+        guest = self.guest
+        if guest.result_bytes is None:
+            guest.finish()
+            guest.conclude()
+        if guest.result_bytes is not None:
+            self._guest_is_gone()
+        return guest.result_i64()
+
+    def _raise_stop(self, failure: Exception) -> None:
+        """What the host stopped fails in a way of its own."""
+        if self.guest.stopped is not None and not isinstance(failure, Stopped):
+            raise Stopped(self.guest.stopped) from failure
+
+    def _drive(self, reply: Awaitable[bytes] | None = None) -> Coroutine[Any, Any, None]:
+        return drive(
+            self.guest, self._lanes, self._tenant, self._answer, off_loop=self._off_loop, reply=reply
+        )
 
     def _answer(self, request: bytes) -> Awaitable[bytes] | bytes:
         guest = self.guest
@@ -172,7 +225,7 @@ class Sandbox:
 
     @property
     def tenant(self) -> str:
-        return self.session.context.tenant
+        return self._tenant
 
     def memory_estimate(self) -> int:
         """What it holds now, for somebody else's look: while a thread runs the guest it may not be touched, and
@@ -192,19 +245,19 @@ class Sandbox:
     async def close_guest(self) -> None:
         """Delete the store, keeping the session: a body that the host passes on needs no guest any more."""
         if not self._close_small():
-            await self._lanes.delete_in_pool(self._delete_large, self.tenant)
+            self._is_large = False  # from here on it is being deleted, whatever happens to who waits for it
+            await self._lanes.delete_in_pool(self._delete_large, self._tenant)
 
     def _close_small(self) -> bool:
         """False when there is a large store left, to be deleted off the loop."""
-        if self._closed:
-            return True
-        flush(self.io)
-        self.peak_memory = self.memory_now()
-        self._closed = True
-        if self.peak_memory > LARGE_STORE_BYTES:
-            return False
-        self.guest.close()
-        return True
+        if not self._closed:
+            flush(self.io)
+            self.peak_memory = self.memory_now()
+            self._closed = True
+            self._is_large = self.peak_memory > LARGE_STORE_BYTES
+            if not self._is_large:
+                self.guest.close()
+        return not self._is_large
 
     def _delete_large(self) -> None:
         """In a thread."""
@@ -217,10 +270,19 @@ class Sandbox:
         self.peak_memory = self.guest.peak_memory
         self._closed = True
 
+    def close_at_once(self) -> bool:
+        """Delete all of it, where nobody has to wait for that; else False, and `close` is to be awaited."""
+        self._close_session()
+        return self._close_small()
+
     async def close(self) -> None:
         """Delete all of it. Idempotent; returns when everything is gone."""
         try:
-            self.session.close()
+            self._close_session()
         finally:
-            if not self._close_small():
-                await self._lanes.delete_in_pool(self._delete_large, self.tenant)
+            await self.close_guest()
+
+    def _close_session(self) -> None:
+        self._session_of = None
+        if self._session is not None:
+            self._session.close()

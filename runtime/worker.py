@@ -15,8 +15,9 @@ from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits, combine
 from model.messages import IncomingRequest, Responder, Visitor
 from model.observer import Observer
 from model.scripts import BindingKind, ScriptVersion
+from runtime.background_event import BackgroundEvent
 from runtime.capi.engine_store import Engine
-from runtime.event import BackgroundEvent, FetchEvent
+from runtime.fetch_event import FetchEvent
 from runtime.fiber import Lanes
 from runtime.instance_pool import InstancePool
 from runtime.metering import Ending
@@ -60,7 +61,7 @@ class Worker:
             if spec.kind is not BindingKind.PLAIN_TEXT
         )
 
-    def fetch(
+    def begin_fetch(
         self,
         request: IncomingRequest,
         responder: Responder,
@@ -68,12 +69,26 @@ class Worker:
         params: Mapping[str, str],
         limits: Mapping[str, int] | None = None,
         visitor: Visitor | None = None,
-    ) -> Coroutine[Any, Any, Ending]:
-        """Answer one request. When the ending is not OK and `responder` has not started, the caller shows a
-        page; when it had started, it was aborted.
+    ) -> Ending | Coroutine[Any, Any, Ending]:
+        """Answer one request, as far as can be done without waiting: the ending, or what is to be awaited for it, at
+        once. When the ending is not OK and `responder` has not started, the caller shows a page; when it had
+        started, it was aborted.
         """
         allowed = self._narrowed(tuple(sorted(limits.items()))) if limits else self.fetch_limits
-        return FetchEvent(self, context, allowed, request, params, responder, visitor).run()
+        return FetchEvent(self, context, allowed, request, params, responder, visitor).begin()
+
+    async def fetch(
+        self,
+        request: IncomingRequest,
+        responder: Responder,
+        context: EventContext,
+        params: Mapping[str, str],
+        limits: Mapping[str, int] | None = None,
+        visitor: Visitor | None = None,
+    ) -> Ending:
+        """As `begin_fetch`, to the end."""
+        begun = self.begin_fetch(request, responder, context, params, limits, visitor)
+        return begun if isinstance(begun, Ending) else await begun
 
     async def background(
         self, handler: str, value: Mapping[str, object], context: EventContext

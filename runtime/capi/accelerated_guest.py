@@ -11,7 +11,7 @@ from typing import Final
 
 from runtime.capi.accelerator.loading import load
 from runtime.capi.engine_store import Engine
-from runtime.capi.frame import OFFSET_OF
+from runtime.capi.frame import OFFSET_OF, CallState
 from runtime.capi.guest import LARGE_STORE_BYTES, Guest, polling
 from runtime.capi.linker import InstancePre
 
@@ -22,6 +22,7 @@ _DONE, _WANTS, _STOPPED, _FAILED, _STATUS_BITS = 1, 2, 4, 8, 4
 _MEMORY_HANDLE_AT: Final = OFFSET_OF["memory_handle"]
 _DOOMED_AT: Final = OFFSET_OF["doomed"]
 _PEAK_AT: Final = OFFSET_OF["peak"]
+_VALUE_AT: Final = OFFSET_OF["results"] + CallState.VALUE_OF
 _U64: Final = struct.Struct("<Q")
 
 
@@ -87,6 +88,8 @@ class AcceleratedGuest(Guest):
             pre.delta,
         )
         self._charge(status)
+        if status & _WANTS:
+            self.wanted = self._c.wanted(self._frame.base)
         if stage % 2:
             self._future = left
         elif left is not None:
@@ -107,10 +110,38 @@ class AcceleratedGuest(Guest):
             self.tick_ns,
         )
         self._charge(status)
+        if status & _WANTS:
+            self.wanted = self._c.wanted(self._frame.base)
         if status & _DONE:
             self._future = None
             return True
         return False
+
+    def go_on(self, reply: bytes) -> bool:
+        future = self._future
+        if future is None or self._results:
+            return super().go_on(reply)
+        polling.guest = self
+        self.sync_calls = 0
+        self._reply = reply
+        status, has = self._c.go_on(
+            self._frame.base,
+            future,
+            reply,
+            max(0, self.cpu_budget_ns - self.cpu_ns),
+            self.slice_ticks,
+            self.tick_ns,
+            LARGEST_RESULT,
+            LARGE_STORE_BYTES,
+        )
+        self._charge(status)
+        self.wanted = has if status & _WANTS else None
+        if not status & _DONE:
+            return False
+        self._future = None
+        if has is not None:
+            self._concluded(has)
+        return True
 
     def _charge(self, status: int) -> None:
         spent = status >> _STATUS_BITS
@@ -118,8 +149,6 @@ class AcceleratedGuest(Guest):
         self.cpu_ns += spent
         if spent > self.longest_ns and not self.in_pool:
             self.longest_ns = spent
-        if status & _WANTS:
-            self.wanted = self._c.wanted(self._frame.base)
         if status & _STOPPED and self.stopped is None:
             self.stopped = self._doomed or "cpu"
 
@@ -141,7 +170,7 @@ class AcceleratedGuest(Guest):
         return True
 
     def _concluded(self, result: bytes) -> None:
-        self._result = self.result_i64()
+        self._result = _U64.unpack_from(self._frame.buffer, _VALUE_AT)[0]
         self.peak_memory = _U64.unpack_from(self._frame.buffer, _PEAK_AT)[0]
         self.result_bytes = result
         self._store = None

@@ -272,6 +272,16 @@ class Guest:
         self.wanted = None
         self._frame.buffer[FLAG_AT] = 1
 
+    def resume_with(self, reply: bytes) -> None:
+        """As `resume`, with the reply that `take` reads."""
+        self.reply = reply
+        self.resume(len(reply))
+
+    def go_on(self, reply: bytes) -> bool:
+        """`resume_with` and `poll`."""
+        self.resume_with(reply)
+        return self.poll()
+
     def resume_yielded(self) -> None:
         self.yielded = False
         self._frame.buffer[FLAG_AT] = 1

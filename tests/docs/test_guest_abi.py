@@ -13,7 +13,7 @@ from model.outcome import EventOutcome
 from runtime import artifact, signatures, streams
 from runtime.abi.core_module import calls, codec, event_streams, host_calls, session, values
 from runtime.abi.core_module.wasi import WASI_FUNCTIONS
-from runtime.event import _RESULT_BYTES
+from runtime.background_event import _RESULT_BYTES
 from runtime.signatures import FunctionType
 from tests.docs.pages import code, number, read, section, table
 

@@ -21,7 +21,7 @@ class Steps:
         self.first = FirstSteps(self.tasks)
 
     def add(self, work: Any) -> None:
-        self.first.add(work, asyncio.get_running_loop())
+        self.first.add(lambda: work, asyncio.get_running_loop())
 
     async def taken(self) -> None:
         """Until the first steps were taken, and no further."""
@@ -198,7 +198,7 @@ async def test_a_server_answers_so(start_server: StartServer) -> None:
             tasks.append(asyncio.current_task() is not None)
         await hello(scope, receive, send)
 
-    served = await start_server(app, at_once=True)
+    served = await start_server(app, at_once=app)
     visit = await served.visit()
     await visit.send(b"GET /one HTTP/1.1\r\nHost: a\r\n\r\nGET /waits HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
     bodies = [(await visit.response())[2] for _ in range(4)]
@@ -217,7 +217,7 @@ async def test_a_whole_response_is_put_at_once_and_closes_where_it_must(
         assert put(200, [(b"content-length", b"2")], b"ok")
         assert not put(200, [(b"content-length", b"2")], b"no"), "a response is sent once"
 
-    served = await start_server(app, at_once=True)
+    served = await start_server(app, at_once=app)
     visit = await served.visit()
     await visit.send(head)
     status, sent, body = await visit.response()
@@ -233,7 +233,7 @@ async def test_a_large_whole_response_comes_whole(start_server: StartServer) -> 
         put = scope["extensions"]["tenantry.put_whole"]
         assert put(200, [(b"content-length", b"%d" % len(body))], body)
 
-    served = await start_server(app, at_once=True)
+    served = await start_server(app, at_once=app)
     status, _, got = await served.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (status, got) == (200, body)
 
@@ -252,7 +252,7 @@ async def test_nothing_is_put_to_a_visitor_who_does_not_take_it(start_server: St
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
-    served = await start_server(app, at_once=True)
+    served = await start_server(app, at_once=app)
     visit = await served.visit()
     async with asyncio.timeout(10):
         while not done.is_set():

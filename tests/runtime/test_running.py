@@ -16,8 +16,8 @@ from runtime.sandbox import Sandbox
 
 def sandbox(*, waits: bool = False) -> Any:
     """All that the sweep looks at: that there are lines to pass on, and whether the guest waits in a call."""
-    session = SimpleNamespace(is_waiting=waits, on_resume=None)
-    return SimpleNamespace(io=SimpleNamespace(lines=[(1, b"a line")]), session=session)
+    lines = SimpleNamespace(lines=[(1, b"a line")])
+    return SimpleNamespace(io=lines, is_waiting=waits, session=SimpleNamespace(on_resume=None))
 
 
 WITH_LINES = cast(Sandbox, sandbox())
@@ -83,7 +83,7 @@ async def test_one_that_waits_is_not_looked_at_until_it_goes_on() -> None:
     assert not event.was_drained.is_set()
     assert len(events) == 2
     assert running in list(events)
-    held.session.is_waiting = False
+    held.is_waiting = False
     held.session.on_resume()
     assert held.session.on_resume is None  # no ring is left
     await within(event.was_drained)

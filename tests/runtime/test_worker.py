@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from model.capabilities import Binding, GuestEvent, Operation, WorkerEnv
+from model.messages import Headers
 from model.outcome import EventOutcome
 from runtime.capi.guest import live_guests
+from runtime.metering import Ending
 from tests.support.guests import Guests, Remembered, context, request, sample, wat
 
 
@@ -40,6 +42,51 @@ async def test_hello_answers_from_a_fresh_sandbox(guests: Guests) -> None:
     assert record.outcome is EventOutcome.OK
     assert record.cpu_us > 0
     assert record.peak_memory_bytes >= 65_536
+
+
+class Receiver(Remembered):
+    """Takes a whole response at once."""
+
+    def put_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        self.started = True
+        self.status = status
+        self.body += body
+        return True
+
+
+async def test_what_needs_not_wait_has_ended_when_it_has_begun(guests: Guests, driver: str) -> None:
+    worker = guests.worker(sample("hello"))
+    await guests.fetch(worker)  # now its module is here
+    receiver = Receiver()
+    begun = worker.begin_fetch(request(), receiver, context(), {})
+    assert isinstance(begun, Ending) is (driver == "accelerator"), "ctypes goes by steps"
+    ending = begun if isinstance(begun, Ending) else await begun
+    assert (ending.outcome, receiver.status) == (EventOutcome.OK, 200)
+    assert len(guests.observer.records) == 2
+    assert not len(guests.host.running)
+    assert not live_guests()
+
+
+async def test_a_host_call_that_is_answered_at_once_is_not_waited_for(driver: str) -> None:
+    calls: list[object] = []
+
+    def get(_event: GuestEvent, _lent: object, args: Sequence[object]) -> object:
+        calls.append(args[0])
+        return {"value": b"kept", "metadata": None, "expiration": None}
+
+    guests = Guests({"kv.get": Operation("kv.get", "kv_namespace", True, get)})
+    env = WorkerEnv(bindings={"STORE": Binding("kv_namespace", None)})
+    worker = guests.worker(sample("kv_read"), env=env)
+    await guests.fetch(worker, request(path="/first"))
+    receiver = Receiver()
+    begun = worker.begin_fetch(request(path="/key"), receiver, context(), {})
+    assert isinstance(begun, Ending) is (driver == "accelerator")
+    ending = begun if isinstance(begun, Ending) else await begun
+    assert (ending.outcome, bytes(receiver.body)) == (EventOutcome.OK, b"kept")
+    assert calls == ["/first", "/key"]
+    assert [record.subrequests for record in guests.observer.records] == [1, 1]
+    assert not live_guests()
+    guests.close()
 
 
 async def test_zig_worker_greets_with_its_variable(guests: Guests) -> None:

@@ -7,7 +7,6 @@ Source: docs/guest-abi.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -107,8 +106,7 @@ def _check_structure(data: bytes) -> None:
 _STRINGS: Final = frozenset((0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB))
 
 
-@dataclass(slots=True)
-class GuestResponse:
+class GuestResponse(msgspec.Struct, gc=False):
     """What a `fetch` handler returned. At most one of `body` and `body_stream` is set.
 
     `changes`: it is no response, the request is to go on.

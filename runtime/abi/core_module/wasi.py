@@ -146,6 +146,8 @@ def _lines(io: GuestIo, level: int, text: bytes) -> bytes:
 
 def flush(io: GuestIo) -> None:
     """At the end of an event: what was written without a line end is a line too."""
+    if not (io.stdout or io.stderr):
+        return
     for level, rest in ((1, io.stdout), (3, io.stderr)):
         if rest:
             keep = io.room_for(len(rest))

@@ -22,4 +22,15 @@ def first_slice(
     delta: bytes,
     /,
 ) -> tuple[int, int, int | bytes | None]: ...
+def go_on(
+    frame: int,
+    future: int,
+    reply: bytes,
+    cpu_left_ns: int,
+    slice_ticks: int,
+    tick_ns: int,
+    largest: int,
+    largest_memory: int,
+    /,
+) -> tuple[int, bytes | None]: ...
 def conclude(frame: int, largest: int, largest_memory: int, /) -> bytes | None: ...

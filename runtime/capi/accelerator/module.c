@@ -109,15 +109,17 @@ static PyObject *py_poll(PyObject *self, PyObject *const *args, Py_ssize_t count
     return PyLong_FromUnsignedLongLong(status_of(frame, done, spent));
 }
 
+static PyObject *wanted(struct frame *frame) {
+    /* Within bounds when it was asked, and memory never shrinks. */
+    const char *memory = wasmtime_memory_data(frame->context, frame->memory_handle);
+    return PyBytes_FromStringAndSize(memory + frame->wanted_at, (Py_ssize_t)frame->wanted_size);
+}
+
 /* wanted(frame) -> the request of the import that suspended the guest just now. */
 static PyObject *py_wanted(PyObject *self, PyObject *frame_address) {
     (void)self;
     struct frame *frame = address(frame_address);
-    if (PyErr_Occurred())
-        return NULL;
-    /* Within bounds when it was asked, and memory never shrinks. */
-    const char *memory = wasmtime_memory_data(frame->context, frame->memory_handle);
-    return PyBytes_FromStringAndSize(memory + frame->wanted_at, (Py_ssize_t)frame->wanted_size);
+    return PyErr_Occurred() ? NULL : wanted(frame);
 }
 
 /* offer(frame, reply): what `take` reads. The caller holds `reply` until it offers another, or the guest's end. */
@@ -135,6 +137,10 @@ static PyObject *py_offer(PyObject *self, PyObject *const *args, Py_ssize_t coun
     Py_RETURN_NONE;
 }
 
+static PyObject *not_waiting(void) {
+    return PyErr_Format(PyExc_ValueError, "this guest does not wait for the host");
+}
+
 /* resume(frame, results or 0, result) */
 static PyObject *py_resume(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
@@ -146,7 +152,7 @@ static PyObject *py_resume(PyObject *self, PyObject *const *args, Py_ssize_t cou
     if (PyErr_Occurred())
         return NULL;
     if (!guest_resume(frame, results, (uint32_t)result))
-        return PyErr_Format(PyExc_ValueError, "this guest does not wait for the host");
+        return not_waiting();
     Py_RETURN_NONE;
 }
 
@@ -212,6 +218,50 @@ static PyObject *py_first_slice(PyObject *self, PyObject *const *args, Py_ssize_
     return Py_BuildValue("iKN", (int)stage, status_of(frame, done, spent), left);
 }
 
+/* go_on(frame, future, reply, cpu_left_ns, slice_ticks, tick_ns, largest, largest_memory) -> (spent_ns << 4 | status, what it
+ * has): `offer`, `resume` with the reply's size, `poll`, and what comes after it: the request as `wanted`, or the result as
+ * `conclude`; or None. */
+static PyObject *py_go_on(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    (void)self;
+    if (count != 8)
+        return wrong_count("go_on");
+    struct frame *frame = address(args[0]);
+    void *future = address(args[1]);
+    char *reply = NULL;
+    Py_ssize_t size = 0;
+    if (PyBytes_AsStringAndSize(args[2], &reply, &size) < 0)
+        return NULL;
+    uint64_t cpu_left = PyLong_AsUnsignedLongLong(args[3]);
+    uint64_t slice_ticks = PyLong_AsUnsignedLongLong(args[4]);
+    uint64_t tick = PyLong_AsUnsignedLongLong(args[5]);
+    uint64_t largest = PyLong_AsUnsignedLongLong(args[6]);
+    uint64_t largest_memory = PyLong_AsUnsignedLongLong(args[7]);
+    if (PyErr_Occurred())
+        return NULL;
+    frame->reply = reply;
+    frame->reply_size = (size_t)size;
+    if (!guest_resume(frame, NULL, (uint32_t)size))
+        return not_waiting();
+    bool done;
+    uint64_t spent;
+    Py_BEGIN_ALLOW_THREADS;
+    begin_slice(frame, cpu_left, slice_ticks, tick);
+    done = guest_poll(frame, future);
+    if (done)
+        wasmtime_call_future_delete(future);
+    spent = thread_ns() - frame->slice_start;
+    Py_END_ALLOW_THREADS;
+    unsigned long long status = status_of(frame, done, spent);
+    PyObject *has;
+    if (done)
+        has = conclude(frame, largest, largest_memory);
+    else
+        has = frame->wants ? wanted(frame) : Py_NewRef(Py_None);
+    if (!has)
+        return NULL;
+    return Py_BuildValue("KN", status, has);
+}
+
 /* conclude(frame, largest, largest_memory) -> result or None, after a call's end. */
 static PyObject *py_conclude(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
@@ -244,6 +294,7 @@ static PyMethodDef methods[] = {
     FAST(offer),
     FAST(resume),
     FAST(first_slice),
+    FAST(go_on),
     FAST(conclude),
     {NULL, NULL, 0, NULL},
 };

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.errors import OperationError, OperationErrorCode
 from model.messages import Client, IncomingRequest
+from runtime.abi.core_module import codec
 from runtime.abi.core_module import values as abi_values
 from runtime.abi.core_module.calls import CALL_OPERATIONS, Call, decode_call, encode_reply, encode_result
 from runtime.abi.core_module.codec import (
@@ -262,6 +263,14 @@ def test_header_value_is_str_when_ascii_and_bin_otherwise(value: bytes, seen: st
     assert decode_headers(decoded["headers"]) == [(b"x", value)]
 
 
+@pytest.mark.parametrize("odd", [b"\0", b"a\0b", "ü".encode(), b"\xff"])
+def test_an_odd_value_takes_nothing_from_its_neighbours(odd: bytes) -> None:
+    headers = [(b"a", b"1"), (b"odd", odd), (b"b", b""), (b"c", b"3")]
+    request = IncomingRequest("GET", "http://a/", "a", "/", headers, None, None, Client("", False, ""))
+    sent = msgpack.unpackb(encode_request(request, {}, {}, None))["headers"]
+    assert sent == [["a", "1"], ["odd", codec.header_value(odd)], ["b", ""], ["c", "3"]]
+
+
 def test_request_has_a_body_or_a_stream_or_neither() -> None:
     def request(body: bytes | None) -> IncomingRequest:
         return IncomingRequest("GET", "http://a/", "a", "/", [], body, None, Client("", False, ""))
@@ -325,3 +334,40 @@ def test_a_small_wrong_response_is_refused_by_name(value: dict[str, object], why
 def test_a_small_broken_response_is_refused(data: bytes) -> None:
     with pytest.raises(AbiViolation):
         decode_response(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"ops": [[1, "kv.get", "STORE", "/key"]]},
+        {"ops": [[1, "kv.get", "STORE", "/key"], [-2, "sleep", None, 1.5]], "wait": "any"},
+        {"ops": [[2**64 - 1, "log", None, b"\xff", True, None]], "wait": "none"},
+        {"ops": [], "wait": "all"},
+        {},
+    ],
+)
+def test_a_plain_call_is_what_the_closer_look_makes_of_it(value: dict[str, object]) -> None:
+    plain = decode_call(pack(value))
+    assert plain == decode_call(pack(value | {"unknown": None}))  # which is passed over
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        [1, "kv.get"],
+        [1, "kv.put", "STORE", "key", "value", {"expiration_ttl": 60}],
+        [1, "kv.get_many", "STORE", ["a", "b"]],
+    ],
+)
+def test_an_unusual_call_is_read_as_well(op: list[Any]) -> None:
+    identity, name, *rest = op
+    binding, args = (rest[0], rest[1:]) if rest else (None, [])
+    assert decode_call(pack({"ops": [op]})) == Call([(identity, name, binding, args)])
+
+
+@pytest.mark.parametrize(
+    "op", [[True, "kv.get", None], [1, 2, None], [1.0, "kv.get", None], ["1", "x", None], [1]]
+)
+def test_a_small_wrong_call_is_refused(op: list[object]) -> None:
+    with pytest.raises(AbiViolation, match="an operation is"):
+        decode_call(pack({"ops": [op]}))

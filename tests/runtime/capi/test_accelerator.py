@@ -319,6 +319,8 @@ def test_guest_that_waits_for_nothing_is_not_resumed() -> None:
     guest = AcceleratedGuest(engine(), 1 << 20, 10**9)
     with pytest.raises(ValueError, match="does not wait"):
         guest.resume(0)
+    with pytest.raises(ValueError, match="does not wait"):
+        guest.go_on(b"a reply")
     guest.close()
 
 

@@ -1,0 +1,41 @@
+"""An event that no visitor waits for, on its way through a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from model.capabilities import EventContext
+from runtime.abi.core_module import codec, values
+from runtime.event import Event
+from runtime.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from runtime.worker import Worker
+
+_RESULT_BYTES: Final = 1 << 20
+
+
+class BackgroundEvent(Event):
+    """A batch of messages or a cron tick."""
+
+    __slots__ = ("_value", "answer")
+
+    def __init__(
+        self, worker: Worker, context: EventContext, handler: str, value: Mapping[str, object]
+    ) -> None:
+        super().__init__(worker, handler, context, worker.background_limits)
+        self._value = value
+        self.answer: object = None
+
+    @property
+    def cpu_us(self) -> int:
+        return 0 if self.sandbox is None else self.sandbox.guest.cpu_ns // 1000
+
+    def encode(self, sandbox: Sandbox) -> bytes:
+        bindings = self.worker.told_bindings
+        return values.encode(self._value if bindings is None else {**self._value, "env": bindings})
+
+    def finish(self, sandbox: Sandbox, result: int) -> None:
+        if result:
+            self.answer = codec.decode_answer(sandbox.read_result(result, _RESULT_BYTES))
