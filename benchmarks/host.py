@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 from benchmarks import proc
 from cli.client import ApiClient, Part, encode_multipart
 from cli.deployment import MAIN_MODULE, Deployment, upload_metadata
+from cli.javascript_sources import ESM
 
 ROOT: Final = Path(__file__).parents[1]
 NAMESPACE: Final = "bench"
@@ -30,8 +31,8 @@ class BenchFailed(Exception):
     """What was to be measured did not happen: the figure would be of something else."""
 
 
-def sample(name: str) -> bytes:
-    return (ROOT / "sample_workers" / name / f"{name}.wasm").read_bytes()
+def sample(name: str, suffix: str = ".wasm") -> bytes:
+    return (ROOT / "sample_workers" / name / f"{name}{suffix}").read_bytes()
 
 
 def distinct(module: bytes, number: int) -> bytes:
@@ -162,8 +163,9 @@ class BenchHost:
         namespace: str | None = NAMESPACE,
         dispatch: Mapping[str, str] | None = None,
     ) -> None:
-        """Upload and route, by the API. `kv` is binding → namespace id, `d1` binding → database id, `queues` binding →
-        name, `dispatch` binding → dispatch namespace. `namespace` None: a script of the platform's own.
+        """Upload and route, by the API; `module` is wasm, or one module of JavaScript. `kv` is binding → namespace id,
+        `d1` binding → database id, `queues` binding → name, `dispatch` binding → dispatch namespace. `namespace` None:
+        a script of the platform's own.
         """
         kv = kv or {}
         deployment = Deployment(
@@ -176,12 +178,10 @@ class BenchHost:
             dispatch=list((dispatch or {}).items()),
             limits=[(limit, str(value)) for limit, value in (limits or {}).items()],
         )
-        metadata = json.dumps(upload_metadata(deployment, kv, d1)).encode()
+        main, kind = (MAIN_MODULE, "application/wasm") if module[:4] == b"\0asm" else ("worker.js", ESM)
+        metadata = json.dumps(upload_metadata(deployment, kv, d1, main)).encode()
         content_type, body = encode_multipart(
-            [
-                Part("metadata", metadata, "application/json"),
-                Part(MAIN_MODULE, module, "application/wasm", MAIN_MODULE),
-            ]
+            [Part("metadata", metadata, "application/json"), Part(main, module, kind, main)]
         )
         self.api.upload(self.api.script(namespace, name), body, content_type, lambda _: None)
         target = {"script": name} if namespace is None else {"namespace": namespace, "script": name}

@@ -115,7 +115,7 @@ def test_what_it_logs_and_throws_is_told_with_the_line(platform: Platform, deplo
 )
 def test_script_that_can_not_run_is_refused_with_the_line(
     deploy: Deploy, source: str, words: tuple[str, ...]
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     told = deploy("refused", source, expect=1)
     for word in words:
         assert word in told, told

@@ -1,0 +1,59 @@
+"""Workers in JavaScript against wasm ones, and how fast one is deployed."""
+
+from __future__ import annotations
+
+import time
+from statistics import median, quantiles
+
+from benchmarks.figures import Figure
+from benchmarks.host import BenchFailed, BenchHost, expect_ok, sample
+from benchmarks.load import get
+from benchmarks.throughput import compare, one_core, ratio_figure
+
+_DEPLOYS = 15
+#: Long enough for the next compile child to be ready.
+_PAUSE_S = 2.0
+_GOAL_MS = 20.0
+
+
+def hello() -> list[Figure]:
+    with one_core() as (host, load, _):
+        host.deploy("hello", sample("hello"), "hello.localhost")
+        host.deploy("hello-js", sample("hello_js", ".js"), "hello-js.localhost")
+        expect_ok(host.request("hello-js.localhost"), "hello-js")
+        load.connect("js", host.port, [get("hello-js.localhost")])
+        load.connect("wasm", host.port, [get("hello.localhost")])
+        pid = host.worker_pid
+        pairs = compare(load, ("js", pid), ("wasm", pid))
+    return [
+        ratio_figure("JavaScript hello, a fresh heap each", "core-module hello, both routed", pairs, 0.25)
+    ]
+
+
+def deploy() -> list[Figure]:
+    """From the upload to the first answer of what was uploaded, each a source that the host has not seen."""
+    source = "export default {{ fetch() {{ return new Response('version {number}'); }} }};"
+    took: list[float] = []
+    with BenchHost(workers=1) as host:
+        host.deploy("first", source.format(number=0).encode(), "first.localhost")
+        for number in range(1, _DEPLOYS + 1):
+            time.sleep(_PAUSE_S)
+            started = time.perf_counter()
+            host.deploy(f"js{number}", source.format(number=number).encode(), f"js{number}.localhost")
+            _, _, body = host.request(f"js{number}.localhost")
+            took.append((time.perf_counter() - started) * 1000)
+            if body != f"version {number}".encode():
+                raise BenchFailed(f"version {number} answered {body!r}")
+    low, _, high = (each / _GOAL_MS for each in quantiles(took, n=4))
+    note = f"p50 {median(took):.1f} ms, slowest {max(took):.1f} ms; a route is made on the way"
+    return [
+        Figure(
+            "JavaScript deployed and routed, to its first answer",
+            f"{_GOAL_MS:g} ms",
+            median(took) / _GOAL_MS,
+            (low, high),
+            1.0,
+            at_least=False,
+            note=note,
+        )
+    ]
