@@ -68,6 +68,7 @@ from storage.queue_protocol import Settled
 from storage.replication.replica import nothing
 from storage.secret_rotation import SealedRows
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
+from storage.tenant_quotas import Quota
 from storage.token_store import TokenStore
 
 _log = logging.getLogger("tenantry.control")
@@ -357,14 +358,18 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     )
     processes.keep_points(points)
     _answer_workers(processes, store, sealer, publisher, groups)
-    guard = TenantGuard(store.database.read, store.sequence, measures(stores.kv, stores.queues, data / D1))
+    measured = measures(stores.kv, stores.queues, data / D1)
+    databases = None if replicas is None else replicas.databases()
+    if databases is not None:
+        measured[Quota.D1_BYTES] = databases.bytes_of
+    guard = TenantGuard(store.database.read, store.sequence, measured)
     services = ControlServices(
         store=store,
         tokens=tokens,
         kv=KvWithinQuotas(stores.kv, guard),
         queues=QueuesWithinQuotas(stores.queues, guard, partial(processes.queue_messages, "sent")),
         cron=cron_store,
-        d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups)),
+        d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups), databases),
         objects=objects,
         sealer=sealer,
         rotation=rotation,

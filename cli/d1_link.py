@@ -19,6 +19,7 @@ from processes.channel import ChannelError
 from storage.control_records import Owner
 from storage.d1 import files
 from storage.d1.service import D1Service, Restored
+from storage.d1.shared_databases import SharedDatabases
 from storage.failures import StorageError, from_os_error
 
 #: A query may wait for its turn, then run.
@@ -32,17 +33,26 @@ Ask = Callable[[str | None, Mapping[str, Any], float], Awaitable[Any]]
 class D1ByChannel:
     """control.services.D1Contents. Raises OperationError, StorageError."""
 
-    def __init__(self, folder: Path, ask: Ask) -> None:
+    def __init__(self, folder: Path, ask: Ask, shared: SharedDatabases | None = None) -> None:
+        """`shared`: where other machines find them, too; then a machine makes its file when it is first asked."""
         self._folder = folder
         self._ask = ask
+        self._shared = shared
 
     async def create(self, database_id: str) -> None:
-        await asyncio.to_thread(files.create, self._folder, database_id)
+        if self._shared is not None:
+            await self._shared.create(database_id)
+        else:
+            await asyncio.to_thread(files.create, self._folder, database_id)
 
     async def delete(self, database_id: str) -> None:
+        if self._shared is not None:
+            await self._shared.delete(database_id)
         await asyncio.to_thread(files.delete, self._folder, database_id)
 
     async def file_size(self, database_id: str) -> int:
+        if self._shared is not None:
+            return await self._shared.bytes_of(database_id)
         return await asyncio.to_thread(files.bytes_of, self._folder, database_id)
 
     async def tables(self, database_id: str, owner: Owner) -> int:

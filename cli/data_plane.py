@@ -60,12 +60,15 @@ from runtime.worker import RuntimeHost, Worker
 from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.d1.placement import Placement
 from storage.d1.service import D1Service
+from storage.d1.shared_databases import SharedDatabases
 from storage.d1.store import D1Room, D1Store
 from storage.database import Database
 from storage.failures import StorageError
 from storage.postgres.address import DatabaseAddress
 from storage.queue_protocol import Settled
+from storage.replication.postgres_thread import PostgresThread
 from storage.shared_rates import FILE_NAME as RATES_FILE
 from storage.shared_rates import SharedRates
 from storage.tenant_guard import KvWithinQuotas, QueuesWithinQuotas, TenantGuard, measures
@@ -106,6 +109,8 @@ class DataPlaneSettings:
     database: DatabaseAddress | None = None
     #: What it is reached by: no subrequest may go there.
     database_addresses: frozenset[str] = frozenset()
+    #: Which machine of several this is, where there is a database.
+    machine: str = ""
     #: Digest of the JavaScript engine; "" where there is none.
     javascript: str = ""
 
@@ -145,10 +150,13 @@ class DataPlane:
         self._cache_database = Database.open(data / "cache.db", cache_migrations())
         self._cache = CacheStore(self._cache_database)
         self._points = points
-        self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1))
-        self._guard = TenantGuard(
-            self.store.database.read, self.store.sequence, measures(self._kv, self._queues, data / D1_FOLDER)
-        )
+        placement, measured = None, measures(self._kv, self._queues, data / D1_FOLDER)
+        if settings.database is not None:
+            thread = PostgresThread(settings.database, "tenantry d1")
+            placement = Placement(data / D1_FOLDER, thread, settings.machine)
+            measured[Quota.D1_BYTES] = SharedDatabases(thread, settings.machine).bytes_of
+        self.d1 = D1Service(D1Store(data / D1_FOLDER, room=settings.d1, placement=placement))
+        self._guard = TenantGuard(self.store.database.read, self.store.sequence, measured)
         self._kv_within = KvWithinQuotas(self._kv, self._guard)
         self.d1.store.room_for = partial(self._guard.room, Quota.D1_BYTES)
         self.index = RouteIndex(self.store)

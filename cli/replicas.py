@@ -16,6 +16,7 @@ from cli.errors import CliError
 from model.identity import NamespaceName, ScriptName
 from model.scripts import ScriptRef, ScriptVersion
 from observability.metrics import Counters
+from storage.d1.shared_databases import SharedDatabases
 from storage.failures import StorageError, from_os_error
 from storage.keys import RootKey
 from storage.postgres.address import DatabaseAddress
@@ -58,6 +59,9 @@ class MachineReplicas:
 
     def objects(self) -> PgObjects:
         return PgObjects(self._thread)
+
+    def databases(self) -> SharedDatabases:
+        return SharedDatabases(self._thread, self.machine)
 
     def current(self) -> bool:
         """Whether this machine knows of all scripts."""

@@ -15,7 +15,7 @@ from cli.errors import CliError
 from cli.javascript_engine import engine_digest
 from cli.object_places import bucket_key, open_bucket, place_as_config
 from cli.process_logging import log_to_stderr
-from cli.replicas import MachineReplicas, joined
+from cli.replicas import MachineReplicas, joined, machine_id
 from cli.settings import ServeSettings
 from cli.stores import address_as_config, read_password
 from dispatch.hook import InvalidHook, load_hook
@@ -191,6 +191,7 @@ async def _supervise(
         "groups": as_config(groups),
         "run": secrets.token_hex(8),
         "database": address_as_config(database),
+        "machine": "" if database is None else machine_id(settings.data),
         "javascript": engine_digest(),
     }
     resolver = settings.resolver

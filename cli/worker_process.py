@@ -101,6 +101,7 @@ async def _serve(
             descriptors.outbound,
             database=address_from_config(config["database"]),
             database_addresses=frozenset(config["database_addresses"]),
+            machine=str(config["machine"]),
             javascript=config["javascript"],
         ),
         engine,

@@ -7,6 +7,7 @@ the file's header (`user_version`) and so follows the data. Whatever fails leave
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,24 +21,31 @@ from model.sql import SqlExecuted, SqlMeta, SqlResult, SqlStatement
 from storage.d1 import limits as most
 from storage.d1.failures import CAUGHT, sql_error
 from storage.d1.guard import STEPS, Asker
+from storage.d1.leased_database import LeasedDatabase, NotHere
 from storage.d1.limits import D1Limits
 from storage.d1.open_database import DatabaseGone, OpenDatabase
 from storage.d1.quick_reads import ON_LOOP_STEPS, ON_LOOP_VALUE_BYTES, QuickReads
 from storage.d1.rows import bytes_of_row, size_of, take_rows, too_much
 from storage.d1.sql import first_words, is_blank, split_statements
-from storage.failures import StorageError
+from storage.failures import StorageError, StorageLost
 
 _CHANGE_ROWS: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"})
+
+
+#: SQLite takes it for a read, though it may write statistics.
+_OPTIMIZE: Final = re.compile(r"\s*PRAGMA\b.*\boptimize\b", re.IGNORECASE | re.DOTALL)
 
 
 class D1Connection:
     """`close` it in any thread when nothing runs. Methods raise OperationError, StorageError, DatabaseGone."""
 
-    def __init__(self, path: Path | None, limits: D1Limits) -> None:
-        """`path` None: in memory. A file has to be there, as `storage.d1.files.create` makes it."""
-        self._open = OpenDatabase(path, limits)
+    def __init__(self, path: Path | None, limits: D1Limits, leased: LeasedDatabase | None = None) -> None:
+        """As OpenDatabase. With `leased` its methods raise NotHere, too."""
+        self._open = OpenDatabase(path, limits, leased)
         self._quick = QuickReads()
         self._steps: dict[str, Any] = {}
+        #: The request has run a statement that is no mere read.
+        self._writes = False
         self._open.connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._profiled)
 
     def close(self) -> None:
@@ -58,6 +66,7 @@ class D1Connection:
             if result is None:
                 with self._open.writing():
                     return self._write_one(statement)
+            self._open.check_read()
             self._quick.ran(self._open.connection, statement, time.thread_time() - began)
             return _numbered(result, number)
         except CAUGHT as error:
@@ -76,6 +85,8 @@ class D1Connection:
         try:
             number = database.begin(Asker(), seen)
             result = self._step(statement, only_read=True)
+            if database.leased is not None and not database.leased.may_answer:
+                result = None
         except (OperationError, StorageError, DatabaseGone, *CAUGHT):
             result = None
         finally:
@@ -111,6 +122,14 @@ class D1Connection:
                 if self._step(statement, only_read=True) is None:
                     with self._open.writing():
                         self._write_one(statement)
+                else:
+                    self._open.check_read()
+            except NotHere:
+                if not count:
+                    raise
+                raise StorageLost(
+                    f"the database went to another machine before line {part.line}: what ran before it stays"
+                ) from None
             except (OperationError, *CAUGHT) as error:
                 failed = error if isinstance(error, OperationError) else self._open.translated(error)
                 if isinstance(failed, StorageError):
@@ -154,7 +173,9 @@ class D1Connection:
     def bookmark(self) -> int:
         """The number of the last write."""
         try:
-            return self._open.number()
+            number = self._open.number()
+            self._open.check_read()
+            return number
         except CAUGHT as error:
             raise self._open.translated(error) from error
 
@@ -186,9 +207,10 @@ class D1Connection:
                 )
                 return False
             guard.runs()
-            if only_read and not cursor.is_readonly:
-                would_write = True
-                return False
+            if not cursor.is_readonly or _OPTIMIZE.match(sql):
+                self._writes = would_write = True
+                if only_read:
+                    return False
             columns = tuple(name for name, _ in cursor.get_description())
             return True
 
@@ -231,7 +253,7 @@ class D1Connection:
 
     def _write_all(self, statements: Sequence[SqlStatement]) -> list[SqlResult]:
         """In the transaction that is open, which is committed at the end."""
-        changed = False
+        changed = self._writes = False
         results: list[SqlResult] = []
         room = most.RESULT_BYTES
         for number, statement in enumerate(statements):
@@ -250,6 +272,8 @@ class D1Connection:
             if room < 0 and number:
                 raise too_much()
             results.append(result)
+        # What changes no row may change pages, which other machines have to get.
+        changed = changed or (self._writes and self._open.leased is not None)
         number = self._open.commit(changed=changed)
         size = self._open.size()
         return [

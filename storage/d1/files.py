@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import apsw
 
@@ -41,6 +41,19 @@ class Snapshot:
     path: Path
 
 
+class SharedWrites(Protocol):
+    """What a write of a database that machines share does beside (`leased_database`)."""
+
+    def begin_write(self) -> None:
+        """Its lock is ours, and someone has it open."""
+
+    def committing(self, number: int) -> None:
+        """Before it can be seen."""
+
+    def keep(self, number: int, *, shrinks: bool = False) -> bool:
+        """After it can be seen, and before it is answered. False: there was nothing to keep."""
+
+
 class NoSuchDatabase(Exception):
     """There is no file of this id."""
 
@@ -58,16 +71,20 @@ def path_of(folder: Path, database_id: str) -> Path:
 
 def create(folder: Path, database_id: str) -> None:
     """An empty database, durable. Idempotent. Raises StorageError."""
-    path = path_of(folder, database_id)
+    create_at(path_of(folder, database_id))
+    sync(folder)
+
+
+def create_at(path: Path) -> None:
+    """An empty database in the file `path`. Raises StorageError."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise from_os_error(error, path) from error
-    with _opened(path) as connection:
+    with opened(path) as connection:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL").fetchall()
         # It is part of the header from here on, and the file has its first page.
         connection.execute("PRAGMA user_version = 1").fetchall()
-    _sync(folder)
 
 
 def delete(folder: Path, database_id: str) -> None:
@@ -75,13 +92,13 @@ def delete(folder: Path, database_id: str) -> None:
     path = path_of(folder, database_id)
     lock_path = folder / f"{database_id}.lock"
     try:
-        with _turn(lock_path):
+        with turn(lock_path):
             path.unlink(missing_ok=True)
         for other in folder.glob(f"{database_id}*"):
             other.unlink(missing_ok=True)
     except OSError as error:
         raise from_os_error(error, path) from error
-    _sync(folder)
+    sync(folder)
 
 
 def bytes_of(folder: Path, database_id: str) -> int:
@@ -97,7 +114,7 @@ def bytes_of(folder: Path, database_id: str) -> int:
 def size(folder: Path, database_id: str) -> tuple[int, int]:
     """(bytes, tables), without SQLite's own. Reads the header and the schema, and runs nothing of a tenant's."""
     path = path_of(folder, database_id)
-    with _opened(path) as connection:
+    with opened(path) as connection:
         pages = cast("int", connection.execute("PRAGMA page_count").fetchall()[0][0])
         rows = connection.execute(
             "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
@@ -108,14 +125,14 @@ def size(folder: Path, database_id: str) -> tuple[int, int]:
 def snapshot(folder: Path, database_id: str, now_ms: int) -> Snapshot:
     """A copy as of now, beside whoever reads and writes. The one that is there, when nothing was written since."""
     path = path_of(folder, database_id)
-    with _opened(path) as source:
+    with opened(path) as source:
         source.execute("BEGIN").fetchall()
-        bookmark = _bookmark(source)
+        bookmark = number_of(source)
         for point in snapshots(folder, database_id):
             if point.bookmark == bookmark:
                 return point
         made = folder / f"{database_id}@{now_ms}-{bookmark}.snapshot"
-        _copy(source, made)
+        copy(source, made)
     return Snapshot(now_ms, bookmark, made)
 
 
@@ -129,19 +146,28 @@ def snapshots(folder: Path, database_id: str) -> list[Snapshot]:
     return sorted(found, reverse=True)
 
 
-def restore(folder: Path, database_id: str, point: Snapshot) -> int:
-    """Put a restore point's content back, as one write; its number. Others go on, and see it whole or not at all."""
+def restore(folder: Path, database_id: str, point: Snapshot, shared: SharedWrites | None = None) -> int:
+    """Put a restore point's content back, as one write; its number. Others go on, and see it whole or not at all.
+    `shared`: other machines have to have it, too.
+    """
     path = path_of(folder, database_id)
     prepared = folder / f"{database_id}.restoring"
     try:
-        with _turn(folder / f"{database_id}.lock"), _opened(path) as target:
-            number = _bookmark(target) + 1
+        with turn(folder / f"{database_id}.lock"), opened(path) as target:
+            number = number_of(target) + 1
+            if shared is not None:
+                shared.begin_write()
             # Numbers only grow, so the copy gets its own before it takes the place.
-            with _opened(point.path, read_only=True) as source:
-                _copy(source, prepared)
-            with _opened(prepared) as source:
+            with opened(point.path, read_only=True) as source:
+                copy(source, prepared)
+            with opened(prepared) as source:
                 source.execute(f"PRAGMA user_version = {number}").fetchall()
-                _backup(target, source)
+                if shared is None:
+                    back_up(target, source)
+                else:
+                    shared.committing(number)
+                    back_up(target, source)
+                    shared.keep(number, shrinks=True)
         return number
     finally:
         prepared.unlink(missing_ok=True)
@@ -181,36 +207,36 @@ def remove_unfinished(folder: Path, older_than_s: float) -> int:
     return freed
 
 
-def _copy(source: apsw.Connection, to: Path) -> None:
+def copy(source: apsw.Connection, to: Path) -> None:
     """The whole of `source`, or no file at all."""
     partial = to.with_name(f"{to.name}.partial")
     partial.unlink(missing_ok=True)
     try:
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        with _opened(partial) as target:
-            _backup(target, source)
+        with opened(partial) as target:
+            back_up(target, source)
             # A copy is one file: nobody needs a log beside it.
             target.execute("PRAGMA journal_mode = DELETE").fetchall()
         os.replace(partial, to)
-        _sync(to.parent)
+        sync(to.parent)
     except OSError as error:
         raise from_os_error(error, to) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _backup(target: apsw.Connection, source: apsw.Connection) -> None:
+def back_up(target: apsw.Connection, source: apsw.Connection) -> None:
     with target.backup("main", source, "main") as backup:
         while not backup.done:
             backup.step(-1)
 
 
-def _bookmark(connection: apsw.Connection) -> int:
+def number_of(connection: apsw.Connection) -> int:
     return cast("int", connection.execute("PRAGMA user_version").fetchall()[0][0])
 
 
 @contextmanager
-def _opened(path: Path, *, read_only: bool = False) -> Iterator[apsw.Connection]:
+def opened(path: Path, *, read_only: bool = False) -> Iterator[apsw.Connection]:
     """A connection for the pages alone: no statement of a tenant's runs in it. Raises StorageError."""
     if not path.exists():
         raise NoSuchDatabase
@@ -234,10 +260,11 @@ def _opened(path: Path, *, read_only: bool = False) -> Iterator[apsw.Connection]
 
 
 @contextmanager
-def _turn(path: Path) -> Iterator[None]:
+def turn(path: Path, timeout_s: float = _LOCK_S) -> Iterator[None]:
+    """To write the database whose lock `path` is. Raises StorageBusy, OSError."""
     lock = FileLock(path)
     try:
-        if not lock.acquire(_LOCK_S):
+        if not lock.acquire(timeout_s):
             raise StorageBusy("the database is busy: others write to it", detail=str(path))
         try:
             yield
@@ -247,7 +274,7 @@ def _turn(path: Path) -> Iterator[None]:
         lock.close()
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """What was made, renamed or removed in it stays so after a power loss."""
     try:
         sync_folder(folder)

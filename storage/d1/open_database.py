@@ -18,6 +18,7 @@ from model.errors import OperationError, OperationErrorCode
 from storage.d1 import limits as most
 from storage.d1.failures import CAUGHT, sql_error, translate
 from storage.d1.guard import Asker, Guard
+from storage.d1.leased_database import LeasedDatabase
 from storage.d1.limits import D1Limits
 from storage.d1.sandbox import NOTHING_TEMPORARY, confine
 from storage.failures import StorageBusy, StorageError, from_os_error
@@ -36,9 +37,12 @@ class DatabaseGone(Exception):
 class OpenDatabase:
     """`close` it in any thread when nothing runs. Methods raise OperationError, StorageError, DatabaseGone."""
 
-    def __init__(self, path: Path | None, limits: D1Limits) -> None:
-        """`path` None: in memory. A file has to be there, as `storage.d1.files.create` makes it."""
+    def __init__(self, path: Path | None, limits: D1Limits, leased: LeasedDatabase | None = None) -> None:
+        """`path` None: in memory. A file has to be there, as `storage.d1.files.create` makes it. `leased`: it is shared
+        with other machines.
+        """
         self.path = path
+        self.leased = leased
         self.limits = limits
         self.guard = Guard(limits)
         #: Bytes, as last seen: the file's own size lags behind while its log holds more.
@@ -68,7 +72,8 @@ class OpenDatabase:
             self._pages = pages = max(1, limits.database_bytes // most.PAGE_BYTES)
             for pragma in (
                 "journal_mode = WAL",
-                "synchronous = FULL",
+                # What machines share is safe in PostgreSQL; the file is a copy.
+                "synchronous = FULL" if leased is None else "synchronous = NORMAL",
                 "foreign_keys = ON",
                 "temp_store = FILE",
                 "mmap_size = 0",
@@ -80,6 +85,9 @@ class OpenDatabase:
                 self.connection.execute(f"PRAGMA {pragma}", can_cache=False).fetchall()
             self.sandbox = confine(self.connection, self.guard)
             self.sandbox.open = False
+            if leased is not None:
+                # Whatever is no write of ours changes no page: other machines would never get it.
+                self.ours("PRAGMA query_only = ON")
         except apsw.Error as error:
             self.close()
             raise self.translated(error) from error
@@ -135,12 +143,18 @@ class OpenDatabase:
         try:
             self.check_there()
             self.guard.writes = self._wrote = True
+            if self.leased is not None:
+                self.ours("PRAGMA query_only = OFF")
             self.ours("BEGIN IMMEDIATE")
             try:
+                if self.leased is not None:
+                    self.leased.begin_write()
                 yield
             finally:
                 if self.connection.in_transaction:
                     self.ours("ROLLBACK")
+                if self.leased is not None:
+                    self.ours("PRAGMA query_only = ON")
         finally:
             if lock is not None:
                 lock.release()
@@ -151,8 +165,23 @@ class OpenDatabase:
         if changed:
             number += 1
             self.ours(f"PRAGMA user_version = {number}")
-        self.ours("COMMIT")
+        leased = self.leased
+        if leased is None or not changed:
+            self.ours("COMMIT")
+            return number
+        leased.committing(number)
+        try:
+            self.ours("COMMIT")
+        except BaseException:
+            leased.failed()
+            raise
+        leased.keep(number)
         return number
+
+    def check_read(self) -> None:
+        """What was read may be answered. Raises NotHere."""
+        if self.leased is not None:
+            self.leased.check_read()
 
     def check_there(self) -> None:
         """A database that was deleted, or replaced, is gone at once, in every process."""

@@ -25,8 +25,10 @@ from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.d1 import files
 from storage.d1.dump import dump
 from storage.d1.failures import missing, sql_error
+from storage.d1.leased_database import LeasedDatabase, NotHere
+from storage.d1.placement import WAIT_S, Placement
 from storage.d1.store import D1Store
-from storage.failures import StorageError
+from storage.failures import StorageBusy, StorageError
 
 LOG = logging.getLogger("tenantry.storage")
 
@@ -87,10 +89,13 @@ class D1Service:
     async def restore(self, database_id: str, bookmark: int | None, at_ms: int | None) -> Restored:
         """To the write `bookmark`, or to what was there at `at_ms`. What is there now becomes a restore point."""
 
+        placement = self.store.placement
+        shared = None if placement is None else placement.of(database_id)
+
         def work() -> Restored:
             point = self._point(database_id, bookmark, at_ms)
             before = files.snapshot(self._folder, database_id, self._now_ms())
-            now = files.restore(self._folder, database_id, point)
+            now = files.restore(self._folder, database_id, point, shared)
             return Restored(point.bookmark, point.at_ms, before.bookmark, now)
 
         return await self._copying(database_id, work)
@@ -120,6 +125,8 @@ class D1Service:
 
     def start(self) -> None:
         """Begin to keep restore points of what is written in this process."""
+        if self.store.placement is not None:
+            self.store.placement.start()
         self._keeping = asyncio.get_running_loop().create_task(self._keep_snapshots())
 
     async def close(self) -> None:
@@ -160,13 +167,21 @@ class D1Service:
         swept_at = -math.inf
         while True:
             if time.monotonic() - swept_at > UNFINISHED_S:
-                swept_at = time.monotonic()
                 try:
                     await self._copying("", partial(files.remove_unfinished, self._folder, UNFINISHED_S))
+                    if self.store.placement is not None:
+                        await self._look_after_shared(self.store.placement)
+                    swept_at = time.monotonic()
                 except StorageError as error:
                     LOG.warning("unfinished copies were not removed: %s (%s)", error.message, error.detail)
             await asyncio.sleep(_LOOK_S)
             await self.keep_snapshots(time.monotonic() - SNAPSHOT_EVERY_S)
+
+    async def _look_after_shared(self, placement: Placement) -> None:
+        """Files from before this machine was one of several go to the others; copies of what was deleted go."""
+        await placement.adopt()
+        for database_id in await placement.sweep():
+            await self._copying("", partial(files.delete, self._folder, database_id))
 
     def _note_write(self, database_id: str) -> None:
         self._written.setdefault(database_id, time.monotonic())
@@ -185,8 +200,24 @@ class D1Service:
         )
 
     async def _copying(self, database_id: str, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        placement = self.store.placement
+        until = time.monotonic() + WAIT_S
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._copies, work)
+            while placement is not None and database_id:
+                leased = await placement.ensure(database_id)
+
+                def checked(leased: LeasedDatabase = leased) -> T:
+                    done = work()
+                    leased.check_read()
+                    return done
+
+                try:
+                    return await loop.run_in_executor(self._copies, checked)
+                except NotHere:
+                    if time.monotonic() > until:
+                        raise StorageBusy("other machines use the database, too; try again") from None
+            return await loop.run_in_executor(self._copies, work)
         except files.NoSuchDatabase as error:
             raise missing(database_id) from error
 

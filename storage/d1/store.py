@@ -26,8 +26,10 @@ from storage.d1.connection import D1Connection
 from storage.d1.failures import missing, sql_error
 from storage.d1.files import NoSuchDatabase, path_of
 from storage.d1.guard import Asker
+from storage.d1.leased_database import LeasedDatabase, NotHere
 from storage.d1.limits import D1Limits
 from storage.d1.open_database import DatabaseGone
+from storage.d1.placement import Placement
 from storage.failures import StorageClosed
 
 T = TypeVar("T")
@@ -57,6 +59,7 @@ class _Job:
     future: asyncio.Future[Any]
     since: float
     room: tuple[int, str] | None
+    leased: LeasedDatabase | None
     asker: Asker = field(default_factory=Asker)
 
 
@@ -74,8 +77,16 @@ class _Database:
 class D1Store:
     """See model.capabilities.SqlDatabase for what its methods promise."""
 
-    def __init__(self, folder: Path, limits: D1Limits | None = None, room: D1Room | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: D1Limits | None = None,
+        room: D1Room | None = None,
+        placement: Placement | None = None,
+    ) -> None:
+        """`placement`: databases are shared with other machines."""
         self.folder = folder
+        self.placement = placement
         self.limits = limits = limits or D1Limits()
         self._room = room = room or D1Room()
         #: Those with a file open or something to do; the least recently used first.
@@ -151,6 +162,27 @@ class D1Store:
 
     async def run(self, database_id: str, tenant: str, work: Callable[[D1Connection, Asker], T]) -> T:
         """What `work` returned, in a thread, in the database's turn. Cancelling ends what only reads."""
+        if self.placement is None:
+            return await self._run(database_id, tenant, work, None)
+        until = time.monotonic() + self._room.wait_s
+        while True:
+            try:
+                leased = await self.placement.ensure(database_id)
+                return await self._run(database_id, tenant, work, leased)
+            except NotHere:
+                # Another machine was given it while this one waited for a thread.
+                if time.monotonic() > until:
+                    raise _overloaded("Other machines use it, too.") from None
+            except NoSuchDatabase as error:
+                raise missing(database_id) from error
+
+    async def _run(
+        self,
+        database_id: str,
+        tenant: str,
+        work: Callable[[D1Connection, Asker], T],
+        leased: LeasedDatabase | None,
+    ) -> T:
         room = await self.room_for(database_id)
         if self._closed:
             raise StorageClosed("the database is closed")
@@ -162,7 +194,7 @@ class D1Store:
             self._forget_if_idle(database)
             raise _overloaded("Too many requests queued.")
         loop = asyncio.get_running_loop()
-        job = _Job(work, tenant, loop.create_future(), time.monotonic(), room)
+        job = _Job(work, tenant, loop.create_future(), time.monotonic(), room, leased)
         database.jobs.append(job)
         self._waiting += 1
         if database.running is None and len(database.jobs) == 1:
@@ -188,6 +220,8 @@ class D1Store:
             if database.connection is not None:
                 database.connection.close()
         self._databases.clear()
+        if self.placement is not None:
+            await self.placement.close()
 
     # -- turns -------------------------------------------------------------------------------------------
 
@@ -252,7 +286,8 @@ class D1Store:
             victim.close()
         try:
             if database.connection is None:
-                database.connection = D1Connection(path_of(self.folder, database.id), self.limits)
+                path = path_of(self.folder, database.id)
+                database.connection = D1Connection(path, self.limits, job.leased)
             database.connection.limit_to(job.room)
             return job.work(database.connection, job.asker)
         except (DatabaseGone, NoSuchDatabase) as error:

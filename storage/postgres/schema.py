@@ -21,7 +21,7 @@ from storage.postgres.connection import PgDatabase, PgTransaction
 
 POSTGRES_SQL: Final = SQL_FOLDER / "postgres"
 #: What a host's stores stand on there: whichever process of it migrates takes the steps of these.
-STREAMS: Final = ("kv", "queues", "cron")
+STREAMS: Final = ("kv", "queues", "cron", "databases")
 #: And what makes several machines one platform, which whoever joins it takes first.
 PLATFORM_STREAMS: Final = (*STREAMS, "replication")
 _OLDEST: Final = re.compile(r"-- :oldest ([0-9]{1,4})\s*\n")

@@ -28,9 +28,9 @@ from tests.support.postgres_stores import PgMachine
 RELEASED = Path(__file__).parents[1] / "released" / "postgres"
 #: Migrations that the release before had.
 BEFORE = {"kv": 1, "queues": 1, "cron": 1, "replication": 1}
-STATEMENTS = [(stream, name) for stream in PLATFORM_STREAMS for name in load_queries(stream, RELEASED)]
+STATEMENTS = [(stream, name) for stream in BEFORE for name in load_queries(stream, RELEASED)]
 TODAY = PgMigrations.load(*PLATFORM_STREAMS)
-OLD = PgMigrations(tuple(step for step in TODAY.steps if step.number <= BEFORE[step.stream]))
+OLD = PgMigrations(tuple(step for step in TODAY.steps if step.number <= BEFORE.get(step.stream, 0)))
 #: What a next release may do: a column, an index, and counts that triggers keep, whoever writes.
 NEXT = PgMigrations(
     (
@@ -107,7 +107,7 @@ async def test_a_statement_of_the_release_before_holds_on_todays_schema(
 @pytest.mark.parametrize("step", TODAY.steps, ids=lambda step: f"{step.stream}-{step.number}")
 def test_migrations_since_only_add(step: Migration) -> None:
     """Or say which code is too old for them: that one then refuses to start on it."""
-    if step.number <= BEFORE[step.stream] or oldest_code(step):
+    if step.number <= BEFORE.get(step.stream, 0) or oldest_code(step):
         return
     text = re.sub(r"--.*", "", step.sql)
     assert not re.search(r"\b(DROP|RENAME|ALTER COLUMN|TYPE)\b", text, re.IGNORECASE)
