@@ -7,7 +7,8 @@ import itertools
 import logging
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from cli.object_places import bucket_from_config
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
 from cli.publisher import LocalPublisher
-from cli.replicas import ImagesAhead, MachineReplicas, ReplicaNews, count_replicas, shown
+from cli.replicas import ImagesAhead, MachineReplicas, ReplicaNews, count_replicas, held_keys, shown
 from cli.scheduled_runs import ScheduledRuns
 from cli.stores import address_from_config, open_stores
 from control.app import create_control_app
@@ -39,6 +40,7 @@ from control.leftovers import Files, LeftoverSweep, Removed
 from control.queue_gauges import QueueGauges
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices, ObjectStore
+from control.shared_key_rotation import SharedKeyRotation
 from edge.server import DoorServer
 from model.identity import NamespaceName, ScriptName
 from model.isolation import DEFAULT_GROUP, IsolationGroups, from_config
@@ -61,7 +63,7 @@ from storage.changes import ChangeSequence
 from storage.control_records import Owner
 from storage.control_store import ControlStore
 from storage.database import Database
-from storage.keys import RootKey
+from storage.keys import RootKey, Unsealable
 from storage.object_cache import CachedObjectStore, RemoteLeftovers
 from storage.object_store import FolderObjectStore
 from storage.queue_protocol import Settled
@@ -297,14 +299,15 @@ class WorkerProcesses:
 async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> int:
     config = inherited.config
     data = Path(config["data"])
-    root = RootKey.load(Path(config["root_key_file"]))
+    key_path = Path(config["root_key_file"])
+    root = RootKey.load(key_path)
     sequence = ChangeSequence(data / "changes.seq")
     database = address_from_config(config["database"])
     told = ReplicaNews()
     replicas = None
     if database is not None:
         replicas = MachineReplicas(
-            data, database, root, follows=True, on_applied=told.applied, on_loaded=told.loaded
+            data, database, held_keys(root, key_path), follows=True, on_applied=told.applied, on_loaded=told.loaded
         )
     store = ControlStore.open(
         data / "control.db", sequence, replication=None if replicas is None else replicas.control
@@ -319,8 +322,10 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     retention = AuditRetention(float(config["audit_days"]), int(config["audit_mb"]) << 20)
     audit = AuditKeeper(audit_store, retention)
     sealer = RootKeySealer(root)
-    key_path, shared = Path(config["root_key_file"]), replicas is not None
-    rotation = KeyRotation(sealer, SealedRows(store.database), key_path, shared=shared)
+    rows = SealedRows(store.database)
+    rotation = KeyRotation(sealer, rows, key_path)
+    if replicas is not None:
+        rotation = SharedKeyRotation(sealer, rows, key_path, replicas)
     rotation.go_on()
     folder = FolderObjectStore(data / "objects")
     bucket = bucket_from_config(config["objects"])
@@ -384,6 +389,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         unready=processes.unready,
         processes=processes.shown,
         replication=partial(shown, replicas),
+        machines=tuple if replicas is None else replicas.machines,
         queue_settled=processes.pulls_settled,
     )
     audit.start()
@@ -461,6 +467,16 @@ def group_of_process(name: str) -> str:
     return DEFAULT_GROUP if group == "worker" else group
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What can't be unsealed here is said in the log, and to who asked."""
+    try:
+        yield
+    except Unsealable as error:
+        _log.error("%s", error.message)
+        raise ChannelError(error.message) from error
+
+
 def _answer_workers(
     processes: WorkerProcesses,
     store: ControlStore,
@@ -480,7 +496,8 @@ def _answer_workers(
             raise ChannelError(f"{ref} has no such secret")
         if groups.group_of(version) != group:
             raise ChannelError(f"{ref} does not run in isolation group {group}")
-        return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]), stored[1])
+        with _refusals():
+            return sealer.key_for(version.account, ref, payload["name"], int(payload["version"]), stored[1])
 
     async def material_key(group: str, payload: object) -> object:
         """The key of the version that a material has now, of a namespace whose scripts may run in the group that asks,
@@ -494,9 +511,10 @@ def _answer_workers(
             raise ChannelError("there is no such material")
         if not groups.may_run(namespace, group):
             raise ChannelError(f"no script of that namespace runs in isolation group {group}")
-        return sealer.material_key_for(
-            namespace, str(payload["name"]), int(payload["version"]), stored.sealed
-        )
+        with _refusals():
+            return sealer.material_key_for(
+                namespace, str(payload["name"]), int(payload["version"]), stored.sealed
+            )
 
     async def recompile(payload: object) -> object:
         if not isinstance(payload, Mapping):

@@ -21,6 +21,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Run a host": {
         "serve": "Run the host: the visitors' listener, the API, the workers.",
         "doctor": "Check this machine, the data folder and the running host.",
+        "machines": "List the machines of the platform, and how far each is.",
         "token": "Make an API token.",
         "backup": "Copy the data folder of a host, in use or not, into one file.",
         "restore": "Make a data folder of a backup.",

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from cli.errors import CliError
+from control.key_rotation import next_key_path
+from control.shared_key_rotation import OtherMachine
 from model.identity import NamespaceName, ScriptName
 from model.scripts import ScriptRef, ScriptVersion
 from observability.metrics import Counters
@@ -21,6 +23,7 @@ from storage.failures import StorageError, from_os_error
 from storage.keys import RootKey
 from storage.postgres.address import DatabaseAddress
 from storage.replication.log import ReplicationLog
+from storage.replication.machines import MachineSeen
 from storage.replication.objects import PgObjects
 from storage.replication.postgres_thread import PostgresThread
 from storage.replication.replica import Replica, nothing
@@ -30,6 +33,8 @@ from storage.replication.status import ReplicaStatus
 _log = logging.getLogger("tenantry.replication")
 
 _ID_BYTES: Final = 8
+#: A machine that has not been heard of for so long is stopped, or parted from the database.
+_GONE_S: Final = 60.0
 
 
 class MachineReplicas:
@@ -39,22 +44,25 @@ class MachineReplicas:
         self,
         data: Path,
         address: DatabaseAddress,
-        root: RootKey,
+        key_ids: Sequence[str],
         *,
         follows: bool,
         on_applied: Callable[[], None] = nothing,
         on_loaded: Callable[[], None] = nothing,
     ) -> None:
-        """`follows`: keep up with the log after the start. `on_applied`, `on_loaded`: of control.db, called on
+        """`key_ids`: of the root keys that this machine holds, the one in force first. `follows`: keep up with the log
+        after the start. `on_applied`, `on_loaded`: of control.db, called on
         threads (storage.replication.replica.Replica). Raises StorageError.
         """
         self.machine = machine_id(data)
         self._thread = PostgresThread(address)
         log = ReplicationLog(self._thread, self.machine, platform.node())
+        log.machines.keys = tuple(key_ids)
+        self._machines = log.machines
         self.control = ReplicatedFile(
-            Replica(log, "control", root.key_id, on_applied=on_applied, on_loaded=on_loaded), follows=follows
+            Replica(log, "control", key_ids, on_applied=on_applied, on_loaded=on_loaded), follows=follows
         )
-        self.tokens = ReplicatedFile(Replica(log, "tokens", root.key_id), follows=follows)
+        self.tokens = ReplicatedFile(Replica(log, "tokens", key_ids), follows=follows)
         self._follows = follows
 
     def objects(self) -> PgObjects:
@@ -62,6 +70,29 @@ class MachineReplicas:
 
     def databases(self) -> SharedDatabases:
         return SharedDatabases(self._thread, self.machine)
+
+    def machines(self) -> Sequence[MachineSeen]:
+        """Of the whole platform. Raises StorageError."""
+        return self._machines.seen()
+
+    # What control.shared_key_rotation.PlatformKeys asks.
+
+    def root_key(self) -> str:
+        return self._machines.root_key()
+
+    def change_root_key(self, old_id: str, new_id: str) -> bool:
+        return self._machines.change_root_key(old_id, new_id)
+
+    def hold(self, key_ids: Sequence[str]) -> None:
+        self._machines.keys = tuple(key_ids)
+        self._machines.say("control", self.control.status().seq)
+
+    def others(self) -> Sequence[OtherMachine]:
+        return [
+            OtherMachine(f"{row.name} ({row.machine})", row.keys)
+            for row in self._machines.seen()
+            if row.file == "control" and row.machine != self.machine and row.ago_s < _GONE_S
+        ]
 
     def current(self) -> bool:
         """Whether this machine knows of all scripts."""
@@ -76,15 +107,18 @@ class MachineReplicas:
 
 @contextmanager
 def joined(
-    data: Path, database: DatabaseAddress | None, root: RootKey | None
+    data: Path, database: DatabaseAddress | None, root: RootKey | None, root_key_file: Path | None = None
 ) -> Iterator[MachineReplicas | None]:
-    """For who opens the files once: a start, a command. None without a `database`. Raises CliError."""
+    """For who opens the files once: a start, a command. None without a `database`. `root_key_file`: where `root` is
+    from, if not the data folder. Raises CliError.
+    """
     if database is None or root is None:
         yield None
         return
     replicas = None
     try:
-        replicas = MachineReplicas(data, database, root, follows=False)
+        key_ids = held_keys(root, root_key_file or data / "root-key")
+        replicas = MachineReplicas(data, database, key_ids, follows=False)
         yield replicas
     except StorageError as error:
         detail = f" ({error.detail})" if error.detail else ""
@@ -92,6 +126,12 @@ def joined(
     finally:
         if replicas is not None:
             replicas.close()
+
+
+def held_keys(root: RootKey, path: Path) -> list[str]:
+    """Ids of the root key in `path`, and of the next one beside it. Raises StorageError."""
+    following = next_key_path(path)
+    return [root.key_id, *([RootKey.load(following).key_id] if following.exists() else [])]
 
 
 class ReplicaNews:

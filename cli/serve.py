@@ -112,7 +112,7 @@ def _prepare(settings: ServeSettings, database: DatabaseAddress | None) -> _Keys
     """
     data = settings.data
     root = _root_key(settings)
-    with joined(data, database, root) as replicas:
+    with joined(data, database, root, settings.root_key_file) as replicas:
         _prepare_control(settings, replicas)
     files = (("kv", kv_migrations()), ("queues", queue_migrations()), ("cache", cache_migrations()))
     for name, migrations in files:

@@ -36,6 +36,7 @@ from control.resources import (
     kv,
     kv_values,
     logs,
+    machines,
     materials,
     namespaces,
     policy,
@@ -78,6 +79,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *queue_messages.ENDPOINTS,
     *queue_consumers.ENDPOINTS,
     *d1.ENDPOINTS,
+    *machines.ENDPOINTS,
     *health.ENDPOINTS,
 )
 _OPEN_PATHS: Final = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.is_open)

@@ -28,10 +28,9 @@ def next_key_path(path: Path) -> Path:
 
 
 class KeyRotation:
-    """One a host. `path` is the root key's file. `shared`: other machines seal and open under it too."""
+    """Of a host that is alone. `path` is the root key's file."""
 
-    def __init__(self, sealer: RootKeySealer, rows: SealedRows, path: Path, *, shared: bool = False) -> None:
-        self.shared = shared
+    def __init__(self, sealer: RootKeySealer, rows: SealedRows, path: Path) -> None:
         self._sealer = sealer
         self._rows = rows
         self._path = path
@@ -58,6 +57,7 @@ class KeyRotation:
             "previous_key_id": None if self._sealer.previous is None else self._sealer.previous.key_id,
             "resealed": self._resealed,
             "unopened": list(self._unopened),
+            "waiting_for": [],
         }
 
     def close(self) -> None:
@@ -65,11 +65,14 @@ class KeyRotation:
             self._task.cancel()
 
     def _begin(self, new: RootKey) -> None:
+        self._begin_sealing(new)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def _begin_sealing(self, new: RootKey) -> None:
         # From here on whatever is stored is sealed under it: no row comes behind the search that is under the old one.
         self._sealer.begin(new)
         self._resealed = 0
         LOG.info("the root key is rotated: from %s to %s", self._sealer.previous, new)
-        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         while True:

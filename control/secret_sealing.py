@@ -7,25 +7,28 @@ from model.identity import AccountId, NamespaceName
 from model.scripts import ScriptRef
 from storage.control_records import to_ref
 from storage.egress_records import MATERIAL_PURPOSE, material_info
-from storage.keys import RootKey, key_id, seal, sealed_by, unseal
+from storage.keys import RootKey, Unsealable, key_id, seal, sealed_by, unseal
 from storage.secret_rotation import SealedRow
 
 _PURPOSE = "secret"
 
 
 class RootKeySealer:
-    """A control.services.SecretSealer over the root key, and over the one before it while it is rotated. The `…_for`
-    are what a worker process may be given on a first use: the key of this version alone.
+    """A control.services.SecretSealer over the root key, and over the one before it while it is rotated, or the next
+    one before all machines hold it. The `…_for` are what a worker process may be given on a first use: the key of
+    this version alone. They raise Unsealable for what is under a root key that is not here.
     """
 
     def __init__(self, root_key: RootKey) -> None:
         self.current = root_key
         #: What is not sealed anew yet.
         self.previous: RootKey | None = None
+        #: What others may have sealed under, and this machine does not yet.
+        self.next: RootKey | None = None
 
     def begin(self, new: RootKey) -> None:
         """Seal under `new` from now on."""
-        self.previous, self.current = self.current, new
+        self.previous, self.current, self.next = self.current, new, None
 
     def end(self) -> None:
         self.previous = None
@@ -63,8 +66,11 @@ class RootKeySealer:
         return seal(new, unseal(self._key(purpose, info, row.sealed), row.sealed, info), info)
 
     def _key(self, purpose: str, info: bytes, sealed: bytes) -> bytes:
-        if self.previous is not None:
-            before = self.previous.derive(purpose, info)
-            if sealed_by(sealed) == key_id(before):
-                return before
-        return self.current.derive(purpose, info)
+        for root in filter(None, (self.current, self.previous, self.next)):
+            key = root.derive(purpose, info)
+            if sealed_by(sealed) == key_id(key):
+                return key
+        raise Unsealable(
+            "this is sealed under a root key that is not here: it was lost, or another machine has rotated it; then"
+            " copy that one's root-key file beside this machine's, as root-key.next"
+        )

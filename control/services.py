@@ -24,6 +24,7 @@ from storage.control_store import ControlStore
 from storage.cron_protocol import CronStore
 from storage.d1.service import Restored
 from storage.queue_protocol import DeadLettering, PulledMessage, PullsSettled, Settled, StoredMessage
+from storage.replication.machines import MachineSeen
 from storage.token_store import TokenStore
 
 
@@ -150,9 +151,7 @@ class Analytics(Protocol):
 
 
 class Rotation(Protocol):
-    """Of the root key: control.key_rotation.KeyRotation."""
-
-    shared: bool
+    """Of the root key: control.key_rotation.KeyRotation, or control.shared_key_rotation's."""
 
     def start(self) -> None: ...
 
@@ -194,6 +193,8 @@ class ControlServices:
     queue_settled: Callable[[Settled], None] = lambda settled: None
     #: Of each replica, where this is one machine of several: how far it is.
     replication: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    #: All of the platform, as they told of themselves last. Blocks; raises StorageError.
+    machines: Callable[[], Sequence[MachineSeen]] = tuple
     bodies: BodyRoom = field(default_factory=BodyRoom)
     now_s: Callable[[], float] = unix_s
     accounts: frozenset[AccountId] = field(default_factory=lambda: frozenset({DEFAULT_ACCOUNT}))

@@ -56,22 +56,23 @@ class SealedRows:
         return [_to_row(row) for row in await self._database.read_in_thread(sql, (*after, limit))]
 
     async def replace(self, pairs: list[tuple[SealedRow, bytes]]) -> None:
-        """Those that are still as they were read: what was set anew meanwhile is under the new key by itself. Values
-        and versions stay, so nobody's cache is touched.
+        """Those that are still as they were read: what was set anew meanwhile is under the new key by itself, and so is
+        what another machine was faster with. Values and versions stay, so nobody's cache is touched.
         """
 
         def work(tx: Transaction) -> None:
             for row, sealed in pairs:
                 if row.is_material:
                     tx.execute(
-                        "UPDATE egress_materials SET sealed = ? WHERE namespace = ? AND name = ? AND version = ?",
-                        (sealed, row.namespace, row.name, row.version),
+                        "UPDATE egress_materials SET sealed = ? WHERE namespace = ? AND name = ? AND version = ?"
+                        " AND sealed = ?",
+                        (sealed, row.namespace, row.name, row.version, row.sealed),
                     )
                 else:
                     tx.execute(
                         "UPDATE secrets SET sealed = ? WHERE namespace = ? AND script = ? AND name = ?"
-                        " AND version = ?",
-                        (sealed, row.namespace, row.script, row.name, row.version),
+                        " AND version = ? AND sealed = ?",
+                        (sealed, row.namespace, row.script, row.name, row.version, row.sealed),
                     )
 
         await self._database.write(work)

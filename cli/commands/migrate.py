@@ -138,7 +138,7 @@ def _migrate_here(
     if address is not None and lacking & set(_REPLICAS):
         from cli.replicas import joined
 
-        with joined(folder, address, root_key(folder, root_key_file)) as replicas:
+        with joined(folder, address, root_key(folder, root_key_file), root_key_file) as replicas:
             if replicas is not None:
                 sequence = ChangeSequence(folder / "changes.seq")
                 ControlStore.open(folder / "control.db", sequence, replication=replicas.control).close()

@@ -102,13 +102,13 @@ def delete(client: ApiClient, namespace: str, script: str, name: str) -> None:
 
 
 @command.command()
-@click.option("--alone", is_flag=True, help="The platform's other machines are stopped.")
 @json_option
 @client_command
-def rotate(client: ApiClient, alone: bool, as_json: bool) -> None:
+def rotate(client: ApiClient, as_json: bool) -> None:
     """Make a new root key, and seal every secret and material anew under it, while the host serves.
 
-    Waits until that is done; cut short, the host goes on by itself, also after a restart. The new key is then the file
+    Of several machines, the new key is copied to the others first: this names them, and each finds it by itself. Waits
+    until all is done; cut short, the host goes on by itself, also after a restart. The new key is then the file
     root-key; the old one stays beside it as root-key.ID: keep it as long as backups of before. Images are compiled
     again at first use after the next restart.
 
@@ -117,9 +117,13 @@ def rotate(client: ApiClient, alone: bool, as_json: bool) -> None:
       tenantry secrets rotate
     """
     path = client.path("root-key", "rotation")
-    state = client.envelope("POST", path, {"alone": "true"} if alone else None)["result"]
-    before = state["previous_key_id"]
+    state = client.envelope("POST", path)["result"]
+    before, told = state["previous_key_id"], ""
     while state["rotating"]:
+        waiting = ", ".join(map(printable, state["waiting_for"]))
+        if waiting and waiting != told:
+            note(f"waiting for {waiting}: copy {state['next_key_file']} there, beside its root-key, mode 0600")
+        told = waiting
         time.sleep(_POLL_S)
         state = client.get(path)
     if as_json:

@@ -91,7 +91,7 @@ def make_token(data: Path, name: str, database: str | None = None, root_key_file
     address = None if database is None else _address(database)
     try:
         root = None if address is None else RootKey.load(root_key_file or data / "root-key")
-        with joined(data, address, root) as replicas:
+        with joined(data, address, root, root_key_file) as replicas:
             store = TokenStore.open(path, None if replicas is None else replicas.tokens)
             try:
                 return store.create_local_token(name)

@@ -83,7 +83,7 @@ class Follower:
                 self._lock.release()
         replica.back()
         if monotonic_s() - self._said_at >= SAY_S:
-            replica.log.say(replica.file, replica.state.seq)
+            replica.log.machines.say(replica.file, replica.state.seq)
             self._said_at = monotonic_s()
         if head.seq - head.snapshot_seq >= self._snapshot_every:
             replica.take_snapshot(self._snapshot_every)

@@ -20,6 +20,7 @@ from storage.migrations import load_queries
 from storage.postgres.connection import PgDatabase, PgRow, PgTransaction
 from storage.postgres.schema import POSTGRES_SQL, PgMigrations
 from storage.replication.entries import NO_CHAIN, Entry, EntryKind, Head, JoinRefused
+from storage.replication.machines import Machines
 from storage.replication.postgres_thread import PostgresThread
 
 #: What machines tell one another: that the log has grown.
@@ -44,17 +45,6 @@ class Snapshot:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSeen:
-    """What a machine said of its replica of one file last."""
-
-    machine: str
-    file: str
-    seq: int
-    name: str
-    ago_s: float
-
-
 class ReplicationLog:
     """Of one platform; `machine` is who writes."""
 
@@ -62,7 +52,7 @@ class ReplicationLog:
         self._thread = thread
         self._sql = load_queries("replication", POSTGRES_SQL)
         self.machine = machine
-        self._name = name or machine
+        self.machines = Machines(thread, machine, name or machine)
 
     def make_schema(self) -> None:
         """Bring the log's own tables up to date. Raises SchemaMismatch, StorageLost."""
@@ -72,35 +62,27 @@ class ReplicationLog:
         """Call `look` when some machine has written, and now and then without."""
         self._thread.on_signal(TOPIC, look)
 
-    def platform(self, root_key_id: str) -> str:
-        """The platform's id, made up by the first machine. Raises JoinRefused for another root key than its."""
+    def platform(self, root_key_ids: Sequence[str]) -> str:
+        """The platform's id, made up by the first machine. `root_key_ids`: of the keys that this machine holds, the
+        one that a platform is founded under first. Raises JoinRefused for other keys than the platform's.
+        """
 
         async def work(tx: PgTransaction) -> list[PgRow]:
-            await tx.execute(self._sql["found_platform"], uuid.uuid4().hex, root_key_id)
+            await tx.execute(self._sql["found_platform"], uuid.uuid4().hex, root_key_ids[0])
             return await tx.fetch(self._sql["platform"])
 
         async def found(database: PgDatabase) -> list[PgRow]:
             return await database.write(work, repeatable=True)
 
         platform, of_key = self._thread.call(found)[0]
-        if of_key != root_key_id:
+        if of_key not in root_key_ids:
             raise JoinRefused(
                 "this machine's root key is not the platform's: copy the root-key file of a machine that is part"
-                " of it (or name it with --root-key-file); with another key no secret could be opened",
-                detail=f"platform's key: {of_key}, this machine's: {root_key_id}",
+                " of it (or name it with --root-key-file), or, where there is one from before a rotation, copy it"
+                " beside that as root-key.next; with another key no secret could be opened",
+                detail=f"platform's key: {of_key}, this machine's: {' '.join(root_key_ids)}",
             )
         return str(platform)
-
-    def change_root_key(self, old_id: str, new_id: str) -> bool:
-        """From now on machines need the key `new_id`; False when `old_id` was not the platform's."""
-
-        async def work(tx: PgTransaction) -> bool:
-            return await tx.execute(self._sql["change_root_key"], old_id, new_id) == 1
-
-        async def write(database: PgDatabase) -> bool:
-            return await database.write(work)
-
-        return self._thread.call(write)
 
     def head(self, file: str) -> Head | None:
         async def read(database: PgDatabase) -> list[PgRow]:
@@ -211,23 +193,6 @@ class ReplicationLog:
         await tx.execute(self._sql["add_snapshot"], file, snapshot.seq, len(chunks), digest)
         for number, chunk in enumerate(chunks):
             await tx.execute(self._sql["add_snapshot_chunk"], file, snapshot.seq, number, chunk)
-
-    def say(self, file: str, seq: int) -> None:
-        """That this machine is at `seq`, for who looks at the platform."""
-
-        async def work(tx: PgTransaction) -> None:
-            await tx.execute(self._sql["say_machine"], self.machine, file, seq, self._name)
-
-        async def write(database: PgDatabase) -> None:
-            await database.write(work)
-
-        self._thread.call(write)
-
-    def machines(self) -> list[MachineSeen]:
-        async def read(database: PgDatabase) -> list[PgRow]:
-            return await database.fetch(self._sql["machines"])
-
-        return [MachineSeen(*row) for row in self._thread.call(read)]
 
 
 class Turn:

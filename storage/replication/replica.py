@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -56,13 +56,15 @@ def nothing() -> None:
 
 
 class Replica:
-    """`file` is its name in the log ("control"); `root_key_id` is compared with the platform's."""
+    """`file` is its name in the log ("control"); `root_key_ids`, of the keys that this machine holds, are compared with
+    the platform's.
+    """
 
     def __init__(
         self,
         log: ReplicationLog,
         file: str,
-        root_key_id: str,
+        root_key_ids: Sequence[str],
         *,
         on_applied: Callable[[], None] = nothing,
         on_loaded: Callable[[], None] = nothing,
@@ -72,7 +74,7 @@ class Replica:
         """
         self.log = log
         self.file = file
-        self._root_key_id = root_key_id
+        self._root_key_ids = root_key_ids
         self._on_applied = on_applied
         self._on_loaded = on_loaded
         self._engine: SqliteEngine
@@ -195,7 +197,7 @@ class Replica:
         """Which platform the database is of. Raises JoinRefused, StorageLost."""
         if self._platform is None:
             self.log.make_schema()
-            platform = self.log.platform(self._root_key_id)
+            platform = self.log.platform(self._root_key_ids)
             check_platform(self.state, platform)
             self._platform = platform
         return self._platform

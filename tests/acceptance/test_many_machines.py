@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -192,3 +194,85 @@ def test_a_machine_with_another_root_key_is_told_so(pair: Pair, tmp_path: Path) 
     stranger = new_machine(tmp_path / "c")
     with pytest.raises(DemoFailed, match="root key is not the platform's"):
         stranger.start(*pair.of_b)
+
+
+def deploy_vault(machine: Platform, name: str) -> None:
+    wasm = str(SAMPLES / "gatekeeper" / "gatekeeper.wasm")
+    deploy = ("deploy", wasm, "--name", name, "--namespace", "tests", "--hostname", f"{name}.localhost")
+    machine.run(*deploy, "--secret", "API_KEY", stdin="secret")
+
+
+def opened(machine: Platform, name: str) -> bool:
+    """Whether the worker of that name reads its secret there, in whichever process answers."""
+    statuses = {machine.request(f"{name}.localhost", headers={"X-Key": "secret"}).status for _ in range(6)}
+    return statuses == {200}
+
+
+def machines(machine: Platform) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(machine.run("machines", "--json"))
+    return found
+
+
+def test_the_root_key_is_rotated_while_both_machines_serve(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    old = (a.data / "root-key").read_bytes()
+    deploy_vault(a, "reader")
+    within(lambda: opened(b, "reader"), "a secret")
+    wait_until(lambda: len([m for m in machines(a) if len(m["files"]) == 2]) == 2, 60)
+    started = [(machine.supervisor_pid, machine.controls()) for machine in (a, b)]
+
+    rotation = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "secrets", "rotate", "--json"],
+        env=os.environ | {"TENANTRY_URL": a.url, "TENANTRY_DATA": str(a.data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        path = f"{API}/root-key/rotation"
+        wait_until(lambda: a.api("GET", path)[1]["result"]["waiting_for"] != [], 30)
+        # The operator copies the file; nobody is started anew.
+        shutil.copy(a.data / "root-key.next", b.data / "root-key.next")
+        while rotation.poll() is None:
+            assert opened(a, "reader")
+            assert opened(b, "reader")
+        out, err = rotation.communicate(timeout=60)
+    finally:
+        rotation.kill()
+        rotation.wait()
+    assert rotation.returncode == 0, err
+    assert f"copy {a.data / 'root-key.next'}" in err
+    state = json.loads(out)
+    wait_until(lambda: not b.api("GET", path)[1]["result"]["rotating"], 60)
+    assert (a.data / "root-key").read_bytes() == (b.data / "root-key").read_bytes() != old
+    assert [(machine.supervisor_pid, machine.controls()) for machine in (a, b)] == started
+
+    # Both seal and open under it, and the platform's list says so.
+    wait_until(lambda: {m["root_key_ids"][0] for m in machines(b)} == {state["key_id"]}, 60)
+    assert all(len(m["root_key_ids"]) == 1 for m in machines(b))
+    deploy_vault(b, "later")
+    within(lambda: opened(a, "later"), "a secret that was set on the other machine")
+    assert opened(a, "reader")
+    assert opened(b, "reader")
+
+    # A machine that was away is refused until it holds the key that the others have.
+    b.stop()
+    (b.data / "root-key").write_bytes(old)
+    with pytest.raises(DemoFailed, match=r"root-key\.next"):
+        b.start(*pair.of_b)
+    shutil.copy(a.data / "root-key", b.data / "root-key.next")
+    b.start(*pair.of_b)
+    wait_until(lambda: not b.api("GET", path)[1]["result"]["rotating"], 60)
+    assert (b.data / "root-key").read_bytes() == (a.data / "root-key").read_bytes()
+    assert opened(b, "reader")
+
+
+def test_machines_are_listed_with_what_each_lacks(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    wait_until(lambda: len([m for m in machines(a) if len(m["files"]) == 2]) == 2, 60)
+    listed = a.run("machines")
+    assert all((each.data / "machine-id").read_text().strip() in listed for each in (a, b))
+    for row in machines(b):
+        assert row["seen_s_ago"] < 60
+        assert {file["file"] for file in row["files"]} == {"control", "tokens"}
+        assert all(file["lag"] == file["log_seq"] - file["seq"] for file in row["files"])

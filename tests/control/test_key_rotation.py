@@ -16,7 +16,7 @@ from model.scripts import ScriptRef
 from storage.failures import StorageLost
 from storage.keys import RootKey, Unsealable
 from storage.secret_rotation import SealedRows
-from tests.control.support import ACCOUNT, NAMESPACES, Host, ok, refused, script_path
+from tests.control.support import ACCOUNT, NAMESPACES, Host, ok, script_path
 
 ROTATION = f"{ACCOUNT}/root-key/rotation"
 PROD = NamespaceName("prod")
@@ -169,14 +169,6 @@ async def test_crash_between_the_old_keys_copy_and_the_new_keys_place_loses_neit
     await rotated(host)
     assert RootKey.load(path).key_id == new.key_id
     assert await read(reader(host), ref(0)) == "text 0"
-
-
-async def test_machines_that_share_a_platform_do_not_rotate_behind_each_other(host: Host) -> None:
-    host.rotation.shared = True
-    assert "stop them" in refused(await host.api.post(ROTATION), 409, 10021, "alone")
-    assert ok(await host.api.get(ROTATION))["rotating"] is False
-    ok(await host.api.post(ROTATION, params={"alone": "true"}))
-    assert (await rotated(host))["key_id"] != host.root_key.key_id
 
 
 async def test_a_secret_of_a_lost_key_is_named_and_holds_nobody_up(host: Host) -> None:

@@ -57,11 +57,12 @@ DELETE FROM replication_log WHERE file = $1 AND seq <= $2;
 DELETE FROM replication_snapshots WHERE file = $1 AND seq < $2;
 
 -- :name say_machine
-INSERT INTO replication_machines VALUES ($1, $2, $3, $4, now())
-ON CONFLICT (machine, file) DO UPDATE SET seq = $3, name = $4, seen_at = now();
+INSERT INTO replication_machines (machine, file, seq, name, seen_at, keys) VALUES ($1, $2, $3, $4, now(), $5)
+ON CONFLICT (machine, file) DO UPDATE SET seq = $3, name = $4, seen_at = now(), keys = $5;
 
 -- :name machines
-SELECT machine, file, seq, name, extract(epoch FROM now() - seen_at)::float8 FROM replication_machines
+SELECT machine, file, m.seq, name, extract(epoch FROM now() - seen_at)::float8, h.seq, keys
+FROM replication_machines m JOIN replication_heads h USING (file)
 ORDER BY machine, file;
 
 -- :name put_object

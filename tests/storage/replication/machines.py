@@ -58,7 +58,7 @@ class Machine:
         self.thread = PostgresThread(address)
         self.log = ReplicationLog(self.thread, name)
         self.replica = Replica(
-            self.log, file, root_key, on_applied=self._count_applied, on_loaded=self._count_loaded
+            self.log, file, [root_key], on_applied=self._count_applied, on_loaded=self._count_loaded
         )
         self.file = ReplicatedFile(self.replica, follows=follows, snapshot_every=snapshot_every)
         try:

@@ -16,6 +16,7 @@ from storage.postgres.connection import PgDatabase, PgTransaction
 from storage.replication.log import ReplicationLog
 from storage.replication.objects import PgObjects
 from storage.replication.postgres_thread import PostgresThread
+from tests.storage.replication.machines import Machine
 from tests.support.postgres import Cluster
 
 NOBODY = "0" * 64
@@ -102,12 +103,31 @@ def test_who_puts_again_what_is_old_keeps_it(tmp_path: Path, thread: PostgresThr
 
 def test_the_platform_takes_another_root_key_when_it_is_told(thread: PostgresThread) -> None:
     log = ReplicationLog(thread, "m")
-    platform = log.platform("old")
-    assert not log.change_root_key("other", "new")
-    assert log.change_root_key("old", "new")
-    assert log.platform("new") == platform
+    platform = log.platform(["old"])
+    assert not log.machines.change_root_key("other", "new")
+    assert log.machines.root_key() == "old"
+    assert log.machines.change_root_key("old", "new")
+    assert log.machines.root_key() == "new"
+    # Who holds both may join, whichever is in its file already.
+    assert log.platform(["new"]) == log.platform(["old", "new"]) == platform
     with pytest.raises(StorageError, match="root key"):
-        log.platform("old")
+        log.platform(["old"])
+
+
+def test_machines_say_where_they_are_and_which_keys_they_hold(
+    thread: PostgresThread, database_address: DatabaseAddress, tmp_path: Path
+) -> None:
+    with Machine(tmp_path, database_address, "a", follows=False) as a:
+        a.put("one", 1)
+        a.put("two", 2)
+        a.log.machines.keys = ("new", "old")
+        a.log.machines.say("control", a.status().seq - 1)
+        seen = ReplicationLog(thread, "b").machines.seen()
+        assert [(row.machine, row.file, row.name, row.keys) for row in seen] == [
+            ("a", "control", "a", ("new", "old"))
+        ]
+        assert seen[0].log_seq - seen[0].seq == 1
+        assert 0 <= seen[0].ago_s < 60
 
 
 def test_a_thread_that_is_closed_says_so(database_address: DatabaseAddress) -> None:
