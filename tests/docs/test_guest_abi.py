@@ -72,7 +72,7 @@ def test_fields_of_a_call_have_rows(field: str) -> None:
 def test_keys_of_a_request_are_those_that_are_encoded() -> None:
     client = Client("192.0.2.1", True, RayId("0"))
     request = IncomingRequest("GET", "https://a.example/", "a.example", "/", [], b"x", 1, client)
-    sent = msgpack.unpackb(codec.encode_request(request, {}, {}, None)).keys() | {"body_stream"}
+    sent = msgpack.unpackb(codec.encode_request(request, {}, {}, None, ())).keys() | {"body_stream"}
     assert {code(row[0]) for row in table(PAGE, "### Request")} == sent
 
 
