@@ -85,9 +85,9 @@ class D1Connection:
         try:
             number = database.begin(Asker(), seen)
             result = self._step(statement, only_read=True)
-            if database.leased is not None and not database.leased.may_answer:
+            if database.leased is not None and not database.leased.may_answer(database.epoch):
                 result = None
-        except (OperationError, StorageError, DatabaseGone, *CAUGHT):
+        except (OperationError, StorageError, DatabaseGone, NotHere, *CAUGHT):
             result = None
         finally:
             is_long = guard.took_long()
@@ -172,9 +172,12 @@ class D1Connection:
 
     def bookmark(self) -> int:
         """The number of the last write."""
+        leased = self._open.leased
+        epoch = 0 if leased is None else leased.begin_read()
         try:
             number = self._open.number()
-            self._open.check_read()
+            if leased is not None:
+                leased.check_read(epoch)
             return number
         except CAUGHT as error:
             raise self._open.translated(error) from error

@@ -29,6 +29,14 @@ def this_boot() -> int:
     return int(_BOOT_ID.read_text().replace("-", "")[:15], 16) | 1
 
 
+def was_shared(path: Path) -> bool:
+    """Whether the database of the record `path` has ever been one of several machines'."""
+    try:
+        return any(path.read_bytes()[:8])
+    except FileNotFoundError:
+        return False
+
+
 class LeaseRecord:
     """`close` it."""
 

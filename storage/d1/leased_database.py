@@ -96,19 +96,26 @@ class LeasedDatabase:
             return
         with files.turn(self._lock, _LOCK_S):
             self._void_what_died()
-            if record.epoch in (0, epoch) or not epoch:
-                ending = epoch or record.epoch
+            ending = epoch or record.epoch
+            if record.epoch == ending:
                 record.given_back()
-                if ending:
-                    self._call(lambda pg: self._catalog.release(pg, self.id, ending))
+            if ending:
+                self._call(lambda pg: self._catalog.release(pg, self.id, ending))
 
-    @property
-    def may_answer(self) -> bool:
-        """What was read here until now may be answered: for who does not wait."""
-        return not self.record.begun and self.record.held
+    def begin_read(self) -> int:
+        """For `check_read`: the ownership under which it is read. Raises NotHere."""
+        epoch = self.record.epoch
+        if not self.record.held:
+            raise NotHere
+        return epoch
 
-    def check_read(self) -> None:
-        """What was read here until now may be answered. Raises NotHere."""
+    def may_answer(self, epoch: int) -> bool:
+        """As `check_read`, for who does not wait."""
+        record = self.record
+        return not record.begun and record.epoch == epoch and record.held
+
+    def check_read(self, epoch: int) -> None:
+        """What was read since `begin_read` may be answered. Raises NotHere."""
         record = self.record
         begun = record.begun
         for _ in range(_LOOKS):
@@ -120,8 +127,8 @@ class LeasedDatabase:
         else:
             with files.turn(self._lock, _LOCK_S):
                 self._void_what_died()
-        # Held after it was seen that nothing is on its way: a write that was not kept ends that first.
-        if not record.held:
+        # Looked at after it was seen that nothing is on its way: a write that is not kept ends the ownership first.
+        if record.epoch != epoch or not record.held:
             raise NotHere
 
     # -- writing, under the lock -------------------------------------------------------------------------

@@ -47,6 +47,8 @@ class OpenDatabase:
         self.guard = Guard(limits)
         #: Bytes, as last seen: the file's own size lags behind while its log holds more.
         self.known_size = 0
+        #: The ownership under which the running request reads.
+        self.epoch = 0
         self._identity = (0, 0)
         self._lock: FileLock | None = None
         self._wrote = False
@@ -119,6 +121,8 @@ class OpenDatabase:
         """A request begins. The number of the last write, where somebody wants to know it."""
         self.check_there()
         self.guard.begin(asker)
+        if self.leased is not None:
+            self.epoch = self.leased.begin_read()
         if self._wrote:
             # Of an event before this one it must tell nothing.
             self._wrote = False
@@ -181,7 +185,7 @@ class OpenDatabase:
     def check_read(self) -> None:
         """What was read may be answered. Raises NotHere."""
         if self.leased is not None:
-            self.leased.check_read()
+            self.leased.check_read(self.epoch)
 
     def check_there(self) -> None:
         """A database that was deleted, or replaced, is gone at once, in every process."""

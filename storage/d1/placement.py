@@ -19,6 +19,7 @@ from typing import Final
 
 from storage.d1.catalog import TERM_S, D1Catalog
 from storage.d1.files import is_id
+from storage.d1.lease_record import was_shared
 from storage.d1.leased_database import LeasedDatabase
 from storage.failures import StorageBusy, StorageError
 from storage.postgres.connection import PgDatabase
@@ -33,6 +34,8 @@ HOLD_S: Final = 0.1
 WAIT_S: Final = 15.0
 _PAUSES_S: Final = (0.005, 0.05)
 _RENEW_BELOW_S: Final = 2 / 3 * TERM_S
+#: How long a copy of a database that is gone stays.
+LEFT_S: Final = 7 * 86_400.0
 _MOST_KNOWN: Final = 1_000
 _THREADS: Final = 4
 
@@ -116,15 +119,22 @@ class Placement:
         ids = [
             path.stem
             for path in sorted(self.folder.glob("*.sqlite"))
-            if is_id(path.stem) and not path.with_suffix(".lease").exists()
+            if is_id(path.stem) and not was_shared(path.with_suffix(".lease"))
         ]
         for database_id in ids:
             await self.ensure(database_id)
             LOG.info("database %s is now one of all machines", database_id)
 
-    async def sweep(self) -> list[str]:
-        """Ids of databases that were deleted, of which this machine still has a copy."""
-        ids = [path.stem for path in self.folder.glob("*.lease") if is_id(path.stem)]
+    async def sweep(self, older_than_s: float = LEFT_S) -> list[str]:
+        """Ids of databases that do not exist any more, of which this machine still has a copy that nobody has used for
+        `older_than_s`: if they were not deleted, but the server was restored from a backup, somebody may look for it.
+        """
+        before = time.time() - older_than_s
+        ids = [
+            path.stem
+            for path in self.folder.glob("*.lease")
+            if is_id(path.stem) and was_shared(path) and path.stat().st_mtime < before
+        ]
         return await asyncio.wrap_future(
             self._thread.start(lambda database: self._catalog.gone(database, ids))
         )

@@ -208,8 +208,9 @@ class D1Service:
                 leased = await placement.ensure(database_id)
 
                 def checked(leased: LeasedDatabase = leased) -> T:
+                    epoch = leased.begin_read()
                     done = work()
-                    leased.check_read()
+                    leased.check_read(epoch)
                     return done
 
                 try:

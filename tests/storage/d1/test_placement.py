@@ -16,6 +16,7 @@ import pytest
 from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlStatement
 from storage.d1 import files
+from storage.d1.leased_database import NotHere
 from storage.d1.shared_databases import SharedDatabases
 from storage.failures import StorageError, StorageLost, WriteUncertain
 from storage.postgres.address import DatabaseAddress
@@ -273,4 +274,52 @@ async def test_a_deleted_database_is_gone_on_every_machine(
             with pytest.raises(OperationError, match="it was deleted") as caught:
                 await machine.run(database, sql)
             assert caught.value.code is OperationErrorCode.NOT_FOUND
-        assert await machine.placement.sweep() == [database]
+        assert await machine.placement.sweep() == []
+        assert await machine.placement.sweep(older_than_s=-60) == [database]
+
+
+async def test_what_was_read_of_a_write_that_was_not_kept_is_not_answered(
+    machines: tuple[Machine, Machine], database: str
+) -> None:
+    a, _ = machines
+    leased = a.placement.of(database)
+    epoch = leased.begin_read()
+    # Here it is read. Then the write turns out to be lost, and this machine takes the database anew.
+    leased.record.is_void()
+    await a.run(database, "SELECT 1")
+    assert leased.record.held
+    assert not leased.may_answer(epoch)
+    with pytest.raises(NotHere):
+        leased.check_read(epoch)
+
+
+async def test_a_file_that_could_not_be_brought_along_is_not_swept(
+    tmp_path: Path, database_address: DatabaseAddress
+) -> None:
+    proxy = PostgresProxy(database_address)
+    a = Machine(tmp_path, "a", proxy.address)
+    database_id = str(uuid.uuid4())
+    try:
+        files.create(a.folder, database_id)
+        proxy.go_away()
+        with pytest.raises(StorageError):
+            await a.placement.adopt()
+        proxy.come_back()
+        await until_it_answers(a)
+        assert await a.placement.sweep(older_than_s=-60) == []
+        await a.placement.adopt()
+        assert await a.run(database_id, "SELECT 1") == [(1,)]
+    finally:
+        proxy.come_back()
+        await a.close()
+        proxy.close()
+
+
+async def until_it_answers(machine: Machine) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                machine.thread.call(lambda pg: pg.probe())
+                return
+            except StorageError:
+                await asyncio.sleep(0.05)
