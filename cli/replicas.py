@@ -94,9 +94,6 @@ class MachineReplicas:
             if row.file == "control" and row.machine != self.machine and row.ago_s < _GONE_S
         ]
 
-    def databases(self) -> SharedDatabases:
-        return SharedDatabases(self._thread, self.machine)
-
     def current(self) -> bool:
         """Whether this machine knows of all scripts."""
         return self.control.status().current
