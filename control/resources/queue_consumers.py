@@ -20,6 +20,9 @@ _CONSUMERS = f"{QUEUE}/consumers"
 _CONSUMER = f"{_CONSUMERS}/{{consumer}}"
 WORKER: Final = "worker"
 HTTP_PULL: Final = "http_pull"
+MOST_VISIBILITY_MS: Final = 12 * 3600 * 1000
+#: Batches of one queue at once.
+MOST_CONCURRENCY: Final = 250
 #: What is not set is as here.
 DEFAULTS: Final = {WORKER: ConsumerSettings(), HTTP_PULL: ConsumerSettings(batch_size=5)}
 #: Settings of one type alone.
@@ -113,7 +116,7 @@ def parse_settings(settings: SettingsRequest, of_type: str) -> ConsumerSettings:
             raise ApiError(400, Code.VALIDATION, f"{field}: only consumers of type {only} have it", field)
     default = DEFAULTS[of_type]
     wait_ms = bounded("max_wait_time_ms", settings.max_wait_time_ms, 0, 60_000)
-    visibility_ms = bounded("visibility_timeout_ms", settings.visibility_timeout_ms, 1, 12 * 3600 * 1000)
+    visibility_ms = bounded("visibility_timeout_ms", settings.visibility_timeout_ms, 1, MOST_VISIBILITY_MS)
     size = bounded("batch_size", settings.batch_size, 1, 100)
     retries = bounded("max_retries", settings.max_retries, 0, 100)
     delay_s = bounded("retry_delay", settings.retry_delay, 0, 43_200)
@@ -122,7 +125,7 @@ def parse_settings(settings: SettingsRequest, of_type: str) -> ConsumerSettings:
         max_wait_ms=default.max_wait_ms if wait_ms is None else wait_ms,
         max_retries=default.max_retries if retries is None else retries,
         retry_delay_s=default.retry_delay_s if delay_s is None else delay_s,
-        max_concurrency=bounded("max_concurrency", settings.max_concurrency, 1, 250),
+        max_concurrency=bounded("max_concurrency", settings.max_concurrency, 1, MOST_CONCURRENCY),
         visibility_timeout_ms=default.visibility_timeout_ms if visibility_ms is None else visibility_ms,
     )
 

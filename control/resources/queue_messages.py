@@ -13,7 +13,7 @@ from starlette.responses import Response
 from bindings.queues import MOST_DELAY_S, parse_batch, parse_message
 from control.call import Call, Endpoint, decode_json, rfc3339
 from control.envelope import ApiError, Code, success
-from control.resources.queue_consumers import QUEUE
+from control.resources.queue_consumers import MOST_VISIBILITY_MS, QUEUE
 from model.capabilities import QueueMessage
 from storage.control_records import ConsumerRow
 from storage.queue_protocol import DeadLettering, PullsSettled, StoredMessage
@@ -21,11 +21,10 @@ from storage.queue_protocol import DeadLettering, PullsSettled, StoredMessage
 #: A batch is at most 256,000 bytes; JSON and base64 make it longer.
 _MESSAGES_BODY: Final = 2 << 20
 #: Leases, or references, of one request.
-_MOST_NAMED: Final = 1_000
+MOST_NAMED: Final = 1_000
 _NAMED_BODY: Final = 256 << 10
-_MOST_PULLED: Final = 100
-_MOST_PEEKED: Final = 100
-_MOST_VISIBILITY_MS: Final = 12 * 3600 * 1000
+MOST_PULLED: Final = 100
+MOST_PEEKED: Final = 100
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -94,8 +93,8 @@ async def pull(call: Call) -> Response:
     )
     pulled = await queues.pull(
         consumer.queue_id,
-        _within("batch_size", wanted.batch_size, 1, _MOST_PULLED, settings.batch_size),
-        _within("visibility_timeout_ms", timeout_ms, 1, _MOST_VISIBILITY_MS, settings.visibility_timeout_ms),
+        _within("batch_size", wanted.batch_size, 1, MOST_PULLED, settings.batch_size),
+        _within("visibility_timeout_ms", timeout_ms, 1, MOST_VISIBILITY_MS, settings.visibility_timeout_ms),
         _used_up(consumer),
     )
     messages, _ = await queues.stored(consumer.queue_id)
@@ -106,9 +105,9 @@ async def pull(call: Call) -> Response:
 async def acknowledge(call: Call) -> Response:
     consumer = call.store.queues.pull_consumer(call.params["queue"])
     wanted = await call.json(Verdict)
-    if len(wanted.acks) + len(wanted.retries) > _MOST_NAMED:
+    if len(wanted.acks) + len(wanted.retries) > MOST_NAMED:
         raise ApiError(
-            400, Code.VALIDATION, f"acks: at most {_MOST_NAMED} with the retries; send them in parts", "acks"
+            400, Code.VALIDATION, f"acks: at most {MOST_NAMED} with the retries; send them in parts", "acks"
         )
     acknowledged = [each.lease_id for each in wanted.acks]
     delay_s = consumer.settings.retry_delay_s
@@ -135,7 +134,7 @@ async def acknowledge(call: Call) -> Response:
 async def peek(call: Call) -> Response:
     queue = call.store.queues.get(call.params["queue"])
     wanted = decode_json(await call.body() or b"{}", Peek)
-    count = _within("batch_size", wanted.batch_size, 1, _MOST_PEEKED, 5)
+    count = _within("batch_size", wanted.batch_size, 1, MOST_PEEKED, 5)
     found = await call.services.queues.peek(queue.id, count)
     return success({"messages": [show_message(each) | {"ref": each.ref} for each in found]})
 
@@ -188,8 +187,8 @@ async def _send(call: Call, messages: list[QueueMessage]) -> Response:
 
 
 async def _remove(call: Call, queue_id: str, refs: Sequence[str]) -> Response:
-    if len(refs) > _MOST_NAMED:
-        raise ApiError(400, Code.VALIDATION, f"refs: at most {_MOST_NAMED}; send them in parts", "refs")
+    if len(refs) > MOST_NAMED:
+        raise ApiError(400, Code.VALIDATION, f"refs: at most {MOST_NAMED}; send them in parts", "refs")
     removed = await call.services.queues.remove(queue_id, refs)
     gone = {ref: "no message of this queue, or no longer" for ref in refs if ref not in removed}
     return success({"removed": len(removed), "errors": [], "warnings": gone})

@@ -21,7 +21,7 @@ from storage.control_records import QueueRow
 
 _QUEUES = f"{ACCOUNT}/queues"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_MOST_RETENTION_S: Final = 14 * 24 * 3600
+MOST_RETENTION_S: Final = 14 * 24 * 3600
 
 
 class SettingsRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,7 +106,7 @@ def parse_settings(
     """Pure. What is not named is `default`'s; without one it stays. Raises ApiError(400) naming the field."""
     wanted = wanted or SettingsRequest()
     delay = bounded("delivery_delay", wanted.delivery_delay, 0, 43_200)
-    retention = bounded("message_retention_period", wanted.message_retention_period, 60, _MOST_RETENTION_S)
+    retention = bounded("message_retention_period", wanted.message_retention_period, 60, MOST_RETENTION_S)
     if default is None:
         return QueueSettingsChange(wanted.delivery_paused, delay, retention)
     return QueueSettingsChange(

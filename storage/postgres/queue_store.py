@@ -144,12 +144,17 @@ class PgQueueStore:
         self, lease: Lease, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
     ) -> Settled:
         now = self._now_ms()
+        before: Settled | None = None
 
         async def work(tx: PgTransaction) -> Settled:
+            nonlocal before
             if lease.counted:
                 await tx.execute(self._sql["end_lease"], uuid.UUID(lease.id))
             held = await self._rows.of_lease(tx, lease.id, lease.queue_id)
-            return await self._rows.settle(tx, lease.queue_id, held, acknowledged, retried, used_up, now)
+            if before is not None and not held:
+                return before  # it was committed, and nobody was told
+            before = await self._rows.settle(tx, lease.queue_id, held, acknowledged, retried, used_up, now)
+            return before
 
         settled = await self._database.write(work, repeatable=True)
         self._settled(lease.queue_id, settled, used_up)
@@ -184,13 +189,18 @@ class PgQueueStore:
     ) -> PullsSettled:
         now = self._now_ms()
         named = list(dict.fromkeys([*acknowledged, *retried]))
+        before: PullsSettled | None = None
 
         async def work(tx: PgTransaction) -> PullsSettled:
+            nonlocal before
             held = await self._rows.of_pulls(tx, named, queue_id)
+            if before is not None and not held:
+                return before
             late = tuple(each for each in named if each in held and held[each].ready_at_ms <= now)
             not_held = tuple(each for each in named if each not in held)
             settled = await self._rows.settle(tx, queue_id, held, acknowledged, retried, used_up, now)
-            return PullsSettled(settled, late, not_held)
+            before = PullsSettled(settled, late, not_held)
+            return before
 
         found = await self._database.write(work, repeatable=True)
         self._settled(queue_id, found.settled, used_up)

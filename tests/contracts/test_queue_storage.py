@@ -6,6 +6,7 @@ purged or past its retention. What a lease has lost, its holder can't settle.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -447,6 +448,25 @@ async def test_no_more_leases_hold_at_once_than_are_allowed(store: QueueStorage,
     assert await store.lease("other", 1, 1000, at_most=2) is None
     await send(store, "x", queue_id="other")
     assert await store.lease("other", 1, 1000, at_most=1) is not None
+
+
+async def test_bound_holds_among_those_who_ask_at_once(store: QueueStorage) -> None:
+    await send(store, *"abcdefgh")
+    leases = await asyncio.gather(*(store.lease("q", 1, 1000, at_most=3) for _ in range(8)))
+    assert len([lease for lease in leases if lease is not None]) == 3
+
+
+async def test_none_of_those_who_pull_at_once_gets_what_another_has(store: QueueStorage) -> None:
+    ids = await send(store, *(["x"] * 60))
+    got: list[str] = []
+
+    async def take_all() -> None:
+        while messages := await pulled(store, 7):
+            got.extend(each.message.id for each in messages)
+
+    await asyncio.gather(*(take_all() for _ in range(4)))
+    await take_all()  # what another had in hand for the moment of its pull is passed over
+    assert sorted(got) == sorted(ids)
 
 
 async def test_lease_that_got_nothing_counts_for_nothing(store: QueueStorage) -> None:

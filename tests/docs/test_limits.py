@@ -13,6 +13,8 @@ from cli import analytics_keeping
 from cli.settings import SERVE
 from control import cron_turns, route_request, script_upload, upload_metadata
 from control.cron_runner import CronSettings
+from control.resources import queue_consumers, queue_messages
+from control.resources.queues import MOST_RETENTION_S
 from dispatch import received, runner
 from dispatch.admission import AdmissionLimits
 from edge.door import DoorLimits
@@ -164,7 +166,15 @@ def test_slots_and_their_reserve() -> None:
         ),
         ("## KV, queues, outbound", f"delay of a message | {queues.MOST_DELAY_S:,} s"),
         ("## KV, queues, outbound", f"backlog | {queue_protocol.BACKLOG_BYTES:,} bytes"),
-        ("## KV, queues, outbound", f"nobody takes | {queue_protocol.RETENTION_MS // 86_400_000} days"),
+        (
+            "## KV, queues, outbound",
+            f"nobody takes | {queue_protocol.RETENTION_MS // 86_400_000} days; a queue may say up to"
+            f" {MOST_RETENTION_S // 86_400} ",
+        ),
+        ("## KV, queues, outbound", f"`max_concurrency` up to {queue_consumers.MOST_CONCURRENCY} "),
+        ("## KV, queues, outbound", f"| {queue_messages.MOST_PULLED}, {queue_messages.MOST_PEEKED} "),
+        ("## KV, queues, outbound", f"| {queue_consumers.MOST_VISIBILITY_MS // 3_600_000} hours "),
+        ("## KV, queues, outbound", f"references of one purge | {queue_messages.MOST_NAMED:,} "),
         (
             "## KV, queues, outbound",
             f"silence of the upstream | {fetch_limits.FetchLimits().timeout_ms:,} ms",

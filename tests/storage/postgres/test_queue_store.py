@@ -21,7 +21,7 @@ from model.queues import ConsumerRecord, ConsumerSettings
 from model.scripts import ScriptRef
 from storage.failures import StorageError
 from storage.postgres.address import DatabaseAddress
-from storage.queue_protocol import Backlog, DeadLettering
+from storage.queue_protocol import Backlog, DeadLettering, PullsSettled, Settled
 from tests.support.postgres import Cluster, migrate
 from tests.support.postgres_stores import PgMachine
 
@@ -104,6 +104,32 @@ async def test_send_that_is_repeated_adds_nothing(stores_address: DatabaseAddres
         lease = await machine.queues.lease(q, 10, 1000)
         assert lease is not None
         assert [message.body for message in lease.messages] == [b"a", b"b"]
+
+
+async def test_what_is_repeated_since_its_answer_was_lost_says_what_was_done(
+    stores_address: DatabaseAddress, q: str
+) -> None:
+    async with PgMachine(stores_address) as machine:
+        queues, write = machine.queues, machine.database.write
+        await send(machine, q, b"a", b"b", b"c", b"d")
+
+        async def twice(work: object, *, repeatable: bool = False) -> object:
+            await write(work, repeatable=repeatable)  # type: ignore[arg-type]  # whose answer was lost
+            return await write(work, repeatable=repeatable)  # type: ignore[arg-type]
+
+        queues._database.write = twice  # type: ignore[method-assign,assignment]
+        pulled = await queues.pull(q, 2, 60_000, USED_UP)
+        assert [(each.message.body, each.message.attempts) for each in pulled] == [(b"a", 1), (b"b", 1)]
+        done, again = [each.lease_id for each in pulled]
+        settled = await queues.settle_pulled(q, [done], {again: 60}, USED_UP)
+        assert settled == PullsSettled(Settled(acknowledged=1, retried=1))
+        lease = await queues.lease(q, 1, 60_000, USED_UP, at_most=2)
+        assert lease is not None
+        other = await queues.lease(q, 1, 60_000, USED_UP, at_most=2)  # the first one counted once
+        assert other is not None
+        assert (other.messages[0].body, other.messages[0].attempts) == (b"d", 1)
+        assert await queues.settle(lease, [lease.messages[0].id], {}, USED_UP) == Settled(acknowledged=1)
+        assert await queues.backlog(q) == Backlog(2, 2)
 
 
 async def test_tickets_are_pruned_and_no_message_is_forgotten(database_address: DatabaseAddress) -> None:
