@@ -21,6 +21,8 @@ MEMORY: Final = "memory"
 #: A trap with this part of the memory limit in use is taken for one that memory caused: a failed grow ends
 #: in whatever trap the guest's allocator makes of it.
 _MEMORY_SHARE: Final = 0.9
+#: What a script throws when an allocation of any size fails: it may have used little until then.
+_OUT_OF_MEMORY: Final = "InternalError: out of memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,12 @@ def ending_of_failure(failure: Exception, memory_bytes: int, limits: Limits) -> 
     if isinstance(failure, DeltaDoesNotFit):
         return Ending(
             EventOutcome.EXCEEDED_MEMORY, f"{failure} ({limits.memory_bytes >> 20} MiB, `limits.memory_mb`)"
+        )
+    if isinstance(failure, GuestException) and str(failure).endswith(_OUT_OF_MEMORY):
+        return Ending(
+            EventOutcome.EXCEEDED_MEMORY,
+            f"the script ran out of memory; the limit is {limits.memory_bytes >> 20} MiB, which the platform can raise "
+            "(`limits.memory_mb`)",
         )
     if memory_bytes >= _MEMORY_SHARE * limits.memory_bytes and not isinstance(failure, GuestException):
         return Ending(

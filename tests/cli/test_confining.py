@@ -27,8 +27,10 @@ from tests.processes.test_confinement import (
     needs_root,
     outcomes,
 )
+from tests.runtime.test_compile import bundle_of
 from tests.support.children import ROOT, expect_ok
 from tests.support.guests import engine, sample, wat
+from tests.support.toy_engine import toy_engine
 
 MEMORY = 16 << 20
 SAMPLES = sorted(path.stem for path in (ROOT / "sample_workers").glob("*/*.wasm"))
@@ -336,6 +338,23 @@ async def test_confined_child_compiles_every_sample_worker(name: str, tmp_path: 
     path = tmp_path / "image"
     path.write_bytes(compiled.image)
     engine().load_image(str(path)).close()
+
+
+@needs_filters
+@needs_landlock
+async def test_confined_spare_loads_javascript_and_says_what_is_wrong_with_it() -> None:
+    """Engine and image are made after it has given up its rights."""
+    compiler = confined()
+    module = engine().compile(toy_engine())
+    compiler.use_javascript(module.image())
+    module.close()
+    compiler.keep_spare()
+    try:
+        assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+        with pytest.raises(CompileRefused, match=r"unexpected token at worker\.js:3:5"):
+            await compiler.load(bundle_of("e"), 64 << 20)
+    finally:
+        await compiler.close()
 
 
 @needs_filters

@@ -9,7 +9,7 @@ from model.outcome import EventOutcome
 from runtime.abi.core_module.codec import GuestException
 from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.failures import GuestTrap, PoolExhausted, TrapCode
-from runtime.capi.guest import AbiViolation
+from runtime.capi.guest import AbiViolation, DeltaDoesNotFit
 from runtime.metering import BACKGROUND, CANCELED, SHUTDOWN, WALL, ending_of_failure, ending_of_stop
 
 LIMITS = Limits(cpu_ms=50, wall_ms=1_500, memory_bytes=100 * MIB, background_ms=2_000)
@@ -52,6 +52,13 @@ def test_stop_is_named_with_its_limit(why: str, outcome: EventOutcome, words: li
         (GuestExit(7), 0, EventOutcome.EXCEPTION, "proc_exit(7)"),
         (GuestException("code: words"), 0, EventOutcome.EXCEPTION, "code: words"),
         (GuestException("code: words"), 100 * MIB, EventOutcome.EXCEPTION, "code: words"),
+        (
+            GuestException("exception: InternalError: out of memory"),
+            2 * MIB,
+            EventOutcome.EXCEEDED_MEMORY,
+            "limit is 100 MiB",
+        ),
+        (DeltaDoesNotFit("needs 200 MiB"), 2 * MIB, EventOutcome.EXCEEDED_MEMORY, "needs 200 MiB (100 MiB"),
         (PoolExhausted("maximum concurrent"), 100 * MIB, EventOutcome.LOAD_SHED, "sandbox"),
     ],
 )
