@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from bindings.arguments import check_count, parse_options, type_name, utf8_size
 from bindings.failures import unavailable
-from model.capabilities import GuestEvent, OperationResult, SqlDatabase
+from model.capabilities import Charge, GuestEvent, OperationResult, SqlDatabase, free
 from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlExecuted, SqlMeta, SqlResult, SqlScalar, SqlStatement
 from storage.d1.limits import BATCH_STATEMENTS, PARAMETERS, SQL_BYTES
@@ -41,16 +41,18 @@ class StoredSqlDatabase:
     def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
         return self._store.query_now(self._id, statement, seen)
 
-    async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
-        return await self._store.query(self._id, statement, tenant, seen)
+    async def query(
+        self, statement: SqlStatement, tenant: str, seen: int | None = None, charge: Charge = free
+    ) -> SqlResult:
+        return await self._store.query(self._id, statement, tenant, seen, charge)
 
     async def batch(
-        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None, charge: Charge = free
     ) -> list[SqlResult]:
-        return await self._store.batch(self._id, statements, tenant, seen)
+        return await self._store.batch(self._id, statements, tenant, seen, charge)
 
-    async def exec(self, script: str, tenant: str) -> SqlExecuted:
-        return await self._store.exec(self._id, script, tenant)
+    async def exec(self, script: str, tenant: str, charge: Charge = free) -> SqlExecuted:
+        return await self._store.exec(self._id, script, tenant, charge)
 
 
 # Rules that the control API shares. Each raises OperationError(invalid_argument | limit_exceeded).
@@ -156,7 +158,7 @@ async def _query(
     column: str | None,
 ) -> object:
     try:
-        result = await database.query(statement, _tenant(event), seen)
+        result = await database.query(statement, _tenant(event), seen, event.charge)
     except StorageError as error:
         raise _failed(error) from error
     return _shown(result, mode, column)
@@ -173,7 +175,7 @@ async def d1_batch(event: GuestEvent, lent: object, args: Sequence[object]) -> o
     mode = _parse_mode(options, MODES[:2])
     seen = parse_session(options.get("session"))
     try:
-        results = await cast("SqlDatabase", lent).batch(statements, _tenant(event), seen)
+        results = await cast("SqlDatabase", lent).batch(statements, _tenant(event), seen, event.charge)
     except StorageError as error:
         raise _failed(error) from error
     return [show_result(result, mode) for result in results]
@@ -183,7 +185,7 @@ async def d1_exec(event: GuestEvent, lent: object, args: Sequence[object]) -> ob
     check_count("d1.exec", args, 1, 1, "sql")
     script = parse_sql(args[0])
     try:
-        executed = await cast("SqlDatabase", lent).exec(script, _tenant(event))
+        executed = await cast("SqlDatabase", lent).exec(script, _tenant(event), event.charge)
     except StorageError as error:
         raise _failed(error) from error
     return {"count": executed.count, "duration": executed.duration_ms}

@@ -6,7 +6,9 @@ Public, and held to the same contracts as the real ones (tests/contracts). Time 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +16,7 @@ from model.analytics import DataPoint
 from model.capabilities import (
     Binding,
     CallOptions,
+    Charge,
     EventContext,
     KvEntry,
     KvLargeEntry,
@@ -22,6 +25,7 @@ from model.capabilities import (
     QueueMessage,
     TreePermit,
     WorkerEnv,
+    free,
 )
 from model.clock import monotonic_s, unix_s
 from model.errors import OperationError, OperationErrorCode
@@ -131,6 +135,15 @@ class MemoryQueueProducer:
         self.messages += messages
 
 
+@contextmanager
+def _charged(charge: Charge) -> Iterator[None]:
+    began = time.thread_time_ns()
+    try:
+        yield
+    finally:
+        charge(time.thread_time_ns() - began)
+
+
 @dataclass
 class MemorySqlDatabase:
     """A SqlDatabase in memory: SQLite under the same rules, without a file and a thread."""
@@ -143,19 +156,24 @@ class MemorySqlDatabase:
     def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
         return self.connection.query_now(statement, seen)
 
-    async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
+    async def query(
+        self, statement: SqlStatement, tenant: str, seen: int | None = None, charge: Charge = free
+    ) -> SqlResult:
         await asyncio.sleep(0)  # the real one takes a turn of the loop at least
-        return self.connection.query(statement, Asker(), seen)
+        with _charged(charge):
+            return self.connection.query(statement, Asker(), seen)
 
     async def batch(
-        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None, charge: Charge = free
     ) -> list[SqlResult]:
         await asyncio.sleep(0)
-        return self.connection.batch(statements, Asker(), seen)
+        with _charged(charge):
+            return self.connection.batch(statements, Asker(), seen)
 
-    async def exec(self, script: str, tenant: str) -> SqlExecuted:
+    async def exec(self, script: str, tenant: str, charge: Charge = free) -> SqlExecuted:
         await asyncio.sleep(0)
-        return self.connection.script(script, Asker())
+        with _charged(charge):
+            return self.connection.script(script, Asker())
 
     def close(self) -> None:
         self.connection.close()
@@ -303,6 +321,8 @@ class MemoryEvent:
             permit=MemoryPermit() if permit is None else permit,
         )
         self.streams: dict[int, ByteSource] = {}
+        #: CPU time in ns that operations said they took.
+        self.charged_ns = 0
         self._next_id = 1
         self._closers: list[Callable[[], None]] = []
 
@@ -319,6 +339,9 @@ class MemoryEvent:
         self._next_id += 1
         self.streams[stream_id] = source
         return stream_id
+
+    def charge(self, cpu_ns: int) -> None:
+        self.charged_ns += cpu_ns
 
     def close_later(self, close: Callable[[], None]) -> None:
         self._closers.append(close)

@@ -60,10 +60,11 @@ from runtime.worker import RuntimeHost, Worker
 from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
+from storage.d1.jobs import D1Room
 from storage.d1.placement import Placement
 from storage.d1.service import D1Service
 from storage.d1.shared_databases import SharedDatabases
-from storage.d1.store import D1Room, D1Store
+from storage.d1.store import D1Store
 from storage.database import Database
 from storage.failures import StorageError
 from storage.postgres.address import DatabaseAddress

@@ -12,7 +12,7 @@ from typing import Final
 from edge.door import DoorLimits
 from outbound.quotas import MOST_RUNNING
 from runtime.instance_pool import MAX_MODULES
-from storage.d1.store import D1Room
+from storage.d1.jobs import D1Room
 
 #: Of the host itself: databases, a connection of each for each thread, channels, files opened for a moment.
 _OWN: Final = 256

@@ -137,6 +137,9 @@ class GuestEvent(Protocol):
     def lend_stream(self, source: ByteSource) -> int:
         """Give the guest a readable stream; closed at the event's end at the latest."""
 
+    def charge(self, cpu_ns: int) -> None:
+        """CPU time that others spent for the event: it is in its record, and not held against its limit."""
+
     def close_later(self, close: Callable[[], None]) -> None:
         """Call `close` when the event has ended, whatever way."""
 
@@ -302,6 +305,14 @@ class QueueProducer(Protocol):
         """
 
 
+#: Told of CPU time, in ns.
+Charge = Callable[[int], None]
+
+
+def free(cpu_ns: int) -> None:
+    """Nobody's event: a Charge."""
+
+
 class SqlDatabase(Protocol):
     """One SQL database. Its statements run one after another in a process; what a write returned for is durable, and
     every process reads it. `seen` is the number of a write (SqlMeta.bookmark) that the answer has to know of. `tenant`
@@ -309,21 +320,24 @@ class SqlDatabase(Protocol):
 
     Raises OperationError, with the prefixes `D1_ERROR` and `D1_EXEC_ERROR`: invalid_argument (the SQL), conflict (a
     constraint), denied (not for tenants' SQL), limit_exceeded, timeout, load_shed, not_found (deleted), unavailable.
-    Cancelling ends what only reads; a write that was asked for completes, or fails, as a whole.
+    Cancelling ends what only reads; a write that was asked for completes, or fails, as a whole. `charge` is told the
+    CPU time in ns, whatever came of it; of `query_now` it is the caller's own.
     """
 
     def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
         """As `query`, if it can be told at once, which a small read can. None: nothing was done. Never raises."""
 
-    async def query(self, statement: SqlStatement, tenant: str, seen: int | None = None) -> SqlResult:
+    async def query(
+        self, statement: SqlStatement, tenant: str, seen: int | None = None, charge: Charge = free
+    ) -> SqlResult:
         """One statement."""
 
     async def batch(
-        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None, charge: Charge = free
     ) -> list[SqlResult]:
         """All in one transaction, or none."""
 
-    async def exec(self, script: str, tenant: str) -> SqlExecuted:
+    async def exec(self, script: str, tenant: str, charge: Charge = free) -> SqlExecuted:
         """Statements one by one; those before one that fails stay."""
 
 

@@ -30,7 +30,7 @@ class BackgroundEvent(Event):
 
     @property
     def cpu_us(self) -> int:
-        return 0 if self.sandbox is None else self.sandbox.guest.cpu_ns // 1000
+        return 0 if self.sandbox is None else self.sandbox.cpu_us
 
     def encode(self, sandbox: Sandbox) -> bytes:
         bindings = self.worker.told_bindings

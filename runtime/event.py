@@ -296,7 +296,7 @@ class Event:
                 context.tenant,
                 ending.outcome,
                 status,
-                sandbox.guest.cpu_ns // 1000,
+                sandbox.cpu_us,
                 int((time.monotonic() - self.started) * 1e6),
                 sandbox.peak_memory,
                 sandbox.subrequests,

@@ -224,6 +224,11 @@ class Sandbox:
         return lines
 
     @property
+    def cpu_us(self) -> int:
+        """The guest's, with what others spent for it: what is counted, and more than what the limit is about."""
+        return (self.guest.cpu_ns + self.session.charged_ns) // 1000
+
+    @property
     def tenant(self) -> str:
         return self._tenant
 

@@ -14,18 +14,19 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import apsw
 
+from model.capabilities import Charge, free
 from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlExecuted, SqlResult, SqlStatement
 from storage.d1.connection import D1Connection
 from storage.d1.failures import missing, sql_error
 from storage.d1.files import NoSuchDatabase, path_of
 from storage.d1.guard import Asker
+from storage.d1.jobs import D1Room, Job, Served
 from storage.d1.leased_database import LeasedDatabase, NotHere
 from storage.d1.limits import D1Limits
 from storage.d1.open_database import DatabaseGone
@@ -33,45 +34,6 @@ from storage.d1.placement import Placement
 from storage.failures import StorageClosed
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class D1Room:
-    """What one process may use. Each open database holds 4 descriptors: file, log, index, lock."""
-
-    open_databases: int = 32
-    threads: int = 8
-    #: Of one tenant at once.
-    threads_a_tenant: int = 2
-    waiting_a_database: int = 100
-    waiting: int = 2_000
-    wait_s: float = 30.0
-
-    @property
-    def descriptors(self) -> int:
-        return 4 * self.open_databases
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[D1Connection, Asker], Any]
-    tenant: str
-    future: asyncio.Future[Any]
-    since: float
-    room: tuple[int, str] | None
-    leased: LeasedDatabase | None
-    asker: Asker = field(default_factory=Asker)
-
-
-class _Database:
-    __slots__ = ("connection", "id", "jobs", "running")
-
-    def __init__(self, database_id: str) -> None:
-        self.id = database_id
-        self.jobs: deque[_Job] = deque()
-        self.running: _Job | None = None
-        #: Touched by the thread that runs, and by the loop while none does.
-        self.connection: D1Connection | None = None
 
 
 class D1Store:
@@ -90,8 +52,8 @@ class D1Store:
         self.limits = limits = limits or D1Limits()
         self._room = room = room or D1Room()
         #: Those with a file open or something to do; the least recently used first.
-        self._databases: OrderedDict[str, _Database] = OrderedDict()
-        self._ready: deque[_Database] = deque()
+        self._databases: OrderedDict[str, Served] = OrderedDict()
+        self._ready: deque[Served] = deque()
         self._of_tenant: Counter[str] = Counter()
         self._busy = 0
         self._waiting = 0
@@ -120,31 +82,41 @@ class D1Store:
         return result
 
     async def query(
-        self, database_id: str, statement: SqlStatement, tenant: str, seen: int | None = None
+        self,
+        database_id: str,
+        statement: SqlStatement,
+        tenant: str,
+        seen: int | None = None,
+        charge: Charge = free,
     ) -> SqlResult:
         def work(connection: D1Connection, asker: Asker) -> SqlResult:
             return connection.query(statement, asker, seen)
 
-        result = await self.run(database_id, tenant, work)
+        result = await self.run(database_id, tenant, work, charge)
         if result.meta.changed_db:
             self.on_write(database_id)
         return result
 
     async def batch(
-        self, database_id: str, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None
+        self,
+        database_id: str,
+        statements: Sequence[SqlStatement],
+        tenant: str,
+        seen: int | None = None,
+        charge: Charge = free,
     ) -> list[SqlResult]:
         def work(connection: D1Connection, asker: Asker) -> list[SqlResult]:
             return connection.batch(statements, asker, seen)
 
-        results = await self.run(database_id, tenant, work)
+        results = await self.run(database_id, tenant, work, charge)
         if any(result.meta.changed_db for result in results):
             self.on_write(database_id)
         return results
 
-    async def exec(self, database_id: str, script: str, tenant: str) -> SqlExecuted:
+    async def exec(self, database_id: str, script: str, tenant: str, charge: Charge = free) -> SqlExecuted:
         try:
             return await self.run(
-                database_id, tenant, lambda connection, asker: connection.script(script, asker)
+                database_id, tenant, lambda connection, asker: connection.script(script, asker), charge
             )
         finally:
             self.on_write(database_id)
@@ -160,15 +132,23 @@ class D1Store:
     async def bookmark(self, database_id: str, tenant: str) -> int:
         return await self.run(database_id, tenant, lambda connection, asker: connection.bookmark())
 
-    async def run(self, database_id: str, tenant: str, work: Callable[[D1Connection, Asker], T]) -> T:
-        """What `work` returned, in a thread, in the database's turn. Cancelling ends what only reads."""
+    async def run(
+        self,
+        database_id: str,
+        tenant: str,
+        work: Callable[[D1Connection, Asker], T],
+        charge: Charge = free,
+    ) -> T:
+        """What `work` returned, in a thread, in the database's turn. Cancelling ends what only reads. `charge` is told
+        on the loop what the thread's CPU time was, in ns.
+        """
         if self.placement is None:
-            return await self._run(database_id, tenant, work, None)
+            return await self._run(database_id, tenant, work, charge, None)
         until = time.monotonic() + self._room.wait_s
         while True:
             try:
                 leased = await self.placement.ensure(database_id)
-                return await self._run(database_id, tenant, work, leased)
+                return await self._run(database_id, tenant, work, charge, leased)
             except NotHere:
                 # Another machine was given it while this one waited for a thread.
                 if time.monotonic() > until:
@@ -181,6 +161,7 @@ class D1Store:
         database_id: str,
         tenant: str,
         work: Callable[[D1Connection, Asker], T],
+        charge: Charge,
         leased: LeasedDatabase | None,
     ) -> T:
         room = await self.room_for(database_id)
@@ -188,13 +169,13 @@ class D1Store:
             raise StorageClosed("the database is closed")
         database = self._databases.get(database_id)
         if database is None:
-            database = self._databases[database_id] = _Database(database_id)
+            database = self._databases[database_id] = Served(database_id)
         self._databases.move_to_end(database_id)
         if len(database.jobs) >= self._room.waiting_a_database or self._waiting >= self._room.waiting:
             self._forget_if_idle(database)
             raise _overloaded("Too many requests queued.")
         loop = asyncio.get_running_loop()
-        job = _Job(work, tenant, loop.create_future(), time.monotonic(), room, leased)
+        job = Job(work, tenant, loop.create_future(), time.monotonic(), room, charge, leased)
         database.jobs.append(job)
         self._waiting += 1
         if database.running is None and len(database.jobs) == 1:
@@ -241,7 +222,7 @@ class D1Store:
             else:
                 self._start(database, job, loop)
 
-    def _next_job(self, database: _Database) -> _Job | None:
+    def _next_job(self, database: Served) -> Job | None:
         now = time.monotonic()
         while database.jobs:
             job = database.jobs.popleft()
@@ -251,7 +232,7 @@ class D1Store:
             _fail(job, _overloaded("Requests queued for too long."))
         return None
 
-    def _start(self, database: _Database, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self, database: Served, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         database.running = job
         self._busy += 1
         self._of_tenant[job.tenant] += 1
@@ -280,8 +261,15 @@ class D1Store:
                 return victim
         return None
 
-    def _work(self, database: _Database, job: _Job, victim: D1Connection | None) -> object:
+    def _work(self, database: Served, job: Job, victim: D1Connection | None) -> object:
         """On a thread."""
+        began = time.thread_time_ns()
+        try:
+            return self._do(database, job, victim)
+        finally:
+            job.cpu_ns = time.thread_time_ns() - began
+
+    def _do(self, database: Served, job: Job, victim: D1Connection | None) -> object:
         if victim is not None:
             victim.close()
         try:
@@ -296,10 +284,9 @@ class D1Store:
                 database.connection = None
             raise missing(database.id) from error
 
-    def _done(
-        self, database: _Database, job: _Job, future: Future[Any], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _done(self, database: Served, job: Job, future: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
         database.running = None
+        job.charge(job.cpu_ns)
         self._busy -= 1
         self._of_tenant[job.tenant] -= 1
         if not self._of_tenant[job.tenant]:
@@ -316,13 +303,13 @@ class D1Store:
             self._forget_if_idle(database)
         self._start_ready(loop)
 
-    def _forget_if_idle(self, database: _Database) -> None:
+    def _forget_if_idle(self, database: Served) -> None:
         is_idle = database.connection is None and database.running is None and not database.jobs
         if is_idle and self._databases.get(database.id) is database:
             del self._databases[database.id]
 
 
-def _fail(job: _Job, error: Exception) -> None:
+def _fail(job: Job, error: Exception) -> None:
     if not job.future.done():
         job.future.set_exception(error)
 

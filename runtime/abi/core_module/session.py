@@ -46,8 +46,8 @@ class Session:
 
     __slots__ = (
         "_ended", "_given", "_limits", "_on_response_end", "_opened", "_pending", "_ready", "_response", "_table",
-        "_to_close", "_untaken", "_waiter", "context", "env", "is_closed", "on_resume", "operations", "responder",
-        "response_ended", "subrequests",
+        "_to_close", "_untaken", "_waiter", "charged_ns", "context", "env", "is_closed", "on_resume", "operations",
+        "responder", "response_ended", "subrequests",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,8 @@ class Session:
         self.env = env
         self.operations = 0
         self.subrequests = 0
+        #: CPU time that others spent for this event.
+        self.charged_ns = 0
         self.response_ended = False
         self._table = table
         self._limits = limits
@@ -118,6 +120,9 @@ class Session:
 
     def lend_stream(self, source: ByteSource) -> int:
         return self._streams.lend(source)
+
+    def charge(self, cpu_ns: int) -> None:
+        self.charged_ns += cpu_ns
 
     def close_later(self, close: Callable[[], None]) -> None:
         if self.is_closed:

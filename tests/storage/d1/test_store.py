@@ -15,8 +15,9 @@ import pytest
 from model.errors import OperationError, OperationErrorCode
 from model.sql import SqlStatement
 from storage.d1 import files
+from storage.d1.jobs import D1Room
 from storage.d1.limits import D1Limits
-from storage.d1.store import D1Room, D1Store, _be_nice
+from storage.d1.store import D1Store, _be_nice
 
 ENDLESS = SqlStatement(
     "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r"
