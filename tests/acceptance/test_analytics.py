@@ -7,6 +7,9 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
+from demo.upstream import start_api, start_dns
 from tests.acceptance.platform import Platform, wait_until
 
 
@@ -74,6 +77,27 @@ def test_visits_of_all_processes_are_counted_each_for_its_owner(platform: Platfo
     left = json.loads(host.run("analytics", "datasets", "--namespace", "counted", "--json"))
     assert [each["tenant"] for each in left] == ["rival"]
     assert "all is well" in host.run("fsck", "--data", str(host.data), "--deep")
+
+
+def test_a_groups_processes_write_for_workers_of_their_group(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("grouped")
+    host = Platform(folder, start_dns(), start_api(), "vip:namespace=vip", 1)
+    try:
+        host.start()
+        for namespace in ("vip", "others"):
+            name = f"visits-{namespace}"
+            host.deploy(
+                "visits", name, "--tenant", "acme", "--analytics", "VISITS=visits", namespace=namespace
+            )
+            assert host.request(f"{name}.localhost").status == 200
+        for namespace in ("vip", "others"):
+            until_counted(host, 1, "--namespace", namespace)
+        wait_until(lambda: host.ran_in("visits-vip") == {"vip-0"})
+        assert host.metrics()["tenantry_analytics_points_dropped_total"] == 0
+    finally:
+        host.stop()
 
 
 def test_points_outlive_a_restart_and_the_death_of_control(own_platform: Platform) -> None:
