@@ -18,6 +18,7 @@
 #define LARGE_UNIT 4096
 #define CLASSES (SMALL / 8 + 1 + 5 * 8)
 #define GROW_BYTES (256 << 10)
+#define RESERVE_BYTES (128 << 10)
 #define PAGE_BYTES 65536
 #define SEAL_BYTES 4096
 
@@ -28,6 +29,8 @@ typedef struct Free {
 /* Of each block: [header: its bytes, the header's included][what was asked for…] */
 static uintptr_t top, end; /* what was not given out yet */
 static uintptr_t high;     /* from here on nothing was ever written: zeros */
+static size_t reserve;     /* bytes behind `end` that are kept back */
+static bool is_full;
 static Free *small[CLASSES];
 static Free *large; /* by address */
 
@@ -71,14 +74,22 @@ static uint32_t fit(size_t wanted, unsigned *class)
     return (size + LARGE_UNIT - 1) & ~(uint32_t)(LARGE_UNIT - 1);
 }
 
+/* Kept back at the end once the memory has grown: the first time that it can grow no further, whoever asked gets
+ * nothing, and whoever makes an error of that has this much to make it with. */
 static bool grow(size_t missing)
 {
-    size_t wanted = missing < GROW_BYTES ? GROW_BYTES : missing;
-    size_t got = heap_extend((wanted + PAGE_BYTES - 1) / PAGE_BYTES);
-    if (!got && wanted > missing)
-        got = heap_extend((missing + PAGE_BYTES - 1) / PAGE_BYTES);
-    end += got * PAGE_BYTES;
-    return got != 0;
+    size_t kept = reserve ? 0 : RESERVE_BYTES;
+    size_t wanted = (missing < GROW_BYTES ? GROW_BYTES : missing) + kept;
+    size_t got = is_full ? 0 : heap_extend((wanted + PAGE_BYTES - 1) / PAGE_BYTES);
+    if (got) {
+        reserve = RESERVE_BYTES;
+        end += got * PAGE_BYTES - kept;
+        return true;
+    }
+    is_full = true;
+    end += reserve;
+    reserve = 0;
+    return false;
 }
 
 static void start(void)

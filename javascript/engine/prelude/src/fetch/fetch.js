@@ -1,5 +1,5 @@
 // fetch: a request of the host's, redirects followed here.
-import { cancel, last, operation } from '../host.js';
+import { cancel, last, mayAsk, operation } from '../host.js';
 import { URL } from '../web/url.js';
 import { BODY, Body } from './body.js';
 import { outgoing } from './headers.js';
@@ -13,6 +13,7 @@ const OF_A_BODY = new Set(['content-encoding', 'content-language', 'content-loca
 const OF_AN_ORIGIN = new Set(['authorization', 'cookie', 'host', 'proxy-authorization']);
 
 export async function fetch(input, init = undefined) {
+  mayAsk(); // here, where the stack still has the caller's line
   const request = new Request(input, init);
   try {
     return await follow(request);
