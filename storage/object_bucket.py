@@ -8,6 +8,7 @@ the request, signature and all. Nothing is remembered of a failure: the next cal
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,13 +78,17 @@ class BucketKey:
 
 @dataclass(frozen=True, slots=True)
 class BucketLimits:
-    """Of one call: it ends after the last two together at the latest."""
+    """Of one call: it ends after request, retry and turn together at the latest."""
 
     connect_s: float = 5.0
     #: Of one attempt: a module of 100 MB over 2 MB/s.
     request_s: float = 60.0
     #: No further attempt after this.
     retry_s: float = 20.0
+    #: Calls at once: a server that hangs must not keep all threads of a process.
+    at_once: int = 3
+    #: How long another one waits for its turn.
+    turn_s: float = 5.0
 
 
 def parse_bucket(text: str) -> tuple[str, str]:
@@ -133,17 +138,19 @@ class BucketObjects:
         """Connects nowhere yet. Raises StorageError when the library is not installed."""
         self.where = f"the bucket {place}"
         self._prefix = f"{place.prefix}/" if place.prefix else ""
-        self._store = _open(place, key, limits or BucketLimits())
+        self._limits = limits or BucketLimits()
+        self._turns = threading.BoundedSemaphore(self._limits.at_once)
+        self._store = _open(place, key, self._limits)
 
     def store(self, digest: str, data: bytes) -> None:
         name = self._name(digest)
-        with _translated(self.where):
+        with self._asking():
             # One request, of which the server keeps all or nothing; never in parts, which a break would leave there.
             self._store.put(name, data, use_multipart=False)
 
     def fetch(self, digest: str) -> bytes:
         name = self._name(digest)
-        with _translated(self.where, digest):
+        with self._asking(digest):
             return bytes(self._store.get(name).bytes())
 
     def exists(self, digest: str) -> bool:
@@ -153,7 +160,7 @@ class BucketObjects:
             return False
 
     def digests(self) -> Iterator[str]:
-        with _translated(self.where):
+        with self._asking():
             for page in self._store.list(self._prefix.removesuffix("/") or None, chunk_size=500):
                 for each in page:
                     # The rest of a bucket is other people's.
@@ -168,7 +175,7 @@ class BucketObjects:
             modified: datetime = found["last_modified"]
             if datetime.now(UTC) - modified <= timedelta(seconds=older_than_s):
                 return 0
-            with _translated(self.where, digest):
+            with self._asking(digest):
                 self._store.delete(self._name(digest))
         except ObjectMissing:
             return 0
@@ -176,11 +183,27 @@ class BucketObjects:
 
     def probe(self) -> None:
         """Whether it answers, and lets us list. Raises StorageError."""
-        with _translated(self.where):
+        with self._asking():
             next(iter(self._store.list(self._prefix.removesuffix("/") or None, chunk_size=1)), None)
 
+    @contextmanager
+    def _asking(self, digest: str = "") -> Iterator[None]:
+        """The library's errors become ours. Its messages hold what the server wrote: only codes are taken of them."""
+        from obstore.exceptions import BaseError
+
+        if not self._turns.acquire(timeout=self._limits.turn_s):
+            raise BucketSlow(
+                f"{self.where} has {self._limits.at_once} requests to answer; trying again later may help"
+            )
+        try:
+            yield
+        except (BaseError, OSError) as error:  # of what is not found, it is Python's own
+            raise _failure(type(error).__name__, str(error), self.where, digest) from None
+        finally:
+            self._turns.release()
+
     def _head(self, digest: str) -> Any:
-        with _translated(self.where, digest):
+        with self._asking(digest):
             return self._store.head(self._name(digest))
 
     def _name(self, digest: str) -> str:
@@ -213,17 +236,6 @@ def _open(place: BucketPlace, key: BucketKey, limits: BucketLimits) -> S3Store:
         },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=limits.retry_s)},
     )
-
-
-@contextmanager
-def _translated(where: str, digest: str = "") -> Iterator[None]:
-    """The library's errors become ours. Its messages hold what the server wrote: only codes are taken of them."""
-    from obstore.exceptions import BaseError
-
-    try:
-        yield
-    except (BaseError, OSError) as error:  # of what is not found, it is Python's own
-        raise _failure(type(error).__name__, str(error), where, digest) from None
 
 
 def _failure(kind: str, text: str, where: str, digest: str) -> StorageError:

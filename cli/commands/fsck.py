@@ -159,7 +159,8 @@ class _Look:
     async def _there(self, address: DatabaseAddress) -> list[Finding]:
         from storage.fsck_postgres import check_postgres
 
-        key_id = None if self.root is None else self.root.key_id
+        # While the root key is rotated, the platform is under the one that is in place, or the next.
+        key_id = self.roots[0].key_id if len(self.roots) == 1 else None
         async with _connected(address) as database:
             return await check_postgres(
                 database,

@@ -97,6 +97,10 @@ def test_modules_are_in_the_bucket_and_come_back_from_it(bucket_host: BucketHost
     whole = tenantry("backup", str(host.data.parent / "whole"), "--data", str(host.data), *arguments)
     assert whole.returncode == 0, whole.stderr
 
+    for more in ((), ("--deep",)):
+        fsck = tenantry("fsck", *more, "--data", str(host.data), *arguments)
+        assert fsck.returncode == 0, fsck.stdout + fsck.stderr
+
     # The key is in no process's arguments or environment, and in no line of the log.
     secret = bucket_host.server.key.secret
     for pid in filter(str.isdigit, os.listdir("/proc")):

@@ -14,11 +14,13 @@ import pytest
 from cli import compile_process
 from cli.confining import D1, SCRATCH, WORKER_READS, WORKER_WRITES, prepare_folder
 from cli.errors import CliError
+from cli.object_places import place_as_config
 from cli.serve import serve
 from cli.settings import serve_settings
 from processes.confinement import InForce, offered
 from processes.confinement_probe import probe_confinement
 from runtime.compile import Compiler, CompileRefused
+from storage.object_bucket import BucketPlace
 from tests.processes.test_confinement import (
     DENIED_TO_UNTRUSTED,
     NEEDED_BY_ALL,
@@ -30,6 +32,7 @@ from tests.processes.test_confinement import (
 from tests.runtime.test_compile import bundle_of
 from tests.support.children import ROOT, expect_ok
 from tests.support.guests import engine, sample, wat
+from tests.support.s3 import S3Server
 from tests.support.toy_engine import toy_engine
 
 MEMORY = 16 << 20
@@ -284,6 +287,27 @@ def test_control_as_it_runs_compiles_an_upload_and_stores_it(data: Path) -> None
             assert objects.put(module) == prepared.digest
             assert cache.has(prepared.digest)
         asyncio.run(run())
+        """
+    )
+
+
+@needs_filters
+@needs_landlock
+def test_control_as_it_runs_reaches_its_bucket(data: Path, s3: S3Server, bucket: BucketPlace) -> None:
+    place = place_as_config(bucket, s3.key)
+    expect_ok(
+        f"""
+        from pathlib import Path
+        from cli.confining import confine_control
+        from cli.object_places import bucket_from_config
+        from storage.object_cache import CachedObjectStore
+        from storage.object_store import FolderObjectStore
+        data, place = Path({str(data)!r}), {place!r}
+        root_key = str(data / "root-key")
+        confine_control({{"data": str(data), "root_key_file": root_key, "confinement": "require", "objects": place}})
+        objects = bucket_from_config(place)
+        digest = CachedObjectStore(FolderObjectStore(data / "objects"), objects).put(b"module")
+        assert CachedObjectStore(FolderObjectStore(data / "new"), objects).get(digest) == b"module"
         """
     )
 

@@ -15,6 +15,7 @@ from model.observer import LogLine
 from model.queues import ConsumerRecord, ConsumerSettings
 from model.scripts import OutboundWorker, ScriptRef
 from storage.failures import DiskFull
+from storage.scratch import SCRATCH
 from tests.control.support import (
     KV,
     NAMESPACES,
@@ -169,6 +170,20 @@ async def test_a_kv_key_may_hold_anything(host: Host, key: str) -> None:
     ok(await host.api.delete(path))
     refused(await host.api.get(path), 404, 10009)
     ok(await host.api.delete(path))  # idempotent
+
+
+async def test_large_value_of_kv_is_given_in_pieces_and_whole(host: Host) -> None:
+    kv = ok(await host.api.post(KV, json={"title": "large"}))["id"]
+    value = b"0123456789abcdef" * (160 << 10) + b"!"  # 2.5 MiB
+    expiration = int(time.time()) + 600
+    ok(await host.api.put(f"{KV}/{kv}/values/k?expiration={expiration}", content=value))
+    found = await host.api.get(f"{KV}/{kv}/values/k")
+    assert found.content == value
+    assert found.headers["content-length"] == str(len(value))
+    assert found.headers["content-type"] == "application/octet-stream"
+    assert found.headers["expiration"] == str(expiration)
+    assert ok(await host.api.get(f"{KV}/{kv}/metadata/k")) is None
+    assert (SCRATCH.held, SCRATCH.files) == (0, 0)
 
 
 async def test_a_kv_value_has_metadata_and_an_expiration(host: Host) -> None:

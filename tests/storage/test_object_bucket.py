@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import socket
 import time
@@ -122,6 +123,25 @@ def test_server_that_does_not_answer_is_given_up_in_time(silent: int) -> None:
     with pytest.raises(BucketSlow):
         objects.fetch(DIGEST)
     assert time.monotonic() - began < QUICK.request_s + QUICK.retry_s + 5
+
+
+def test_server_that_hangs_does_not_keep_everybodys_threads(silent: int) -> None:
+    limits = BucketLimits(connect_s=1, request_s=4, retry_s=0.5, at_once=2, turn_s=0.1)
+    objects = BucketObjects(
+        BucketPlace("modules", "", f"http://127.0.0.1:{silent}"), BucketKey("i", "s"), limits
+    )
+
+    def fetch() -> float:
+        began = time.monotonic()
+        with pytest.raises(BucketSlow):
+            objects.fetch(DIGEST)
+        return time.monotonic() - began
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        took = sorted(pool.map(lambda _: fetch(), range(6)))
+    assert took[3] < 3 < took[4]  # two waited for an answer, four for a turn
+    with pytest.raises(BucketSlow, match="in time"):
+        objects.fetch(DIGEST)  # the turns were given back
 
 
 def test_bytes_that_are_other_than_their_name_are_refused_and_kept_nowhere(
