@@ -101,6 +101,15 @@ def check_confinement(tried: Mapping[str, tuple[str, Sequence[str]]]) -> Check:
     )
 
 
+def check_javascript(why_not: str | None) -> Check:
+    """`why_not`: why there is no engine, or None."""
+    if why_not is None:
+        return Check("JavaScript", State.OK, "its engine is built; .js files can be deployed")
+    return Check(
+        "JavaScript", State.WARNING, why_not, "without it, wasm workers run and JavaScript is refused"
+    )
+
+
 def check_accelerator(why_not: str | None) -> Check:
     """`why_not`: why there is none, or None."""
     if why_not is None:

@@ -25,6 +25,15 @@ def engine_of(digest: str) -> bytes:
     return b""
 
 
+def why_no_engine() -> str | None:
+    """For the operator; None when there is one."""
+    try:
+        load_engine()
+    except EngineNotBuilt as why:
+        return str(why)
+    return None
+
+
 def _find() -> BuiltEngine | None:
     try:
         return load_engine()

@@ -20,6 +20,7 @@ from cli.checks import (
     check_confinement,
     check_folder,
     check_groups,
+    check_javascript,
     check_map_count,
     check_nofile,
     check_private,
@@ -30,6 +31,7 @@ from cli.checks import (
 )
 from cli.client import ApiClient
 from cli.errors import BadUsage, CliError, ExitCode
+from cli.javascript_engine import why_no_engine
 from cli.object_places import named_bucket, objects_options
 from cli.output import print_json, printable, say
 from cli.params import ACCOUNT, find_token, json_option
@@ -108,6 +110,7 @@ def check_machine() -> Iterator[Check]:
     yield check_python(sys.version_info[:2])
     yield check_wasmtime(_version("wasmtime"), _requirements())
     yield check_accelerator(available())
+    yield check_javascript(why_no_engine())
     yield check_map_count(_read_int(Path("/proc/sys/vm/max_map_count")))
     yield check_nofile(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield check_confinement({kind: (str(got), got.missing) for kind, got in probe_confinement().items()})
