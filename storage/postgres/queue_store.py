@@ -165,6 +165,8 @@ class PgQueueStore:
     async def pull(
         self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
     ) -> list[PulledMessage]:
+        if not await self.ready_count(queue_id, 1):
+            return []  # who asks again and again costs one statement
         now = self._now_ms()
         ids = [uuid.uuid4() for _ in range(count)]
         tried = False
