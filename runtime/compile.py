@@ -19,6 +19,7 @@ import msgpack
 
 from runtime.javascript.delta import MalformedDelta, parse
 from runtime.module_problems import ScriptError
+from runtime.piped_child import PipedChild
 
 COMPILE_CPU_S: Final = 60
 COMPILE_WALL_S: Final = 120
@@ -35,6 +36,7 @@ MESSAGE_SIZE: Final = struct.Struct("<Q")
 MODULE: Final = "module"
 JAVASCRIPT: Final = "javascript"
 
+#: `-m` looks there for a child's code, wherever the server was started.
 _ROOT: Final = Path(__file__).parents[1]
 _UNCONFINED: Final = (sys.executable, "-m", "runtime.compile_child")
 
@@ -69,7 +71,7 @@ class LoadedScript:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    process: asyncio.subprocess.Process
+    process: PipedChild
     #: It has the JavaScript engine.
     javascript: bool
 
@@ -176,18 +178,8 @@ class Compiler:
             self._spare = asyncio.get_running_loop().create_task(self._start())
 
     async def _start(self) -> _Child:
-        process = await asyncio.create_subprocess_exec(
-            *self._argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={},  # nothing of ours is in its environment: no token, no path
-            cwd=_ROOT,  # `-m` looks there for it, wherever the server was started
-            close_fds=True,
-        )
-        if process.stdin is not None:
-            process.stdin.write(_message(self._javascript))  # kept until the child reads it
-        return _Child(process, bool(self._javascript))
+        # The JavaScript engine's image goes ahead: a spare has read it when its job comes.
+        return _Child(PipedChild(self._argv, _ROOT, _message(self._javascript)), bool(self._javascript))
 
 
 def _message(data: bytes) -> bytes:
@@ -196,9 +188,8 @@ def _message(data: bytes) -> bytes:
 
 async def _end(child: _Child) -> None:
     """Kill it, if it lives, and reap it."""
-    if child.process.returncode is None:
-        child.process.kill()
-        await child.process.wait()
+    child.process.kill()
+    await child.process.wait()
 
 
 def _why_it_died(code: int, errors: bytes) -> str:

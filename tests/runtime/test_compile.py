@@ -6,12 +6,14 @@ import asyncio
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime.compile import Compiled, Compiler, CompileRefused, ScriptRefused, _why_it_died
 from runtime.javascript.bundle import Module, ModuleType, encode, make
 from runtime.javascript.delta import parse
+from runtime.piped_child import PipedChild
 from tests.support.guests import engine, sample, wat
 from tests.support.toy_engine import toy_engine
 
@@ -118,18 +120,17 @@ def test_why_a_child_died_is_told(status: int, errors: bytes, words: str) -> Non
 
 
 async def test_child_over_its_wall_time_is_killed_and_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[asyncio.subprocess.Process] = []
+    started: list[PipedChild] = []
     second = asyncio.Event()
-    really = asyncio.create_subprocess_exec
 
-    async def remember(*args: str, **options: object) -> asyncio.subprocess.Process:
-        child = await really(*args, **options)  # type: ignore[arg-type]
+    def remember(*args: Any) -> PipedChild:
+        child = PipedChild(*args)
         started.append(child)
         if len(started) == 2:
             second.set()
         return child
 
-    monkeypatch.setattr("asyncio.create_subprocess_exec", remember)
+    monkeypatch.setattr("runtime.compile.PipedChild", remember)
     assert "longer than 0.01 s" in await refused(GOOD, wall_s=0.01)
     assert started[0].returncode == -9
     cancelled = asyncio.create_task(Compiler().compile(starting("(loop $l (br $l))"), MEMORY))
@@ -146,16 +147,15 @@ async def test_child_has_no_environment_and_no_descriptor_of_ours(monkeypatch: p
     os.set_inheritable(secret, True)
     monkeypatch.setenv("TENANTRY_TOKEN", "secret")
     seen: dict[str, object] = {}
-    really = asyncio.create_subprocess_exec
 
-    async def look(*args: str, **options: object) -> asyncio.subprocess.Process:
-        child = await really(*args, **options)  # type: ignore[arg-type]
+    def look(*args: Any) -> PipedChild:
+        child = PipedChild(*args)
         folder = Path(f"/proc/{child.pid}")
         seen["environment"] = (folder / "environ").read_bytes()
         seen["descriptors"] = sorted(int(fd.name) for fd in (folder / "fd").iterdir())
         return child
 
-    monkeypatch.setattr("asyncio.create_subprocess_exec", look)
+    monkeypatch.setattr("runtime.compile.PipedChild", look)
     try:
         assert isinstance(await Compiler().compile(GOOD, MEMORY), Compiled)
     finally:
@@ -215,21 +215,19 @@ async def test_without_an_engine_there_is_no_javascript() -> None:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.subprocess.Process]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[PipedChild]:
     """Each child, as it is started."""
-    children: list[asyncio.subprocess.Process] = []
-    really = asyncio.create_subprocess_exec
+    children: list[PipedChild] = []
 
-    async def remember(*args: str, **options: object) -> asyncio.subprocess.Process:
-        child = await really(*args, **options)  # type: ignore[arg-type]
-        children.append(child)
-        return child
+    def remember(*args: Any) -> PipedChild:
+        children.append(PipedChild(*args))
+        return children[-1]
 
-    monkeypatch.setattr("asyncio.create_subprocess_exec", remember)
+    monkeypatch.setattr("runtime.compile.PipedChild", remember)
     return children
 
 
-async def spares(started: list[asyncio.subprocess.Process], count: int) -> None:
+async def spares(started: list[PipedChild], count: int) -> None:
     """Until so many children were started."""
     async with asyncio.timeout(20):
         while len(started) < count:  # noqa: ASYNC110 - a list knows no events
@@ -237,7 +235,7 @@ async def spares(started: list[asyncio.subprocess.Process], count: int) -> None:
 
 
 async def test_spare_serves_one_upload_and_dies_and_the_next_follows(
-    started: list[asyncio.subprocess.Process],
+    started: list[PipedChild],
 ) -> None:
     compiler = with_javascript()
     compiler.keep_spare()
@@ -253,7 +251,7 @@ async def test_spare_serves_one_upload_and_dies_and_the_next_follows(
     assert [child.returncode for child in started] == [0, 0, 0, 0, -9][: len(started)]
 
 
-async def test_uploads_at_once_do_not_share_a_child(started: list[asyncio.subprocess.Process]) -> None:
+async def test_uploads_at_once_do_not_share_a_child(started: list[PipedChild]) -> None:
     compiler = with_javascript()
     compiler.keep_spare()
     try:
@@ -265,7 +263,7 @@ async def test_uploads_at_once_do_not_share_a_child(started: list[asyncio.subpro
     assert all(child.returncode is not None for child in started)
 
 
-async def test_spare_that_died_is_replaced(started: list[asyncio.subprocess.Process]) -> None:
+async def test_spare_that_died_is_replaced(started: list[PipedChild]) -> None:
     compiler = with_javascript()
     compiler.keep_spare()
     try:
@@ -279,7 +277,7 @@ async def test_spare_that_died_is_replaced(started: list[asyncio.subprocess.Proc
 
 
 async def test_spare_from_before_there_was_an_engine_is_not_used_for_javascript(
-    started: list[asyncio.subprocess.Process],
+    started: list[PipedChild],
 ) -> None:
     compiler = Compiler()
     compiler.keep_spare()
@@ -293,7 +291,7 @@ async def test_spare_from_before_there_was_an_engine_is_not_used_for_javascript(
 
 
 async def test_who_leaves_while_the_spare_starts_leaves_no_child(
-    started: list[asyncio.subprocess.Process],
+    started: list[PipedChild],
 ) -> None:
     compiler = with_javascript()
     compiler.keep_spare()
@@ -307,7 +305,7 @@ async def test_who_leaves_while_the_spare_starts_leaves_no_child(
     assert all(child.returncode is not None for child in started)
 
 
-async def test_spare_holds_no_more_than_a_fresh_child(started: list[asyncio.subprocess.Process]) -> None:
+async def test_spare_holds_no_more_than_a_fresh_child(started: list[PipedChild]) -> None:
     """Descriptors, environment, rights; the one that waits and the one that was started for its upload."""
     compiler = with_javascript()
     compiler.keep_spare()
@@ -320,6 +318,6 @@ async def test_spare_holds_no_more_than_a_fresh_child(started: list[asyncio.subp
         held = [sorted(int(fd.name) for fd in (folder / "fd").iterdir()) for folder in (spare, other)]
         assert all(max(each) <= 16 for each in held)
         fresh.process.kill()
-        await fresh.process.communicate()
+        await fresh.process.wait()
     finally:
         await compiler.close()

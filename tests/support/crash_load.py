@@ -64,6 +64,8 @@ class CrashLoad:
             made = self.api("POST", f"{ACCOUNT}/storage/kv/namespaces", {"title": title})
             self.names[title] = str(made["id"])
         queue = self.api("POST", f"{ACCOUNT}/queues", {"queue_name": "orders"})
+        # A message whose deliverers die again and again is used up in the end: it must not be dropped then.
+        self.api("POST", f"{ACCOUNT}/queues", {"queue_name": "returned"})
         database = self.api("POST", f"{ACCOUNT}/d1/database", {"name": "guests"})
         self.names |= {"orders": str(queue["queue_id"]), "guests": str(database["uuid"])}
         kv = {"type": "kv_namespace"}
@@ -71,7 +73,8 @@ class CrashLoad:
         self._lend("sender", "queue_producer", {"type": "queue", "name": "QUEUE", "queue_name": "orders"})
         self._lend("taker", "queue_consumer", kv | {"name": "SEEN", "namespace_id": self.names["seen"]})
         self._lend("book", "guest_book", {"type": "d1", "name": "DB", "id": self.names["guests"]})
-        consumer = {"type": "worker", "script_name": "taker", "dispatch_namespace": "tests"}
+        consumer = {"type": "worker", "script_name": "taker", "dispatch_namespace": "tests",
+                    "dead_letter_queue": "returned"}  # fmt: skip
         self.api("POST", f"{ACCOUNT}/queues/{self.names['orders']}/consumers", consumer)
         # Who signs first makes the table: before two of them meet.
         self._visit("book", "POST", "/?name=first", b"-", 201)
