@@ -30,6 +30,7 @@ from control.resources import (
     analytics,
     audit,
     d1,
+    d1_transfers,
     events,
     health,
     hostnames,
@@ -79,6 +80,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *queue_messages.ENDPOINTS,
     *queue_consumers.ENDPOINTS,
     *d1.ENDPOINTS,
+    *d1_transfers.ENDPOINTS,
     *machines.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from control.body_room import BodyRoom
+from control.d1_transfers import D1Transfers
 from control.host_check import HostRules
 from control.publishing import Publisher
 from model.capabilities import KvEntry, KvPage, KvWritten, QueueMessage
@@ -196,5 +197,7 @@ class ControlServices:
     #: All of the platform, as they told of themselves last. Blocks; raises StorageError.
     machines: Callable[[], Sequence[MachineSeen]] = tuple
     bodies: BodyRoom = field(default_factory=BodyRoom)
+    #: Dumps of SQL databases on their way.
+    transfers: D1Transfers = field(default_factory=D1Transfers)
     now_s: Callable[[], float] = unix_s
     accounts: frozenset[AccountId] = field(default_factory=lambda: frozenset({DEFAULT_ACCOUNT}))

@@ -45,7 +45,12 @@ class SqlResult:
 
 @dataclass(frozen=True, slots=True)
 class SqlExecuted:
-    """Of a script: how many statements ran, and how long they took."""
+    """Of a script: how many statements ran, and how long they took. The rest is of a dump that was read."""
 
     count: int
     duration_ms: float
+    rows_read: int = 0
+    rows_written: int = 0
+    last_row_id: int = 0
+    size_after: int = 0
+    bookmark: int | None = None

@@ -145,8 +145,7 @@ class D1Connection:
         """A dump, in one transaction. What dumps have around it (BEGIN, COMMIT, foreign_keys off) is passed over."""
         self._open.begin(asker, None)
         began = time.perf_counter()
-        count = 0
-        line = 0
+        count = line = rows_read = rows_written = number = last_row_id = 0
         # A dump has values written out: a blob takes twice its size.
         self._open.connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, 5 * most.VALUE_BYTES)
         try:
@@ -156,11 +155,16 @@ class D1Connection:
                     line = part.line
                     if _is_around_a_dump(part.text):
                         continue
-                    self._step(SqlStatement(part.text))
+                    result = self._step(SqlStatement(part.text))
+                    if result is not None:
+                        rows_read += result.meta.rows_read
+                        rows_written += result.meta.rows_written
+                        last_row_id = result.meta.last_row_id
                     count += 1
                 line = 0
                 self._open.check_schema()
-                self._open.commit(changed=True)
+                number = self._open.commit(changed=True)
+            size = self._open.size()
         except CAUGHT as error:
             failed = self._open.translated(error)
             if line and isinstance(failed, OperationError):
@@ -168,7 +172,8 @@ class D1Connection:
             raise failed from error
         finally:
             self._open.connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, most.SQL_BYTES)
-        return SqlExecuted(count, (time.perf_counter() - began) * 1000)
+        took = (time.perf_counter() - began) * 1000
+        return SqlExecuted(count, took, rows_read, rows_written, last_row_id, size, number)
 
     def bookmark(self) -> int:
         """The number of the last write."""

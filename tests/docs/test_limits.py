@@ -33,8 +33,8 @@ from storage import (
 )
 from storage.cache_store import VARIANTS, CacheBounds
 from storage.d1 import limits as d1
-from storage.d1.service import IMPORT_BYTES
 from storage.d1.jobs import D1Room
+from storage.d1.service import IMPORT_BYTES
 from tests.docs.pages import code, number, read, section, table
 
 PAGE = read("limits.md")
