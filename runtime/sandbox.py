@@ -226,7 +226,8 @@ class Sandbox:
     @property
     def cpu_us(self) -> int:
         """The guest's, with what others spent for it: what is counted, and more than what the limit is about."""
-        return (self.guest.cpu_ns + self.session.charged_ns) // 1000
+        session = self._session  # none was made for a guest that asked for nothing
+        return (self.guest.cpu_ns + (0 if session is None else session.charged_ns)) // 1000
 
     @property
     def tenant(self) -> str:
