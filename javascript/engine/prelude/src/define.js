@@ -9,6 +9,8 @@ export function define(values, target = globalThis) {
 
 // The tag that Object.prototype.toString shows, and attributes that `for in` finds, as Web IDL has them.
 export function describeClass(constructor, enumerable = []) {
+  // The bundler calls a class that speaks of itself `_Name`, and one that a library knows as a global `Name2`.
+  Object.defineProperty(constructor, 'name', { value: constructor.name.replace(/^_|\d+$/g, ''), configurable: true });
   Object.defineProperty(constructor.prototype, Symbol.toStringTag, {
     value: constructor.name, configurable: true, enumerable: false, writable: false,
   });

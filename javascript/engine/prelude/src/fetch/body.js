@@ -1,8 +1,9 @@
 // Bodies of requests and responses. A body is text or bytes that are here, a stream of the host's by its id, or a
 // ReadableStream; it becomes a ReadableStream only when somebody looks at `body`, so that most never do.
-import { operation, utf8Decode, utf8Encode } from '../host.js';
+import { last, operation, utf8Decode, utf8Encode } from '../host.js';
 import { ReadableStream } from '../web/streams.js';
 import { URLSearchParams } from '../web/url.js';
+import { abortable } from './abortable.js';
 
 export const BODY = Symbol('body');
 const READ_BYTES = 262144;
@@ -19,6 +20,12 @@ export class Body {
     this.stream = stream;
     this.type = type;
     this.used = false;
+    this.signal = null;
+  }
+
+  // What is left of it can't be read any more once `signal` is aborted.
+  endsWith(signal) {
+    this.signal = signal;
   }
 
   get isUsed() {
@@ -35,7 +42,7 @@ export class Body {
         this.stream = streamOfBytes(this.used ? null : this.asBytes());
         if (this.used) disturbed.add(this.stream);
       } else {
-        this.stream = streamOfHost(this.id);
+        this.stream = streamOfHost(this.id, this.signal);
       }
       this.text = this.bytes = this.id = null;
     }
@@ -58,7 +65,7 @@ export class Body {
     if (this.text !== null) return this.text;
     if (this.bytes !== null) return this.bytes;
     const id = this.id ?? this.takeHostStream();
-    const read = id === null ? readerOf(this.stream) : () => operation('stream.read', null, id, READ_BYTES);
+    const read = id === null ? readerOf(this.stream) : () => readHost(id, this.signal);
     const parts = [];
     let size = 0;
     for (let part = await read(); part !== null; part = await read()) {
@@ -112,12 +119,18 @@ function streamOfBytes(bytes) {
   }, { highWaterMark: 0 });
 }
 
-function streamOfHost(id) {
+async function readHost(id, signal) {
+  signal?.throwIfAborted();
+  const asked = operation('stream.read', null, id, READ_BYTES);
+  return abortable(signal, asked, last());
+}
+
+function streamOfHost(id, signal) {
   const stream = new ReadableStream({
     type: 'bytes',
     async pull(controller) {
       untouched.delete(stream);
-      const part = await operation('stream.read', null, id, READ_BYTES);
+      const part = await readHost(id, signal);
       if (part !== null) {
         controller.enqueue(part);
         return;

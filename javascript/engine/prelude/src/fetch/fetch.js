@@ -1,6 +1,7 @@
 // fetch: a request of the host's, redirects followed here.
-import { cancel, last, mayAsk, operation } from '../host.js';
+import { last, mayAsk, operation } from '../host.js';
 import { URL } from '../web/url.js';
+import { abortable } from './abortable.js';
 import { BODY, Body } from './body.js';
 import { outgoing } from './headers.js';
 import { Request } from './request.js';
@@ -33,7 +34,11 @@ async function follow(request) {
     const again = body !== null && (body.text !== null || body.bytes !== null) ? new Body({ ...body }) : null;
     const answer = await ask('fetch', null, request.signal, { url, method, headers }, body);
     const location = REDIRECTS.has(answer.status) ? answer.headers.find(([name]) => name === 'location')?.[1] : undefined;
-    if (location === undefined || request.redirect === 'manual') return responseFrom(answer, url, hops > 0);
+    if (location === undefined || request.redirect === 'manual') {
+      const response = responseFrom(answer, url, hops > 0);
+      response[BODY]?.endsWith(request.signal);
+      return response;
+    }
     if (request.redirect === 'error') throw new TypeError(`Redirect encountered, which the request's redirect mode forbids: ${url}`);
     if (hops === MOST_REDIRECTS) throw new TypeError('Too many redirects.');
     if (!URL.canParse(location, url)) throw new TypeError(`Unable to parse the redirect's URL: ${location}`);
@@ -62,18 +67,5 @@ export async function ask(name, binding, signal, request, body, before = [], aft
   const asked = operation(name, binding, ...before, { ...request, ...given }, ...after);
   const id = last();
   sending?.();
-  if (!signal) return asked;
-  let stop;
-  const aborted = new Promise((_, reject) => {
-    stop = () => {
-      cancel(id);
-      reject(signal.reason);
-    };
-    signal.addEventListener('abort', stop, { once: true });
-  });
-  try {
-    return await Promise.race([asked, aborted]);
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
+  return abortable(signal, asked, id);
 }

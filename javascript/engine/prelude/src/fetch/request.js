@@ -1,6 +1,6 @@
 // Request
 import { describeClass } from '../define.js';
-import { AbortController } from '../web/events.js';
+import { AbortController } from '../web/abort.js';
 import { URL } from '../web/url.js';
 import { BODY, Body, extract, mixBodyInto } from './body.js';
 import { Headers, headersFrom } from './headers.js';

@@ -1,39 +1,44 @@
 // A Response on its way to the visitor: whole where it is here and nothing is left to do; else started, written and
 // ended while the worker goes on.
 import { BODY, readerOf } from '../fetch/body.js';
-import { pairsOf } from '../fetch/headers.js';
+import { pairsToSend } from '../fetch/response.js';
 import { pieces } from '../fetch/send.js';
 import { operation } from '../host.js';
+import { lengthOf } from '../web/identity_stream.js';
 import { isWaiting, settled } from './context.js';
 
 // A handler may return 16 MiB, headers included.
 const WHOLE_BYTES = 15 * 1024 * 1024;
 
-export async function respond(response, context) {
+// The map that the handler returns, or a promise of undefined where the response is streamed.
+export function respond(response, context) {
   const { status } = response;
   if (status < 200) throw new TypeError(`A response of status ${status} can't be sent: WebSockets are not supported.`);
   const body = response[BODY];
   body?.take();
   const whole = body === null ? '' : body.text ?? body.bytes;
-  const headers = sendable(response.headers, body);
+  const headers = sendable(pairsToSend(response), body);
   if (whole !== null && (typeof whole === 'string' ? 3 * whole.length : whole.byteLength) <= WHOLE_BYTES) {
     if (!isWaiting(context)) return { status, headers, body: whole };
   } else if (whole === null && !isWaiting(context)) {
     const id = body.takeHostStream();
     if (id !== null) return { status, headers, body_stream: id };
   }
+  return streamed(status, headers, body, context);
+}
+
+async function streamed(status, headers, body, context) {
   await stream(status, headers, body);
   await settled(context);
-  return undefined;
 }
 
 // A length that was copied with another response's headers would be wrong of a body that was made here; the host
-// says the right one of those that are whole.
-function sendable(headers, body) {
-  const pairs = pairsOf(headers);
-  return body === null || body.isPassedOn
-    ? pairs
-    : pairs.filter(([name]) => name !== 'content-length');
+// says the right one of those that are whole, and a FixedLengthStream of itself.
+function sendable(pairs, body) {
+  if (body === null || body.isPassedOn) return pairs;
+  const length = body.stream === null ? undefined : lengthOf(body.stream);
+  const others = pairs.filter((pair) => pair[0] !== 'content-length');
+  return length === undefined ? others : [...others, ['content-length', String(length)]];
 }
 
 async function stream(status, headers, body) {

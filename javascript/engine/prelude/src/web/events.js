@@ -1,6 +1,6 @@
-// Event and EventTarget (DOM Standard), from event-target-shim; AbortController.
+// Event and EventTarget (DOM Standard), from event-target-shim, and the events that carry something.
 import { Event, EventTarget, setErrorHandler, setWarningHandler } from 'event-target-shim';
-import { define } from '../define.js';
+import { define, describeClass } from '../define.js';
 import { show } from '../errors.js';
 import { log } from '../host.js';
 
@@ -9,78 +9,59 @@ setWarningHandler(() => {});
 Object.defineProperty(Event, 'name', { value: 'Event' });
 Object.defineProperty(EventTarget, 'name', { value: 'EventTarget' });
 
-let isOurs = false;
-
-class AbortSignal extends EventTarget {
-  #aborted = false;
-  #reason = undefined;
-  onabort = null;
-
-  constructor() {
-    super();
-    if (!isOurs) throw new TypeError('Illegal constructor');
+class CustomEvent extends Event {
+  #detail;
+  constructor(type, init = undefined) {
+    super(type, init);
+    this.#detail = init?.detail ?? null;
   }
-
-  get aborted() { return this.#aborted; }
-  get reason() { return this.#reason; }
-
-  throwIfAborted() {
-    if (this.#aborted) throw this.#reason;
-  }
-
-  static _make() {
-    isOurs = true;
-    try {
-      return new AbortSignal();
-    } finally {
-      isOurs = false;
-    }
-  }
-
-  static _abort(signal, reason = new DOMException('The operation was aborted', 'AbortError')) {
-    if (signal.#aborted) return;
-    signal.#aborted = true;
-    signal.#reason = reason;
-    const event = new Event('abort');
-    if (typeof signal.onabort === 'function') signal.onabort(event);
-    signal.dispatchEvent(event);
-  }
-
-  static abort(reason) {
-    const signal = AbortSignal._make();
-    AbortSignal._abort(signal, reason);
-    return signal;
-  }
-
-  static timeout(ms) {
-    const signal = AbortSignal._make();
-    setTimeout(() => AbortSignal._abort(signal, new DOMException('The operation timed out', 'TimeoutError')), ms);
-    return signal;
-  }
-
-  static any(signals) {
-    const all = AbortSignal._make();
-    for (const signal of signals) {
-      if (signal.aborted) {
-        AbortSignal._abort(all, signal.reason);
-        break;
-      }
-      signal.addEventListener('abort', () => AbortSignal._abort(all, signal.reason), { once: true });
-    }
-    return all;
-  }
+  get detail() { return this.#detail; }
 }
 
-const { _make: makeSignal, _abort: abortSignal } = AbortSignal;
-delete AbortSignal._make;
-delete AbortSignal._abort;
-Object.assign(AbortSignal, {});
-
-class AbortController {
-  #signal = makeSignal.call(AbortSignal);
-  get signal() { return this.#signal; }
-  abort(reason) { abortSignal.call(AbortSignal, this.#signal, reason); }
+class ErrorEvent extends Event {
+  #init;
+  constructor(type, init = undefined) {
+    super(type, init);
+    const { message = '', filename = '', lineno = 0, colno = 0, error = undefined } = init ?? {};
+    this.#init = { message: String(message), filename: String(filename), lineno: lineno >>> 0, colno: colno >>> 0, error };
+  }
+  get message() { return this.#init.message; }
+  get filename() { return this.#init.filename; }
+  get lineno() { return this.#init.lineno; }
+  get colno() { return this.#init.colno; }
+  get error() { return this.#init.error; }
 }
 
-define({ Event, EventTarget, AbortController, AbortSignal });
-export { AbortController, AbortSignal, Event, EventTarget };
+class MessageEvent extends Event {
+  #init;
+  constructor(type, init = undefined) {
+    super(type, init);
+    const { data = null, origin = '', lastEventId = '', source = null, ports = [] } = init ?? {};
+    this.#init = { data, origin: String(origin), lastEventId: String(lastEventId), source, ports: Object.freeze([...ports]) };
+  }
+  get data() { return this.#init.data; }
+  get origin() { return this.#init.origin; }
+  get lastEventId() { return this.#init.lastEventId; }
+  get source() { return this.#init.source; }
+  get ports() { return this.#init.ports; }
+}
+
+class CloseEvent extends Event {
+  #init;
+  constructor(type, init = undefined) {
+    super(type, init);
+    const { wasClean = false, code = 0, reason = '' } = init ?? {};
+    this.#init = { wasClean: Boolean(wasClean), code: code & 0xffff, reason: String(reason) };
+  }
+  get wasClean() { return this.#init.wasClean; }
+  get code() { return this.#init.code; }
+  get reason() { return this.#init.reason; }
+}
+
+describeClass(CustomEvent, ['detail']);
+describeClass(ErrorEvent, ['message', 'filename', 'lineno', 'colno', 'error']);
+describeClass(MessageEvent, ['data', 'origin', 'lastEventId', 'source', 'ports']);
+describeClass(CloseEvent, ['wasClean', 'code', 'reason']);
+
+define({ Event, EventTarget, CustomEvent, ErrorEvent, MessageEvent, CloseEvent });
+export { Event, EventTarget };
