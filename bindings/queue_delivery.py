@@ -46,6 +46,9 @@ class DeliverySettings:
     gather_s: float = 0.01
     #: Batches that run in this process at once, over all consumers.
     running: int = 32
+    #: Who this process is, of all that deliver: a name that one has only when whoever had it before has died. What
+    #: that one was at work on, where batches are counted, is given back at once. "": nobody is known to have died.
+    holder: str = ""
 
 
 def by_need(ready: Sequence[ReadyQueue], running: Mapping[str, int]) -> list[ReadyQueue]:
@@ -83,10 +86,14 @@ class QueueDelivery:
 
     async def run(self) -> None:
         """Until `stop()`. What fails, the disk above all, is logged and tried again at the next turn."""
+        is_first = bool(self._settings.holder)
         while not self._stopping:
             self._wake.clear()
             looked = monotonic_s()
             try:
+                if is_first:
+                    await self._store.give_back(self._settings.holder)
+                    is_first = False
                 await self._start_due()
             except StorageError as error:
                 LOG.warning("queues were not looked at: %s (%s)", error.message, error.detail)
@@ -166,7 +173,12 @@ class QueueDelivery:
         lease_ms = int(self._settings.lease_s * 1000)
         try:
             lease = await self._store.lease(
-                consumer.queue_id, settings.batch_size, lease_ms, used_up, settings.max_concurrency
+                consumer.queue_id,
+                settings.batch_size,
+                lease_ms,
+                used_up,
+                settings.max_concurrency,
+                self._settings.holder,
             )
         finally:
             self._leasing.discard(consumer.queue_id)

@@ -63,8 +63,8 @@ class MemoryQueueStorage:
         self._sequence = itertools.count(1)
         self._kept: dict[int, _Kept] = {}
         self._settings: dict[str, QueueSettings] = {}
-        #: Of bounded consumers: lease id → (queue, end).
-        self._leases: dict[str, tuple[str, int]] = {}
+        #: Of bounded consumers: lease id → (queue, end, holder).
+        self._leases: dict[str, tuple[str, int, str]] = {}
         self._deleted: set[str] = set()
         self.on_send: Callable[[str], None] = nobody
 
@@ -105,6 +105,7 @@ class MemoryQueueStorage:
         lease_ms: int,
         used_up: DeadLettering | None = None,
         at_most: int | None = None,
+        holder: str = "",
     ) -> Lease | None:
         now, ends = self.now_ms, self.now_ms + lease_ms
         self._leases = {each: place for each, place in self._leases.items() if place[1] > now}
@@ -115,8 +116,19 @@ class MemoryQueueStorage:
         if not taken:
             return None
         if at_most is not None:
-            self._leases[lease_id] = (queue_id, ends)
+            self._leases[lease_id] = (queue_id, ends, holder)
         return Lease(lease_id, queue_id, ends, tuple(kept.message for kept in taken), at_most is not None)
+
+    async def give_back(self, holder: str) -> int:
+        ended = {each: place[0] for each, place in self._leases.items() if place[2] == holder}
+        for lease_id in ended:
+            del self._leases[lease_id]
+        for kept in self._kept.values():
+            if kept.lease_id in ended:
+                kept.ready_at_ms = min(kept.ready_at_ms, self.now_ms)
+        for queue_id in set(ended.values()):
+            self.on_send(queue_id)
+        return len(ended)
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
         ends = self.now_ms + lease_ms
@@ -124,7 +136,7 @@ class MemoryQueueStorage:
         for kept in held:
             kept.ready_at_ms = max(kept.ready_at_ms, ends)
         if lease.id in self._leases:
-            self._leases[lease.id] = (lease.queue_id, ends)
+            self._leases[lease.id] = (lease.queue_id, ends, self._leases[lease.id][2])
         return len(held)
 
     async def settle(

@@ -307,7 +307,12 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     replicas = None
     if database is not None:
         replicas = MachineReplicas(
-            data, database, held_keys(root, key_path), follows=True, on_applied=told.applied, on_loaded=told.loaded
+            data,
+            database,
+            held_keys(root, key_path),
+            follows=True,
+            on_applied=told.applied,
+            on_loaded=told.loaded,
         )
     store = ControlStore.open(
         data / "control.db", sequence, replication=None if replicas is None else replicas.control

@@ -16,7 +16,7 @@ from bindings.analytics import PointSink
 from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict
 from bindings.env import build_env
 from bindings.operations import OPERATIONS
-from bindings.queue_delivery import QueueDelivery
+from bindings.queue_delivery import DeliverySettings, QueueDelivery
 from bindings.secret_store import SealedSecrets
 from cli.egress_policies import EgressPolicies
 from cli.isolation import Isolation
@@ -112,6 +112,8 @@ class DataPlaneSettings:
     database_addresses: frozenset[str] = frozenset()
     #: Which machine of several this is, where there is a database.
     machine: str = ""
+    #: Its name: whoever had it before has died.
+    process: str = ""
     #: Digest of the JavaScript engine; "" where there is none.
     javascript: str = ""
 
@@ -232,6 +234,7 @@ class DataPlane:
             self._queues,
             self._list_consumers,
             self._run_batch,
+            DeliverySettings(holder=f"{settings.machine}/{settings.process}"),
             on_settled=lambda consumer, settled: self._settled(settled),
         )
         self.draining = False

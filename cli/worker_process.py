@@ -102,6 +102,7 @@ async def _serve(
             database=address_from_config(config["database"]),
             database_addresses=frozenset(config["database_addresses"]),
             machine=str(config["machine"]),
+            process=inherited.name,
             javascript=config["javascript"],
         ),
         engine,

@@ -149,13 +149,21 @@ class QueueStorage(Protocol):
         lease_ms: int,
         used_up: DeadLettering | None = None,
         at_most: int | None = None,
+        holder: str = "",
     ) -> Lease | None:
         """Take up to `count` ready messages, oldest first, for `lease_ms`; None when there are none, or the queue is
         paused.
 
         With `used_up`, messages whose deliveries are spent (their deliverers died) are dead-lettered
         instead of being delivered once more. With `at_most`, no more leases of the queue that were taken with it hold
-        at once, over all processes: None while they do. One whose holder died counts until it ends.
+        at once, over all processes: None while they do. One whose holder died counts until it ends, or until
+        who comes after `holder` has given back what it held.
+        """
+
+    async def give_back(self, holder: str) -> int:
+        """End the counted leases of a holder that has died: their messages are ready now. How many there were.
+
+        Only for who knows that it has died: while it lives, its messages would be delivered twice at a time.
         """
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:

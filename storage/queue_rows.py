@@ -57,10 +57,20 @@ class QueueRows:
             raise deleted_queue()
 
     def count_lease(
-        self, tx: Transaction, lease_id: str, queue_id: str, now_ms: int, ends_at_ms: int
+        self, tx: Transaction, lease_id: str, queue_id: str, now_ms: int, ends_at_ms: int, holder: str
     ) -> None:
         tx.execute(self._sql["drop_leases"], (queue_id, now_ms))
-        tx.execute(self._sql["add_lease"], (lease_id, queue_id, ends_at_ms))
+        tx.execute(self._sql["add_lease"], (lease_id, queue_id, ends_at_ms, holder))
+
+    def give_back(self, tx: Transaction, holder: str, now_ms: int) -> list[str]:
+        """The queues of the leases, one for each."""
+        queues: list[str] = []
+        for lease_id, queue_id in tx.execute(self._sql["leases_of"], (holder,)):
+            tx.execute(self._sql["end_lease"], (lease_id,))
+            tx.execute(self._sql["give_back"], (lease_id, queue_id, now_ms))
+            queues.append(cast("str", queue_id))
+        self.refresh(tx, set(queues))
+        return queues
 
     def leases(self, tx: Transaction, queue_id: str, now_ms: int) -> int:
         return cast("int", tx.execute(self._sql["count_leases"], (queue_id, now_ms))[0][0])

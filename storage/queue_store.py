@@ -107,6 +107,7 @@ class QueueStore:
         lease_ms: int,
         used_up: DeadLettering | None = None,
         at_most: int | None = None,
+        holder: str = "",
     ) -> Lease | None:
         now = self._now_ms()
         lease_id = secrets.token_hex(16)
@@ -124,13 +125,20 @@ class QueueStore:
                 return []
             taken = self._rows.take(tx, queue_id, lease_id, count, now, ends, used_up)
             if taken and at_most is not None:
-                self._rows.count_lease(tx, lease_id, queue_id, now, ends)
+                self._rows.count_lease(tx, lease_id, queue_id, now, ends, holder)
             return taken
 
         taken = await self._database.write(work)
         if not taken:
             return None
         return Lease(lease_id, queue_id, ends, tuple(message for _, message in taken), at_most is not None)
+
+    async def give_back(self, holder: str) -> int:
+        now = self._now_ms()
+        queues = await self._database.write(lambda tx: self._rows.give_back(tx, holder, now))
+        for queue_id in set(queues):
+            self.on_send(queue_id)
+        return len(queues)
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
         ends = self._now_ms() + lease_ms

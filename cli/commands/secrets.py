@@ -122,7 +122,9 @@ def rotate(client: ApiClient, as_json: bool) -> None:
     while state["rotating"]:
         waiting = ", ".join(map(printable, state["waiting_for"]))
         if waiting and waiting != told:
-            note(f"waiting for {waiting}: copy {state['next_key_file']} there, beside its root-key, mode 0600")
+            note(
+                f"waiting for {waiting}: copy {state['next_key_file']} there, beside its root-key, mode 0600"
+            )
         told = waiting
         time.sleep(_POLL_S)
         state = client.get(path)

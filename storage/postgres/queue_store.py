@@ -99,6 +99,7 @@ class PgQueueStore:
         lease_ms: int,
         used_up: DeadLettering | None = None,
         at_most: int | None = None,
+        holder: str = "",
     ) -> Lease | None:
         now = self._now_ms()
         lease_id = uuid.uuid4()
@@ -121,13 +122,30 @@ class PgQueueStore:
                 return []
             taken = await self._rows.take(tx, queue_id, lease_id, count, now, ends, used_up)
             if taken and at_most is not None:
-                await tx.execute(self._sql["add_lease"], lease_id, queue_id, ends)
+                await tx.execute(self._sql["add_lease"], lease_id, queue_id, ends, holder)
             return taken
 
         taken = await self._database.write(work, repeatable=True)
         if not taken:
             return None
         return Lease(lease_id.hex, queue_id, ends, tuple(map(to_message, taken)), at_most is not None)
+
+    async def give_back(self, holder: str) -> int:
+        now = self._now_ms()
+
+        async def work(tx: PgTransaction) -> list[str]:
+            ended = await tx.fetch(self._sql["end_leases_of"], holder)
+            for lease_id, queue_id in ended:
+                await tx.execute(self._sql["give_back"], lease_id, queue_id, now)
+            queues = [str(row[1]) for row in ended]
+            if queues:
+                await tx.execute(self._sql["add_tickets"], [now] * len(queues), queues)
+            return queues
+
+        queues = await self._database.write(work, repeatable=True)
+        for queue_id in set(queues):
+            self._told(queue_id)
+        return len(queues)
 
     async def renew(self, lease: Lease, lease_ms: int) -> int:
         ends = self._now_ms() + lease_ms

@@ -63,7 +63,13 @@ WHERE lease_id IN (SELECT value FROM json_each(?1)) AND queue_id = ?2
 SELECT count(*) FROM queue_leases WHERE queue_id = ?1 AND ends_at_ms > ?2
 
 -- :name add_lease
-INSERT INTO queue_leases VALUES (?1, ?2, ?3)
+INSERT INTO queue_leases (id, queue_id, ends_at_ms, holder) VALUES (?1, ?2, ?3, ?4)
+
+-- :name leases_of
+SELECT id, queue_id FROM queue_leases WHERE holder = ?1
+
+-- :name give_back
+UPDATE queue_messages SET ready_at_ms = ?3 WHERE lease_id = ?1 AND queue_id = ?2 AND ready_at_ms > ?3
 
 -- :name renew_lease
 UPDATE queue_leases SET ends_at_ms = ?2 WHERE id = ?1

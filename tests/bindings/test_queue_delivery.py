@@ -293,11 +293,12 @@ async def test_no_batch_begins_beside_one_that_is_being_leased(world: World) -> 
         lease_ms: int,
         used_up: DeadLettering | None = None,
         at_most: int | None = None,
+        holder: str = "",
     ) -> Lease | None:
         nonlocal asked
         asked += 1
         await go.wait()
-        return await lease(queue_id, count, lease_ms, used_up, at_most)
+        return await lease(queue_id, count, lease_ms, used_up, at_most, holder)
 
     world.store.lease = slow  # type: ignore[method-assign]
     world.consume("q", settings=ConsumerSettings(batch_size=3, max_wait_ms=60_000, max_concurrency=2))
@@ -321,6 +322,22 @@ async def test_paused_queue_is_not_delivered_and_its_resumption_wakes_delivery(w
     await world.store.change_settings("q", QueueSettingsChange(delivery_paused=False))
     await world.until_empty("q")
     assert world.delivered == [("q", [("a", 1)])]
+
+
+async def test_who_comes_after_one_that_died_gives_back_what_it_held(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "queues.db", queue_migrations())
+    store = QueueStore(database)
+    await store.send("q", [QueueMessage(b"a", "text")])
+    assert await store.lease("q", 1, 3_600_000, at_most=1, holder="machine/worker-0") is not None
+    world = World(store, DeliverySettings(poll_s=0.02, holder="machine/worker-0"))
+    try:
+        world.consume("q", settings=ConsumerSettings(max_wait_ms=0, max_concurrency=1))
+        await world.until_empty("q")
+        assert world.delivered == [("q", [("a", 2)])]
+    finally:
+        await world.delivery.stop(5)
+        await world.task
+        database.close()
 
 
 def test_queue_with_many_batches_comes_after_those_with_fewer() -> None:

@@ -469,6 +469,23 @@ async def test_none_of_those_who_pull_at_once_gets_what_another_has(store: Queue
     assert sorted(got) == sorted(ids)
 
 
+async def test_what_a_dead_holder_had_is_given_back_at_once_and_nobody_elses(store: QueueStorage) -> None:
+    await send(store, "a", "b", "c", "d")
+    for holder in ("dead", "alive"):
+        assert await store.lease("q", 1, 60_000, at_most=2, holder=holder) is not None
+    assert await store.lease("q", 1, 60_000, at_most=2, holder="next") is None
+    told: list[str] = []
+    store.on_send = told.append
+    assert await store.give_back("dead") == 1
+    assert "q" in told
+    assert await store.give_back("dead") == 0
+    assert await store.give_back("nobody") == 0
+    again = await store.lease("q", 3, 60_000, at_most=2, holder="next")
+    assert again is not None
+    assert [(each.body, each.attempts) for each in again.messages] == [(b"a", 2), (b"c", 1), (b"d", 1)]
+    assert await store.lease("q", 1, 60_000, at_most=2, holder="next") is None
+
+
 async def test_lease_that_got_nothing_counts_for_nothing(store: QueueStorage) -> None:
     assert await store.lease("q", 1, 1000, at_most=1) is None
     await send(store, "a")

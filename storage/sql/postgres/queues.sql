@@ -107,7 +107,13 @@ WHERE lease_id = $1 AND queue_id = $2
 SELECT count(*) FROM queue_leases WHERE queue_id = $1 AND ends_at_ms > $2 AND id <> $3
 
 -- :name add_lease
-INSERT INTO queue_leases VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+INSERT INTO queue_leases (id, queue_id, ends_at_ms, holder) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+
+-- :name end_leases_of
+DELETE FROM queue_leases WHERE holder = $1 RETURNING id, queue_id
+
+-- :name give_back
+UPDATE queue_messages SET ready_at_ms = $3 WHERE lease_id = $1 AND queue_id = $2 AND ready_at_ms > $3
 
 -- :name drop_leases
 DELETE FROM queue_leases WHERE queue_id = $1 AND ends_at_ms <= $2
