@@ -213,6 +213,7 @@ def machines(machine: Platform) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.timeout(300)  # it waits for what is on its way, and starts machines anew
 def test_the_root_key_is_rotated_while_both_machines_serve(pair: Pair) -> None:
     a, b = pair.a, pair.b
     old = (a.data / "root-key").read_bytes()
