@@ -22,6 +22,9 @@ void engine_allow_eval(JSContext *ctx, bool allowed);
 /* Bytes that the heap has handed out. */
 size_t engine_heap_bytes(JSRuntime *rt);
 
+/* JS_DefinePropertyValue for a plain object of our own making, in a tenth of the time; below 0: an exception. */
+int engine_add_property(JSContext *ctx, JSValueConst object, JSAtom name, JSValue value);
+
 /* -- state.c -------------------------------------------------------------------------------------------------- */
 
 typedef enum {

@@ -60,6 +60,7 @@ static int64_t serve(const char *handler, uint8_t *input, size_t size)
     if (JS_IsException(promise))
         return answer_exception(ctx);
     engine_run_jobs();
+    /* No promise: it is the result. */
     while (JS_PromiseState(ctx, promise) == JS_PROMISE_PENDING) {
         Turn turn = operations_turn();
         if (turn == TURN_FAILED)
@@ -71,8 +72,9 @@ static int64_t serve(const char *handler, uint8_t *input, size_t size)
     }
     if (!operations_flush())
         return answer_exception(ctx);
-    JSValue result = JS_PromiseResult(ctx, promise);
-    if (JS_PromiseState(ctx, promise) == JS_PROMISE_REJECTED) {
+    bool is_promise = JS_IsPromise(promise);
+    JSValue result = is_promise ? JS_PromiseResult(ctx, promise) : promise;
+    if (is_promise && JS_PromiseState(ctx, promise) == JS_PROMISE_REJECTED) {
         JS_Throw(ctx, result);
         return answer_exception(ctx);
     }

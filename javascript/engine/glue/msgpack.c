@@ -9,6 +9,9 @@
 
 #include "engine.h"
 
+/* Items of an array that need no memory of their own while it is read. */
+#define FEW 16
+
 /* -- writing -------------------------------------------------------------------------------------------------- */
 
 void writer_free(Writer *writer)
@@ -340,18 +343,41 @@ static JSValue broken(JSContext *ctx)
 
 static JSValue read_items(JSContext *ctx, Reader *reader, int depth)
 {
-    uint32_t count;
+    JSValue few[FEW], *items = few;
+    uint32_t count, have = 0;
     if (!read_array(reader, &count))
         return broken(ctx);
-    JSValue array = JS_NewArray(ctx);
-    for (uint32_t i = 0; i < count && !JS_IsException(array); i++) {
+    if (count > FEW && !(items = js_malloc(ctx, count * sizeof *items)))
+        return JS_EXCEPTION;
+    while (have < count) {
         JSValue item = read_value(ctx, reader, depth);
-        if (JS_IsException(item) || JS_DefinePropertyValueUint32(ctx, array, i, item, JS_PROP_C_W_E) < 0) {
-            JS_FreeValue(ctx, array);
-            array = JS_EXCEPTION;
-        }
+        if (JS_IsException(item))
+            break;
+        items[have++] = item;
     }
+    JSValue array = JS_EXCEPTION;
+    if (have == count)
+        array = JS_NewArrayFrom(ctx, (int)count, items); /* it takes them, whatever it answers */
+    else
+        while (have)
+            JS_FreeValue(ctx, items[--have]);
+    if (items != few)
+        js_free(ctx, items);
     return array;
+}
+
+/* JS_NewAtomLen takes bytes for characters where there is such a name already. */
+static JSAtom read_name(JSContext *ctx, const uint8_t *name, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (name[i] < 0x80)
+            continue;
+        JSValue text = JS_NewStringLen(ctx, (const char *)name, size);
+        JSAtom atom = JS_IsException(text) ? JS_ATOM_NULL : JS_ValueToAtom(ctx, text);
+        JS_FreeValue(ctx, text);
+        return atom;
+    }
+    return JS_NewAtomLen(ctx, (const char *)name, size);
 }
 
 /* Defined, not set: a key `__proto__` is a property like any other. */
@@ -369,11 +395,11 @@ static JSValue read_properties(JSContext *ctx, Reader *reader, int depth)
         if (!read_span(reader, &name, &size))
             broken(ctx);
         else {
-            atom = JS_NewAtomLen(ctx, (const char *)name, size);
+            atom = read_name(ctx, name, size);
             if (atom != JS_ATOM_NULL)
                 value = read_value(ctx, reader, depth);
         }
-        if (JS_IsException(value) || JS_DefinePropertyValue(ctx, object, atom, value, JS_PROP_C_W_E) < 0) {
+        if (JS_IsException(value) || engine_add_property(ctx, object, atom, value) < 0) {
             JS_FreeValue(ctx, object);
             object = JS_EXCEPTION;
         }

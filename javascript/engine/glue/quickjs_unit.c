@@ -1,4 +1,4 @@
-/* QuickJS's own source, and the two things that it lets nobody have from outside. Included, not patched: a release
+/* QuickJS's own source, and the few things that it lets nobody have from outside. Included, not patched: a release
  * that moves them fails to compile here.
  */
 
@@ -31,4 +31,18 @@ void engine_allow_eval(JSContext *ctx, bool allowed)
 size_t engine_heap_bytes(JSRuntime *rt)
 {
     return rt->malloc_state.malloc_size;
+}
+
+int engine_add_property(JSContext *ctx, JSValueConst object, JSAtom name, JSValue value)
+{
+    JSObject *p = JS_VALUE_GET_OBJ(object);
+    if (find_own_property1(p, name))
+        return JS_DefinePropertyValue(ctx, object, name, value, JS_PROP_C_W_E);
+    JSProperty *property = add_property(ctx, p, name, JS_PROP_C_W_E);
+    if (!property) {
+        JS_FreeValue(ctx, value);
+        return -1;
+    }
+    property->u.value = value;
+    return 1;
 }

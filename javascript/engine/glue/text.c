@@ -177,6 +177,83 @@ static JSValue latin1_encode(JSContext *ctx, JSValueConst this_value, int argc, 
     return result;
 }
 
+/* headerName(text) → it in lower case, or null where it is no token (RFC 9110 §5.6.2) */
+static JSValue header_name(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value, (void)argc;
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    size_t size;
+    bool has_upper = false;
+    char *text = (char *)JS_ToCStringLen(ctx, &size, argv[0]);
+    if (!text)
+        return JS_EXCEPTION;
+    bool ok = size > 0;
+    for (size_t i = 0; ok && i < size; i++) {
+        char c = text[i];
+        bool is_upper = c >= 'A' && c <= 'Z';
+        has_upper |= is_upper;
+        ok = is_upper || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c && strchr(marks, c));
+    }
+    JSValue name = JS_NULL;
+    if (ok && !has_upper && JS_IsString(argv[0]))
+        name = JS_DupValue(ctx, argv[0]);
+    else if (ok) {
+        char *lower = js_strndup(ctx, text, size);
+        for (size_t i = 0; lower && i < size; i++)
+            if (lower[i] >= 'A' && lower[i] <= 'Z')
+                lower[i] += 'a' - 'A';
+        name = lower ? JS_NewStringLen(ctx, lower, size) : JS_EXCEPTION;
+        js_free(ctx, lower);
+    }
+    JS_FreeCString(ctx, text);
+    return name;
+}
+
+static bool is_blank(char c)
+{
+    return c == '\t' || c == '\n' || c == '\r' || c == ' ';
+}
+
+/* headerValue(text) → it without blanks around it, or null where it is none: beyond U+00FF, NUL, an end of line */
+static JSValue header_value(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value, (void)argc;
+    size_t size, start = 0;
+    const char *text = JS_ToCStringLen(ctx, &size, argv[0]);
+    if (!text)
+        return JS_EXCEPTION;
+    size_t end = size;
+    while (start < end && is_blank(text[start]))
+        start++;
+    while (end > start && is_blank(text[end - 1]))
+        end--;
+    bool ok = true;
+    for (size_t i = start; ok && i < end; i++) {
+        uint8_t c = (uint8_t)text[i];
+        ok = c && c != '\n' && c != '\r' && c <= 0xc3; /* U+00FF is c3 bf; what follows is 80 to bf */
+    }
+    JSValue value = !ok                            ? JS_NULL
+                    : end - start == size && JS_IsString(argv[0]) ? JS_DupValue(ctx, argv[0])
+                                                   : JS_NewStringLen(ctx, text + start, end - start);
+    JS_FreeCString(ctx, text);
+    return value;
+}
+
+/* isAscii(text) */
+static JSValue is_ascii(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value, (void)argc;
+    size_t size;
+    const char *text = JS_ToCStringLen(ctx, &size, argv[0]);
+    if (!text)
+        return JS_EXCEPTION;
+    bool ascii = true;
+    for (size_t i = 0; ascii && i < size; i++)
+        ascii = (uint8_t)text[i] < 0x80;
+    JS_FreeCString(ctx, text);
+    return JS_NewBool(ctx, ascii);
+}
+
 /* clone(value) → a copy of everything that hangs on it, rings included; throws where a part can't be copied */
 static JSValue clone(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
 {
@@ -195,7 +272,8 @@ void text_define(JSContext *ctx, JSValueConst host)
     static const JSCFunctionListEntry functions[] = {
         JS_CFUNC_DEF("utf8Encode", 1, utf8_encode),     JS_CFUNC_DEF("utf8Decode", 2, utf8_decode),
         JS_CFUNC_DEF("latin1Encode", 1, latin1_encode), JS_CFUNC_DEF("latin1Decode", 1, latin1_decode),
-        JS_CFUNC_DEF("clone", 1, clone),
+        JS_CFUNC_DEF("headerName", 1, header_name),     JS_CFUNC_DEF("headerValue", 1, header_value),
+        JS_CFUNC_DEF("isAscii", 1, is_ascii),           JS_CFUNC_DEF("clone", 1, clone),
     };
     JS_SetPropertyFunctionList(ctx, host, functions, sizeof functions / sizeof *functions);
 }

@@ -10,6 +10,9 @@ export function handlerOf(type) {
   return handlers.get(type);
 }
 
+// It has listeners instead of a default export.
+export const isServiceWorker = () => handlers.size > 0;
+
 // Tells the listeners; false when one of them prevented what happens by default.
 export function dispatch(type, properties) {
   const event = new Event(type, { cancelable: true });

@@ -17,6 +17,8 @@ export const {
   log,
   // utf8Encode(text), utf8Decode(bytes, fatal), latin1Encode(text): null where it can't, latin1Decode(bytes).
   utf8Encode, utf8Decode, latin1Encode, latin1Decode,
+  // headerName(text): in lower case, headerValue(text): trimmed; null for what is none. isAscii(text).
+  headerName, headerValue, isAscii,
   // clone(value): a deep copy through the engine's own serialization.
   clone,
 } = host;

@@ -1,6 +1,6 @@
 // `env`: what a worker is lent, by name. One is made for each event; what it costs is asked for when it is used.
 import { wait } from '../host.js';
-import { handlerOf } from '../global_events.js';
+import { isServiceWorker } from '../global_events.js';
 import { AnalyticsEngineDataset } from './analytics.js';
 import { cacheOf, cachesAre } from './cache.js';
 import { D1Database } from './d1.js';
@@ -28,20 +28,25 @@ const made = {
 
 // `event.env` lists [name, type]…; variables that are text are in `event.vars`.
 export function enterEvent(event) {
-  const env = { ...event.vars };
+  const env = event.vars ?? {};
+  const bindings = event.env;
+  if (bindings !== undefined && bindings.length) bind(env, bindings, event);
+  current = env;
+  if (isServiceWorker()) {
+    // It finds its bindings in the global scope.
+    for (const name of Object.keys(env)) Object.defineProperty(globalThis, name, Object.getOwnPropertyDescriptor(env, name));
+  }
+  return env;
+}
+
+function bind(env, bindings, event) {
   const caches = new Map();
-  for (const [name, type] of event.env ?? []) {
+  for (const [name, type] of bindings) {
     if (type === 'secret_text') defineSecret(env, name);
     else if (made[type]) env[name] = made[type](name, event);
     if (type === 'cache') caches.set(name, env[name]);
   }
   cachesAre(caches);
-  current = env;
-  if (handlerOf('fetch') || handlerOf('scheduled') || handlerOf('queue')) {
-    // A service worker finds its bindings in the global scope.
-    for (const name of Object.keys(env)) Object.defineProperty(globalThis, name, Object.getOwnPropertyDescriptor(env, name));
-  }
-  return env;
 }
 
 // A secret is a string, and is there when it is read: so it is fetched then, and the worker stands still.

@@ -1,11 +1,6 @@
 // Headers: a list of names in lower case and values, in the order in which they came.
 import { describeClass } from '../define.js';
-import { latin1Decode, latin1Encode } from '../host.js';
-
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// A value is bytes, one a character: no NUL, no line ends.
-const VALUE = /^[\x01-\x09\x0b\x0c\x0e-\xff]*$/;
-const ASCII = /^[\x00-\x7f]*$/;
+import { headerName, headerValue, isAscii, latin1Decode, latin1Encode } from '../host.js';
 
 let listOf;
 let makeOf;
@@ -79,9 +74,10 @@ class Headers {
   get(name) {
     need(arguments, 1, 'get');
     const key = nameOf(name);
+    const list = this.#list;
     let found = null;
-    for (const [other, value] of this.#list) {
-      if (other === key) found = found === null ? value : `${found}, ${value}`;
+    for (let at = 0; at < list.length; at++) {
+      if (list[at][0] === key) found = found === null ? list[at][1] : `${found}, ${list[at][1]}`;
     }
     return found;
   }
@@ -158,14 +154,14 @@ function need(given, count, name) {
 }
 
 function nameOf(name) {
-  const text = String(name);
-  if (!TOKEN.test(text)) throw new TypeError(`Invalid header name: ${JSON.stringify(text)}`);
-  return text.toLowerCase();
+  const text = headerName(typeof name === 'string' ? name : String(name));
+  if (text === null) throw new TypeError(`Invalid header name: ${JSON.stringify(String(name))}`);
+  return text;
 }
 
 function valueOf(value) {
-  const text = String(value).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, '');
-  if (!VALUE.test(text)) throw new TypeError('Invalid header value.');
+  const text = headerValue(typeof value === 'string' ? value : String(value));
+  if (text === null) throw new TypeError('Invalid header value.');
   return text;
 }
 
@@ -173,15 +169,22 @@ function valueOf(value) {
 
 // Headers of a Request or Response of the host's; names are in lower case there.
 export function headersFrom(pairs, immutable = true) {
-  for (const pair of pairs) if (typeof pair[1] !== 'string') pair[1] = latin1Decode(pair[1]);
+  for (let at = 0; at < pairs.length; at++) {
+    if (typeof pairs[at][1] !== 'string') pairs[at][1] = latin1Decode(pairs[at][1]);
+  }
   return makeOf(pairs, immutable);
 }
 
-export function pairsOf(headers) {
-  const pairs = listOf(headers);
-  return pairs.every(([, value]) => ASCII.test(value))
-    ? pairs
-    : pairs.map(([name, value]) => [name, ASCII.test(value) ? value : latin1Encode(value)]);
+export const pairsOf = (headers) => sendable(listOf(headers));
+
+// Most are ASCII, and go as they are.
+export function sendable(pairs) {
+  for (let at = 0; at < pairs.length; at++) {
+    if (typeof pairs[at][1] === 'string' && !isAscii(pairs[at][1])) {
+      return pairs.map(([name, value]) => [name, isAscii(value) ? value : latin1Encode(value)]);
+    }
+  }
+  return pairs;
 }
 
 // Of a request that goes out: the host says itself how long a body is.

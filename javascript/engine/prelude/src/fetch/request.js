@@ -12,21 +12,14 @@ const REDIRECTS = new Set(['follow', 'manual', 'error']);
 let make;
 
 class Request {
-  #method = 'GET';
-  #url;
-  #headers = null;
-  // Of the host's, until somebody asks: most requests are answered without.
-  #pairs = null;
-  #redirect = 'follow';
-  #signal = null;
-  #cf;
+  // {url, method, headers | list, redirect, signal, cf}; of an event it is the event itself, as it was read: most
+  // requests are answered without being looked at. `headers` are pairs of the host's until somebody asks for `list`.
+  #at;
   [BODY] = null;
 
   static {
-    make = (event, body) => {
-      const request = new Request(event.url, RAW);
-      request.#method = event.method;
-      request.#pairs = event.headers;
+    make = (at, body) => {
+      const request = new Request(at, RAW);
       request[BODY] = body;
       return request;
     };
@@ -34,46 +27,41 @@ class Request {
 
   constructor(input, init = undefined) {
     if (init === RAW) {
-      this.#url = input;
+      this.#at = input;
       return;
     }
-    if (arguments.length < 1) throw new TypeError('Request: a URL or a Request is needed');
     if (init !== undefined && init !== null && typeof init !== 'object') throw new TypeError('Request: options are an object');
     const given = init ?? {};
-    const other = typeof input === 'object' && input !== null && #url in input ? input : null;
-    if (other) {
-      this.#url = other.#url;
-      this.#method = other.#method;
-      this.#redirect = other.#redirect;
-      this.#signal = other.#signal;
-      this.#cf = other.#cf;
-    } else {
-      this.#url = parse(input);
-    }
-    if (given.method !== undefined) this.#method = methodOf(given.method);
+    const other = typeof input === 'object' && input !== null && #at in input ? input : null;
+    const at = other
+      ? { ...other.#at, headers: undefined, list: undefined }
+      : { url: parse(input), method: 'GET', redirect: 'follow' };
+    this.#at = at;
+    if (given.method !== undefined) at.method = methodOf(given.method);
     if (given.redirect !== undefined) {
       if (!REDIRECTS.has(given.redirect)) throw new TypeError(`Request: invalid redirect mode: ${given.redirect}`);
-      this.#redirect = given.redirect;
+      at.redirect = given.redirect;
     }
     if (given.signal !== undefined) {
       if (given.signal !== null && typeof given.signal.aborted !== 'boolean') throw new TypeError('Request: `signal` is an AbortSignal');
-      this.#signal = given.signal;
+      at.signal = given.signal;
     }
-    if (given.cf !== undefined) this.#cf = given.cf;
-    this.#headers = new Headers(given.headers !== undefined ? given.headers : other?.headers);
+    if (given.cf !== undefined) at.cf = given.cf;
+    at.list = new Headers(given.headers !== undefined ? given.headers : other?.headers);
     this.#setBody(given, other);
   }
 
   #setBody(given, other) {
+    const at = this.#at;
     const hasBody = given.body !== undefined && given.body !== null;
     const inherited = !hasBody && given.body !== null ? other?.[BODY] ?? null : null;
-    if ((hasBody || inherited) && (this.#method === 'GET' || this.#method === 'HEAD')) {
+    if ((hasBody || inherited) && (at.method === 'GET' || at.method === 'HEAD')) {
       throw new TypeError('Request with a GET or HEAD method cannot have a body.');
     }
     if (hasBody) {
       this[BODY] = extract(given.body);
       const { type } = this[BODY];
-      if (type && !this.#headers.has('content-type')) this.#headers.append('content-type', type);
+      if (type && !at.list.has('content-type')) at.list.append('content-type', type);
     } else if (inherited) {
       if (inherited.isUsed || inherited.isLocked) throw new TypeError('Cannot construct a Request with a Request object that has already been used.');
       this[BODY] = new Body({ ...inherited });
@@ -81,18 +69,20 @@ class Request {
     }
   }
 
-  get method() { return this.#method; }
-  get url() { return this.#url; }
+  get method() { return this.#at.method; }
+  get url() { return this.#at.url; }
   get headers() {
-    this.#headers ??= headersFrom(this.#pairs);
-    return this.#headers;
+    const at = this.#at;
+    at.list ??= headersFrom(at.headers);
+    return at.list;
   }
-  get redirect() { return this.#redirect; }
+  get redirect() { return this.#at.redirect ?? 'follow'; }
   get signal() {
-    this.#signal ??= new AbortController().signal;
-    return this.#signal;
+    const at = this.#at;
+    at.signal ??= new AbortController().signal;
+    return at.signal;
   }
-  get cf() { return this.#cf; }
+  get cf() { return this.#at.cf; }
   get integrity() { return ''; }
   get keepalive() { return false; }
   get cache() { return undefined; }
@@ -100,14 +90,8 @@ class Request {
   get duplex() { return 'half'; }
 
   clone() {
-    const copy = new Request(this.#url, RAW);
-    copy.#method = this.#method;
-    copy.#redirect = this.#redirect;
-    copy.#signal = this.#signal;
-    copy.#cf = this.#cf;
-    copy[BODY] = this[BODY] === null ? null : this[BODY].clone();
-    copy.#headers = new Headers(this.headers);
-    return copy;
+    const body = this[BODY] === null ? null : this[BODY].clone();
+    return make({ ...this.#at, headers: undefined, list: new Headers(this.headers) }, body);
   }
 }
 
@@ -116,9 +100,12 @@ mixBodyInto(Request);
 describeClass(Request, ['method', 'url', 'headers', 'redirect', 'signal', 'cf', 'integrity', 'keepalive', 'cache', 'clone', 'duplex']);
 
 function parse(input) {
-  const text = String(input);
-  if (!URL.canParse(text)) throw new TypeError(`Invalid URL: ${text}`);
-  const url = new URL(text);
+  let url;
+  try {
+    url = new URL(String(input));
+  } catch {
+    throw new TypeError(`Invalid URL: ${input}`);
+  }
   if (url.username || url.password) throw new TypeError('Request: a URL with a user name or password is not allowed');
   return url.href;
 }

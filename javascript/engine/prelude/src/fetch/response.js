@@ -2,41 +2,42 @@
 import { describeClass } from '../define.js';
 import { URL } from '../web/url.js';
 import { BODY, Body, extract, mixBodyInto } from './body.js';
-import { Headers, headersFrom } from './headers.js';
+import { Headers, headersFrom, pairsOf, sendable } from './headers.js';
 
 const NO_BODY = new Set([101, 103, 204, 205, 304]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 
+const USUAL = Object.freeze({ statusText: '', url: '', redirected: false, type: 'default' });
+
 let make;
+let pairsToSend;
 
 class Response {
   #status = 200;
-  #statusText = '';
   #headers = null;
+  // Until somebody asks for the headers.
   #pairs = null;
-  #url = '';
-  #redirected = false;
-  #type = 'default';
+  #isGiven = false; // by the host: its headers are immutable
+  // {statusText, url, redirected, type} where one of them is not as usual: each property costs a small response a tenth.
+  #more = USUAL;
   [BODY] = null;
 
   static {
+    pairsToSend = (response) => (response.#headers === null ? sendable(response.#pairs ?? []) : pairsOf(response.#headers));
     make = (status, pairs, body, url, redirected) => {
       const response = new Response();
       response.#status = status;
-      response.#headers = null;
       response.#pairs = pairs;
+      response.#isGiven = true;
       response[BODY] = body;
-      response.#url = url;
-      response.#redirected = redirected;
+      response.#more = { ...USUAL, url, redirected };
       return response;
     };
   }
 
   constructor(body = null, init = undefined) {
-    if (init === undefined) {
-      this.#headers = new Headers();
-    } else {
+    if (init !== undefined) {
       if (init !== null && typeof init !== 'object') throw new TypeError('Response: options are an object');
       this.#initialize(init ?? {});
     }
@@ -44,7 +45,10 @@ class Response {
     if (NO_BODY.has(this.#status)) throw new TypeError(`Response with null body status (${this.#status}) cannot have a body.`);
     this[BODY] = extract(body);
     const { type } = this[BODY];
-    if (type && !this.#headers.has('content-type')) this.#headers.append('content-type', type);
+    if (!type) return;
+    // Most have no headers but this one, which nobody looks at before it is sent.
+    if (this.#headers === null) this.#pairs = [['content-type', type]];
+    else if (!this.#headers.has('content-type')) this.#headers.append('content-type', type);
   }
 
   #initialize(init) {
@@ -56,20 +60,21 @@ class Response {
       this.#status = status;
     }
     if (init.statusText !== undefined) {
-      this.#statusText = String(init.statusText);
-      if (!REASON.test(this.#statusText)) throw new TypeError('Invalid statusText');
+      const statusText = String(init.statusText);
+      if (!REASON.test(statusText)) throw new TypeError('Invalid statusText');
+      if (statusText) this.#more = { ...USUAL, statusText };
     }
-    this.#headers = new Headers(init.headers);
+    if (init.headers !== undefined) this.#headers = new Headers(init.headers);
   }
 
-  get type() { return this.#type; }
-  get url() { return this.#url; }
-  get redirected() { return this.#redirected; }
+  get type() { return this.#more.type; }
+  get url() { return this.#more.url; }
+  get redirected() { return this.#more.redirected; }
   get status() { return this.#status; }
   get ok() { return this.#status >= 200 && this.#status <= 299; }
-  get statusText() { return this.#statusText; }
+  get statusText() { return this.#more.statusText; }
   get headers() {
-    this.#headers ??= headersFrom(this.#pairs);
+    this.#headers ??= headersFrom(this.#pairs ?? [], this.#isGiven);
     return this.#headers;
   }
   get webSocket() { return null; }
@@ -77,17 +82,16 @@ class Response {
 
   clone() {
     const body = this[BODY] === null ? null : this[BODY].clone();
-    const copy = make(this.#status, null, body, this.#url, this.#redirected);
+    const copy = make(this.#status, null, body);
     copy.#headers = new Headers(this.headers);
-    copy.#statusText = this.#statusText;
-    copy.#type = this.#type;
+    copy.#more = this.#more;
     return copy;
   }
 
   static error() {
     const response = new Response();
     response.#status = 0;
-    response.#type = 'error';
+    response.#more = { ...USUAL, type: 'error' };
     return response;
   }
 
@@ -98,11 +102,14 @@ class Response {
     return new Response(null, { status, headers: { location: new URL(text).href } });
   }
 
-  static json(data, init = {}) {
+  static json(data, init = undefined) {
     const text = JSON.stringify(data);
     if (text === undefined) throw new TypeError('Response.json: the value has no JSON');
-    const response = new Response(text, init);
-    if (!new Headers(init?.headers).has('content-type')) response.headers.set('content-type', 'application/json');
+    const response = new Response(null, init);
+    if (NO_BODY.has(response.#status)) throw new TypeError(`Response with null body status (${response.#status}) cannot have a body.`);
+    response[BODY] = new Body({ text });
+    if (response.#headers === null) response.#pairs = [['content-type', 'application/json']];
+    else if (!response.#headers.has('content-type')) response.#headers.append('content-type', 'application/json');
     return response;
   }
 }
@@ -116,4 +123,4 @@ export function responseFrom({ status, headers, body, body_stream: id }, url = '
   return make(status, headers, held, url, redirected);
 }
 
-export { Response };
+export { pairsToSend, Response };

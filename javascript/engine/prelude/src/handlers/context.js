@@ -6,7 +6,7 @@ import { log } from '../host.js';
 let waitsOf;
 
 class ExecutionContext {
-  #waits = [];
+  #waits = null;
   props;
 
   static {
@@ -18,6 +18,7 @@ class ExecutionContext {
   }
 
   waitUntil(promise) {
+    this.#waits ??= [];
     this.#waits.push(Promise.resolve(promise).catch((error) => log(4, `Uncaught (in waitUntil) ${show(error)}`)));
   }
 
@@ -31,12 +32,12 @@ class ExecutionContext {
 
 describeClass(ExecutionContext);
 
-export const isWaiting = (context) => waitsOf(context).length > 0;
+export const isWaiting = (context) => waitsOf(context) !== null;
 
 // Until everything that was handed to waitUntil is done, what was handed to it meanwhile included.
 export async function settled(context) {
   const waits = waitsOf(context);
-  while (waits.length) await waits.shift();
+  while (waits?.length) await waits.shift();
 }
 
 export { ExecutionContext };

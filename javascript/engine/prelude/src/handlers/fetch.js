@@ -6,14 +6,21 @@ import { FetchEvent } from './events.js';
 import { find } from './registry.js';
 import { respond } from './respond.js';
 
-export async function serveFetch(event, env) {
+export function serveFetch(event, env) {
   const request = requestFrom(event);
   const context = new ExecutionContext(event.params);
   const handler = find('fetch');
   if (!handler) throw new TypeError('Handler does not export a fetch() function.');
-  const response = await (handler.listener
+  const response = handler.listener
     ? new FetchEvent(request, context).dispatchTo(handler.listener)
-    : handler.call(request, env, context));
+    : handler.call(request, env, context);
+  // Whatever has a `then` is waited for.
+  return typeof response?.then === 'function'
+    ? Promise.resolve(response).then((resolved) => answer(resolved, context))
+    : answer(response, context);
+}
+
+function answer(response, context) {
   if (typeof response !== 'object' || response === null || !(BODY in response) || typeof response.status !== 'number') {
     throw new TypeError(
       'Incorrect type for Promise: the Promise did not resolve to \'Response\'. A fetch handler returns a Response.',

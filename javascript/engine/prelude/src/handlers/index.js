@@ -1,4 +1,5 @@
-// One event: from the map that the host hands over to the one that it gets back.
+// One event: from the map that the host hands over to the one that it gets back, or a promise of it. What answers at
+// once is answered without a promise: each costs as much as the rest of a small request.
 import { header, show } from '../errors.js';
 import { log } from '../host.js';
 import { enterEvent } from '../bindings/env.js';
@@ -8,11 +9,16 @@ import { serveScheduled } from './scheduled.js';
 
 const served = { fetch: serveFetch, queue: serveQueue, scheduled: serveScheduled };
 
-export async function handle(name, event) {
+export function handle(name, event) {
   try {
-    return await served[name](event, enterEvent(event));
+    const result = served[name](event, enterEvent(event));
+    return result instanceof Promise ? result.catch(failed) : result;
   } catch (error) {
-    log(4, `Uncaught ${show(error)}`);
-    return { error: { code: 'exception', message: header(error).slice(0, 2000) } };
+    return failed(error);
   }
+}
+
+function failed(error) {
+  log(4, `Uncaught ${show(error)}`);
+  return { error: { code: 'exception', message: header(error).slice(0, 2000) } };
 }

@@ -5,11 +5,13 @@ import { WorkerEntrypoint } from '../modules/workers.js';
 const HANDLERS = ['fetch', 'queue', 'scheduled'];
 
 let exported = null;
+const found = {};
 
 // Called when the top level was evaluated. Throws what whoever deploys is told.
 export function loaded(namespace) {
   exported = namespace === undefined ? null : namespace.default ?? null;
-  const handlers = HANDLERS.filter((name) => find(name));
+  for (const name of HANDLERS) found[name] = look(name);
+  const handlers = HANDLERS.filter((name) => found[name]);
   if (!handlers.length) throw new TypeError(nothing(namespace));
   const entrypoints = namespace === undefined
     ? []
@@ -27,8 +29,12 @@ function isEntrypoint(value) {
   return typeof value === 'function' && value.prototype instanceof WorkerEntrypoint;
 }
 
-// (argument, env, ctx) => result of the handler `name`; undefined where there is none.
+// How the handler `name` is called, (argument, env, ctx) => its result, or the listener that is; undefined: there is none.
 export function find(name) {
+  return found[name];
+}
+
+function look(name) {
   if (exported === null) {
     const listener = handlerOf(name);
     return listener && { listener };

@@ -37,9 +37,11 @@ async function streamed(status, headers, body, context) {
 function sendable(pairs, body) {
   if (body === null || body.isPassedOn) return pairs;
   const length = body.stream === null ? undefined : lengthOf(body.stream);
-  const others = pairs.filter((pair) => pair[0] !== 'content-length');
+  const others = pairs.some(isLength) ? pairs.filter((pair) => !isLength(pair)) : pairs;
   return length === undefined ? others : [...others, ['content-length', String(length)]];
 }
+
+const isLength = (pair) => pair[0] === 'content-length';
 
 async function stream(status, headers, body) {
   const started = operation('response.start', null, status, headers);
