@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from typing import Any, Final, NoReturn
+
+from msgspec.structs import replace
 
 from dispatch.hook import Hook
 from dispatch.outbound_hook import run_outbound_hook

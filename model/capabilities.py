@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from model.analytics import DataPoint
 from model.call_egress import EgressHosts
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
@@ -30,8 +32,7 @@ class TreePermit(Protocol):
     def unpark(self) -> None: ...
 
 
-@dataclass(slots=True)
-class EventContext:
+class EventContext(msgspec.Struct):
     """Whose event this is: what a capability may need to decide, count and log."""
 
     account: AccountId
@@ -45,7 +46,7 @@ class EventContext:
     depth: int
     permit: TreePermit
     #: Given by the dispatcher to this call, for the egress policy and the outbound worker.
-    outbound_params: Mapping[str, str] = field(default_factory=dict)
+    outbound_params: Mapping[str, str] = msgspec.field(default_factory=dict)
     client_ip: str = ""
     #: How many hosts of this platform the visitor's request has passed before it came here.
     hops: int = 0
@@ -185,8 +186,7 @@ class RouteStore(Protocol):
         """
 
 
-@dataclass(slots=True)
-class KvEntry:
+class KvEntry(msgspec.Struct, gc=False):
     """One value of a KV namespace. `metadata` is JSON text; `expiration` is UNIX seconds."""
 
     value: bytes

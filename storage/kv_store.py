@@ -73,10 +73,8 @@ class KvStore:
         )
         if not rows:
             return None
-        value, metadata, expiration = rows[0]
-        if value is None:
-            return self._open_aside(namespace_id, key)
-        return KvEntry(cast("bytes", value), cast("str | None", metadata), cast("int | None", expiration))
+        row = rows[0]
+        return self._open_aside(namespace_id, key) if row[0] is None else KvEntry(*row)
 
     async def get_entry(self, namespace_id: str, key: str) -> KvEntry | None:
         found = self.get(namespace_id, key)

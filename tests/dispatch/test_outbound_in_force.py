@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from dispatch.outbound_in_force import InForce, check_declared, in_force, params_for
 from model.capabilities import EventContext
@@ -30,7 +31,7 @@ def version(namespace: str | None, own: OutboundWorker | None = None) -> ScriptV
 def event(
     namespace: str | None, worker: OutboundWorker | None = None, asker: EventContext | None = None
 ) -> EventContext:
-    return replace(context("caller", namespace), outbound_worker=worker, asker=asker)
+    return structs.replace(context("caller", namespace), outbound_worker=worker, asker=asker)
 
 
 ASKER = context("asker", "prod", "acme")
@@ -94,9 +95,9 @@ def test_params_are_those_declared(
 
 
 def test_it_reads_what_it_declares_and_who_asks() -> None:
-    asker = replace(ASKER, outbound_params={"plan": "gold", "of the policy": "alone"})
+    asker = structs.replace(ASKER, outbound_params={"plan": "gold", "of the policy": "alone"})
     who = {"tenantry.tenant": "acme", "tenantry.script": "asker", "tenantry.namespace": "prod"}
     assert params_for(NAMED, asker) == {"plan": "gold", **who}
     assert params_for(OWN, asker) == {"plan": "gold", "of the policy": "alone", **who}
-    plain = replace(asker, namespace=None, outbound_params={})
+    plain = structs.replace(asker, namespace=None, outbound_params={})
     assert "tenantry.namespace" not in params_for(OWN, plain)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from bindings.operations import OPERATIONS
 from dispatch.admission import Admission, AdmissionLimits
@@ -96,7 +96,7 @@ class Platform:
         """As the event of a user worker would, holding a permit of its own."""
         permit = self.admission.try_admit("acme")
         assert permit is not None
-        whose = replace(context("asker", "prod", "acme"), permit=permit, outbound_worker=worker, **changed)  # type: ignore[arg-type]
+        whose = replace(context("asker", "prod", "acme"), permit=permit, outbound_worker=worker, **changed)
         try:
             response = await self.way_out.fetch(outgoing or OutgoingRequest("GET", URL), whose)
             if not (response.body is None or isinstance(response.body, bytes)):
