@@ -14,6 +14,28 @@ from typing import Final
 from bindings.analytics import analytics_write
 from bindings.cache import BODY_BYTES as CACHED_BYTES
 from bindings.cache import cache_delete, cache_match, cache_put
+from bindings.crypto import (
+    DATA_BYTES,
+    crypto_decrypt,
+    crypto_derive_bits,
+    crypto_digest,
+    crypto_encrypt,
+    crypto_export_key,
+    crypto_generate_key,
+    crypto_import_key,
+    crypto_sign,
+    crypto_verify,
+)
+from bindings.crypto_algorithms import (
+    CIPHERS,
+    DERIVATIONS,
+    DERIVED_BYTES,
+    DIGESTS,
+    ITERATIONS,
+    KEY_PAIRS,
+    SIGNATURES,
+)
+from bindings.crypto_keys import CURVES, LEAST_RSA_BITS, MOST_RSA_BITS
 from bindings.d1 import d1_batch, d1_exec, d1_query
 from bindings.dispatch_namespace import PARAM_BYTES, PARAM_COUNT, dispatch_fetch
 from bindings.http_values import HEADER_BYTES, HEADER_COUNT, INLINE_BODY_BYTES, URL_BYTES
@@ -143,6 +165,22 @@ _WORKER_CALL = (
     (Code.LOAD_SHED, "no sandbox is free: a nested one never waits"),
     (Code.CLOSED_STREAM, "the request's stream was closed"),
 )
+
+_HASH = 'hash: "SHA-1" | "SHA-256" | "SHA-384" | "SHA-512"'
+_KEYS = (
+    "an asymmetric key is PKCS#8 (private) or SubjectPublicKeyInfo (public), both DER; others are as they are"
+)
+_COMPUTING = (
+    (Code.LIMIT_EXCEEDED, "what the host computed for the event has taken the CPU time that the event has"),
+    (Code.LOAD_SHED, "too many computations wait for a thread"),
+)
+_COMPUTING_LIMITS = (f"data {DATA_BYTES} bytes",)
+_RSA = f"RSA of {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits; curves {', '.join(CURVES)}"
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return " | ".join(f'"{name}"' for name in names)
+
 
 _Run = Callable[[GuestEvent, object, Sequence[object]], OperationResult]
 
@@ -559,6 +597,143 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             True,
         ),
         dispatch_fetch,
+    ),
+    (
+        OperationNotes(
+            "crypto.digest",
+            "The hash of bytes. What is short is answered at once, here and in the rows below.",
+            (("name", _any_of(DIGESTS)), ("data", "bin")),
+            "bin",
+            _COMPUTING,
+            _COMPUTING_LIMITS,
+        ),
+        crypto_digest,
+    ),
+    (
+        OperationNotes(
+            "crypto.sign",
+            "Sign bytes.",
+            (
+                ("algorithm", f"{{name: {_any_of(SIGNATURES)}, {_HASH}, salt_length?: int (RSA-PSS)}}"),
+                ("key", "bin"),
+                ("data", "bin"),
+            ),
+            "bin; of ECDSA r and s, each of the curve's size",
+            _COMPUTING,
+            (*_COMPUTING_LIMITS, _KEYS, _RSA),
+        ),
+        crypto_sign,
+    ),
+    (
+        OperationNotes(
+            "crypto.verify",
+            "Whether a signature is one of this key and these bytes.",
+            (("algorithm", "as of crypto.sign"), ("key", "bin"), ("signature", "bin"), ("data", "bin")),
+            "bool",
+            _COMPUTING,
+            (*_COMPUTING_LIMITS, _RSA),
+        ),
+        crypto_verify,
+    ),
+    (
+        OperationNotes(
+            "crypto.encrypt",
+            "Encrypt bytes.",
+            (
+                (
+                    "algorithm",
+                    f"{{name: {_any_of(CIPHERS)}, iv?: bin (AES-GCM, AES-CBC), additional_data?: bin and tag_length?: "
+                    "int (AES-GCM), counter?: bin and length?: int (AES-CTR), hash? and label?: bin (RSA-OAEP)}",
+                ),
+                ("key", "bin"),
+                ("data", "bin"),
+            ),
+            "bin; of AES-GCM with the tag behind it",
+            _COMPUTING,
+            (*_COMPUTING_LIMITS, _RSA),
+        ),
+        crypto_encrypt,
+    ),
+    (
+        OperationNotes(
+            "crypto.decrypt",
+            "Decrypt bytes.",
+            (("algorithm", "as of crypto.encrypt"), ("key", "bin"), ("data", "bin")),
+            "bin; nil when they were not encrypted with this key, or were changed",
+            _COMPUTING,
+            (*_COMPUTING_LIMITS, _RSA),
+        ),
+        crypto_decrypt,
+    ),
+    (
+        OperationNotes(
+            "crypto.derive_bits",
+            "Derive bytes from a secret.",
+            (
+                (
+                    "algorithm",
+                    f"{{name: {_any_of(DERIVATIONS)}, {_HASH}, salt?: bin (PBKDF2, HKDF), iterations?: int (PBKDF2), "
+                    "info?: bin (HKDF), public?: bin (ECDH)}",
+                ),
+                ("key", "bin"),
+                ("bits", "int, a multiple of 8"),
+            ),
+            "bin",
+            _COMPUTING,
+            (
+                f"PBKDF2 {ITERATIONS} iterations, and twice as many for all blocks of the hash's size",
+                f"{DERIVED_BYTES} bytes",
+            ),
+        ),
+        crypto_derive_bits,
+    ),
+    (
+        OperationNotes(
+            "crypto.generate_key",
+            "Make a pair of keys.",
+            (
+                (
+                    "algorithm",
+                    f"{{name: {_any_of(KEY_PAIRS)}, named_curve?: str (ECDSA, ECDH), modulus_length?: int and "
+                    "public_exponent?: bin (RSA)}",
+                ),
+            ),
+            "{private: key, public: key}, each as of crypto.import_key",
+            _COMPUTING,
+            ("RSA of 2048, 3072 or 4096 bits, with exponent 3 or 65537",),
+        ),
+        crypto_generate_key,
+    ),
+    (
+        OperationNotes(
+            "crypto.import_key",
+            "Read an asymmetric key, and check that it is one of the algorithm.",
+            (
+                ("format", '"pkcs8" | "spki" | "raw" (public, of a curve) | "jwk"'),
+                ("key", "bin | {str: str} (jwk)"),
+                ("algorithm", f"{{name: {_any_of(KEY_PAIRS)}, named_curve?: str}}"),
+            ),
+            '{type: "private" | "public", key: bin (PKCS#8 or SubjectPublicKeyInfo), modulus_length?: int, '
+            "public_exponent?: bin}",
+            _COMPUTING,
+            (_RSA,),
+        ),
+        crypto_import_key,
+    ),
+    (
+        OperationNotes(
+            "crypto.export_key",
+            "Write an asymmetric key in another format.",
+            (
+                ("format", '"pkcs8" | "spki" | "raw" (public, of a curve) | "jwk"'),
+                ("type", '"private" | "public"'),
+                ("key", "bin"),
+            ),
+            "bin | {str: str} (jwk)",
+            _COMPUTING,
+            (_RSA,),
+        ),
+        crypto_export_key,
     ),
 )
 

@@ -141,6 +141,15 @@ class GuestEvent(Protocol):
     def charge(self, cpu_ns: int) -> None:
         """CPU time that others spent for the event: it is in its record, and not held against its limit."""
 
+    def check_computing(self) -> None:
+        """Before the host computes something for the event.
+
+        Raises OperationError(limit_exceeded) when that has used up the event's CPU limit.
+        """
+
+    def charge_computing(self, cpu_ns: int) -> None:
+        """CPU time that the host computed in the event's stead: charged, and held against its limit."""
+
     def close_later(self, close: Callable[[], None]) -> None:
         """Call `close` when the event has ended, whatever way."""
 

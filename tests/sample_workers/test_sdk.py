@@ -72,15 +72,20 @@ sleep: ok
 STREAMED = {"stream.read", "response.start", "response.write", "response.end"}
 
 
+#: What lends nothing and only computes: a worker in C or Zig brings its own library, which costs no crossing.
+COMPUTING = ("crypto.",)
+
+
 @pytest.mark.parametrize("language", SOURCES)
 def test_sdk_has_a_function_for_every_operation_and_for_no_other(language: str) -> None:
     path, pattern = SOURCES[language]
-    assert set(re.findall(pattern, path.read_text())) == {row.name for row in REFERENCE}
+    wanted = {row.name for row in REFERENCE if not row.name.startswith(COMPUTING)}
+    assert set(re.findall(pattern, path.read_text())) == wanted
 
 
 def test_the_guests_below_ask_for_every_operation() -> None:
     asked = {line.partition(":")[0] for line in TOLD.splitlines()}
-    assert asked | STREAMED == {row.name for row in REFERENCE}
+    assert asked | STREAMED == {row.name for row in REFERENCE if not row.name.startswith(COMPUTING)}
 
 
 @pytest.mark.toolchain

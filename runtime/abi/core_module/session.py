@@ -45,9 +45,9 @@ class Session:
     """See GuestEvent in model.capabilities for what operations may do with it."""
 
     __slots__ = (
-        "_ended", "_given", "_limits", "_on_response_end", "_opened", "_pending", "_ready", "_response", "_table",
-        "_to_close", "_untaken", "_waiter", "charged_ns", "context", "env", "is_closed", "on_resume", "operations",
-        "responder", "response_ended", "subrequests",
+        "_computed_ns", "_ended", "_given", "_limits", "_on_response_end", "_opened", "_pending", "_ready",
+        "_response", "_table", "_to_close", "_untaken", "_waiter", "charged_ns", "context", "env", "is_closed",
+        "on_resume", "operations", "responder", "response_ended", "subrequests",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,8 @@ class Session:
         self.subrequests = 0
         #: CPU time that others spent for this event.
         self.charged_ns = 0
+        #: Of that, what the host computed in the worker's stead.
+        self._computed_ns = 0
         self.response_ended = False
         self._table = table
         self._limits = limits
@@ -122,6 +124,14 @@ class Session:
         return self._streams.lend(source)
 
     def charge(self, cpu_ns: int) -> None:
+        self.charged_ns += cpu_ns
+
+    def check_computing(self) -> None:
+        if self._computed_ns >= self._limits.cpu_ms * 1_000_000:
+            raise over_limit("CPU time of what the host computes", self._limits.cpu_ms, "ms")
+
+    def charge_computing(self, cpu_ns: int) -> None:
+        self._computed_ns += cpu_ns
         self.charged_ns += cpu_ns
 
     def close_later(self, close: Callable[[], None]) -> None:

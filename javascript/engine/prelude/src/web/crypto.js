@@ -1,10 +1,13 @@
-// Web Crypto: randomness.
-import { define } from '../define.js';
+// Web Crypto: randomness, and `crypto.subtle` (subtle.js).
+import { define, describeClass } from '../define.js';
 import { fillRandom } from '../host.js';
+import { subtle } from './subtle.js';
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 class Crypto {
+  get subtle() { return subtle; }
+
   getRandomValues(view) {
     if (!ArrayBuffer.isView(view) || view instanceof DataView || view instanceof Float32Array || view instanceof Float64Array) {
       throw new DOMException('an integer typed array is expected', 'TypeMismatchError');
@@ -13,6 +16,7 @@ class Crypto {
     fillRandom(view);
     return view;
   }
+
   randomUUID() {
     const bytes = fillRandom(new Uint8Array(16));
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -22,4 +26,5 @@ class Crypto {
   }
 }
 
+describeClass(Crypto, ['subtle', 'getRandomValues', 'randomUUID']);
 define({ Crypto, crypto: new Crypto() });

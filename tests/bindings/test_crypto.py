@@ -1,0 +1,74 @@
+"""`crypto.*`: whatever a guest sends is answered or refused, and what is refused names the argument."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from typing import Any
+
+import pytest
+
+from bindings.memory import MemoryEvent
+from bindings.operations import OPERATIONS
+from model.errors import OperationError, OperationErrorCode
+
+NAMES = sorted(name for name in OPERATIONS if name.startswith("crypto."))
+JUNK: list[Any] = [None, True, -1, 1 << 70, 1.5, "", "raw", b"", b"\x30\x80\x00", [], {}, {"name": []}]
+ALGORITHMS = (
+    "HMAC",
+    "RSA-PSS",
+    "ECDSA",
+    "Ed25519",
+    "AES-GCM",
+    "AES-CBC",
+    "AES-CTR",
+    "RSA-OAEP",
+    "PBKDF2",
+    "HKDF",
+    "ECDH",
+)
+
+
+async def ask(name: str, *args: object) -> object:
+    result = OPERATIONS[name].run(MemoryEvent(), None, args)
+    return await result if inspect.isawaitable(result) else result
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_arguments_of_any_type_are_refused_by_name(name: str) -> None:
+    for count, value in itertools.product(range(5), JUNK):
+        with pytest.raises(OperationError) as refused:
+            await ask(name, *[value] * count)
+        assert refused.value.code is OperationErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["crypto.sign", "crypto.encrypt", "crypto.decrypt", "crypto.derive_bits"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_an_algorithm_alone_is_not_enough(name: str, algorithm: str) -> None:
+    last: object = 256 if name == "crypto.derive_bits" else b"data"
+    for key in (b"", b"k" * 16, b"k" * 5000):
+        with pytest.raises(OperationError) as refused:
+            await ask(name, {"name": algorithm}, key, last)
+        assert refused.value.code is OperationErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("crypto.digest", ("SHA-256", bytes(1_000_001))),
+        ("crypto.derive_bits", ({"name": "PBKDF2", "hash": "SHA-1", "salt": b"", "iterations": 100_001}, b"k", 8)),
+        # Four blocks.
+        ("crypto.derive_bits", ({"name": "PBKDF2", "hash": "SHA-1", "salt": b"", "iterations": 100_000}, b"k", 488)),
+        ("crypto.derive_bits", ({"name": "HKDF", "hash": "SHA-1", "salt": b"", "info": b""}, b"k", 8 * 8193)),
+        ("crypto.generate_key", ({"name": "RSA-PSS", "modulus_length": 8192, "public_exponent": b"\1\0\1"},)),
+        ("crypto.import_key", ("jwk", {"kty": "RSA", "n": "_" * 700, "e": "AQAB"}, {"name": "RSA-PSS"})),  # 4200 bits
+        ("crypto.encrypt", ({"name": "AES-GCM", "iv": b"1234567"}, bytes(16), b"")),
+        ("crypto.encrypt", ({"name": "AES-CTR", "counter": b"\xff" * 16, "length": 8}, bytes(16), bytes(17))),
+    ],
+)  # fmt: skip
+async def test_what_costs_too_much_is_refused_before_it_is_computed(
+    name: str, args: tuple[object, ...]
+) -> None:
+    with pytest.raises(OperationError) as refused:
+        await ask(name, *args)
+    assert refused.value.code is OperationErrorCode.INVALID_ARGUMENT
