@@ -123,6 +123,8 @@ class AcceleratedGuest(Guest):
             return super().go_on(reply)
         polling.guest = self
         self.sync_calls = 0
+        # Answered: an import of Python's that is called meanwhile takes what stands here for its own.
+        self.wanted = None
         self._reply = reply
         status, has = self._c.go_on(
             self._frame.base,
