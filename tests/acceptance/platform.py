@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from demo.host import ROOT, Host
+from demo.host import ROOT, Host, free_port
 
 SAMPLES = ROOT / "sample_workers"
 
@@ -39,6 +39,9 @@ class Platform(Host):
             *(("--isolation-groups", groups) if groups else ()),
         )
         super().__init__(folder / "data", dns_port, settings=hooks)
+        # Not the demo's: others may run tests, or a host, on this machine.
+        self.http_port, self.control_port = free_port(0), free_port(0)
+        self.url = f"http://127.0.0.1:{self.control_port}"
         self.api_port = api_port
         self.process_count = self.worker_count + group_workers
 
@@ -94,8 +97,10 @@ class Platform(Host):
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def log(self) -> str:
-        """All that the host wrote: its own log, access lines, egress decisions."""
-        return self._log.read_text(errors="replace")
+        """All lines that the host wrote: its own log, access lines, egress decisions. One that is being written has
+        no end yet, and is left out.
+        """
+        return self._log.read_text(errors="replace").rpartition("\n")[0]
 
     def workers(self) -> list[int]:
         """Process ids of the worker processes that live now."""
@@ -109,6 +114,13 @@ class Platform(Host):
                 state = json.loads(line)
                 found[state["name"]] = state["pid"] if state["state"] == "running" else 0
         return {name: pid for name, pid in found.items() if pid}
+
+    def pid_of(self, name: str) -> int:
+        """Of a process that runs or is starting; 0 while it does neither."""
+        states = [
+            line for line in self.log().splitlines() if '"event": "state"' in line and f'"{name}"' in line
+        ]
+        return int(json.loads(states[-1])["pid"] or 0) if states else 0
 
     def ran_in(self, script: str) -> set[str]:
         """Names of the processes in which events of a script have ended, as the access log tells."""

@@ -17,7 +17,6 @@ from typing import Final
 
 import pytest
 
-from demo.host import free_port
 from demo.upstream import start_api, start_dns
 from tests.acceptance.platform import Platform, wait_until
 from tests.support.crash_engines import (
@@ -45,10 +44,8 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> CrashEngine:
 
 @pytest.fixture
 def platform(engine: CrashEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A host on ports that no other one asks for while it is down."""
+    """A host of the test's own."""
     made = Platform(tmp_path_factory.mktemp("crashing"), start_dns(), start_api())
-    made.http_port, made.control_port = free_port(0), free_port(0)
-    made.url = f"http://127.0.0.1:{made.control_port}"
     try:
         made.start(*engine.settings)
         yield made
@@ -95,7 +92,7 @@ def is_whole(platform: Platform) -> bool:
 
 
 def answered(platform: Platform, path: str) -> str:
-    """What is read there, once the process that is asked has found the database again: each of them does so by itself."""
+    """What is read there, once the process that is asked has found the database again, as each does by itself."""
     found: list[str] = []
 
     def reads() -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import json
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.platform import Platform, wait_until
+from tests.support.crash_engines import send_signal
 
 
 def sign(platform: Platform, host: str, name: str, entry: str) -> str:
@@ -111,7 +111,7 @@ def test_no_answered_write_is_lost_when_processes_are_killed_in_the_middle(own_p
             )
             victims = platform.workers()
             if victims:
-                os.kill(victims[kill % len(victims)], signal.SIGKILL)
+                send_signal(victims[kill % len(victims)], signal.SIGKILL)
         for one in writers:
             answered += one.result()
     kept = {str(row["entry"]) for row in rows(platform, "guests", "SELECT entry FROM entries")}

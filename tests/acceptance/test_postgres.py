@@ -41,6 +41,8 @@ def test_host_serves_without_its_database_and_loses_nothing(
     platform.deploy("hello", "plain")
     platform.deploy("notes_zig", "notes", "--kv", "NOTES=notes")
     platform.deploy("queue_producer", "sender", "--queue", "QUEUE=mails")
+    # Control makes the tables once the server answers, beside serving.
+    wait_until(lambda: platform.request("notes.localhost", "/first", method="PUT", body=b"v").status < 300)
     held: list[str] = []
     sent = 0
     for number in range(20):

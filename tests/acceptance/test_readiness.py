@@ -31,13 +31,14 @@ def test_a_draining_process_is_not_ready(own_platform: Platform) -> None:
     """A connection that is in the middle of a request is answered: here with what a load balancer must know."""
     own_platform.deploy("hostile", "slow")
     busy, asking = own_platform.connect(), own_platform.connect()
-    busy.sendall(b"GET /wait?ms=6000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
+    busy.sendall(b"GET /wait?ms=12000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
     asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-    wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1, 5)
+    # Within what a visitor may take for the rest of their headers.
+    wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1, 9)
     workers = len(own_platform.workers())
     own_platform.signal(signal.SIGTERM)
     wait_until(lambda: own_platform.log().count('"message": "draining"') >= workers)
-    assert own_platform.api("GET", "/readyz")[0] == 503
+    wait_until(lambda: own_platform.api("GET", "/readyz")[0] == 503, 9)
     asking.sendall(b"\r\n")
     status, headers, body = read_response(asking)
     assert status == 503

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from tests.acceptance.platform import SAMPLES, Platform, wait_until
@@ -20,7 +21,8 @@ def test_variables_and_secrets_reach_the_worker_and_nobody_else(platform: Platfo
     for shown in (platform.run("secrets", "list", "tests", "vault"), platform.log()):
         assert "s3cret-of-vault" not in shown
     for file in platform.data.glob("**/*"):
-        assert file.is_dir() or b"s3cret-of-vault" not in file.read_bytes(), file
+        with contextlib.suppress(FileNotFoundError):  # of one that a process made for a moment
+            assert file.is_dir() or b"s3cret-of-vault" not in file.read_bytes(), file
 
 
 def test_redeploying_switches_at_once_in_every_process(platform: Platform) -> None:

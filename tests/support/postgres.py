@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from typing import Final
 import pytest
 import trustme
 
+from demo.host import free_port
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase
 from storage.postgres.schema import PgMigrations
@@ -61,9 +61,8 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="tenantry-postgres-"))
         self._as: list[str] = ["setpriv", "--pdeathsig", "QUIT"]
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        #: None of the kernel's own: whoever tries to connect while the server is down could be given it.
+        self.port = free_port(0)
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         if os.geteuid() == 0:
