@@ -1,5 +1,5 @@
 /* What a deployment calls, in two fresh instances: `js_compile` makes bytecode of a tenant's files, `js_load`
- * evaluates their top level. What the second leaves in memory is the tenant's difference to the engine; so whatever
+ * evaluates their top level; `js_warm` may follow in the same one. What they leave in memory is the tenant's difference to the engine; so whatever
  * it needed only for a while is overwritten with zeros before it is freed.
  */
 #include <stdlib.h>
@@ -265,6 +265,17 @@ static void forget(JSContext *ctx, ModuleTable *table)
     table->count = 0;
 }
 
+/* The last step of what leaves its memory behind; the argument goes too. */
+static void settle_memory(uint8_t *input, size_t size)
+{
+    random_unseed();
+    JS_RunGC(engine_runtime);
+    JS_SetGCThreshold(engine_runtime, engine_heap_bytes(engine_runtime) + GC_ROOM_BYTES);
+    memset(input, 0, size);
+    free(input);
+    heap_seal(0);
+}
+
 EXPORT(js_load) int64_t js_load(uint8_t *input, size_t size)
 {
     JSContext *ctx = engine_context;
@@ -301,13 +312,47 @@ EXPORT(js_load) int64_t js_load(uint8_t *input, size_t size)
     JS_FreeValue(ctx, loaded);
     if (!ok)
         return answer_failure(ctx);
-    random_unseed();
     modules_use(NULL);
     forget(ctx, &table);
-    JS_RunGC(engine_runtime);
-    JS_SetGCThreshold(engine_runtime, engine_heap_bytes(engine_runtime) + GC_ROOM_BYTES);
-    memset(input, 0, size);
-    free(input);
-    heap_seal(0);
+    settle_memory(input, size);
+    return answer(&writer);
+}
+
+/* -- js_warm -------------------------------------------------------------------------------------------------- */
+
+/* One request, an event as `fetch` gets it, in an instance that was loaded: what the worker makes at its first request
+ * and keeps (a router, a compiled schema) it finds there in each one then. Nothing may be asked of the host. */
+EXPORT(js_warm) int64_t js_warm(uint8_t *input, size_t size)
+{
+    JSContext *ctx = engine_context;
+    engine_enter(LOADING);
+    random_seed(input, size);
+    Reader reader = {input, input + size};
+    JSValue argv[2] = {JS_NewString(ctx, "fetch"), read_value(ctx, &reader, RESULT_NESTING)};
+    if (JS_IsException(argv[1]))
+        return answer_failure(ctx);
+    JSValue result = engine_call(ENTRY_HANDLE, 2, argv);
+    JS_FreeValue(ctx, argv[0]);
+    JS_FreeValue(ctx, argv[1]);
+    if (JS_IsException(result))
+        return answer_failure(ctx);
+    engine_run_jobs();
+    if (JS_IsPromise(result)) {
+        JSPromiseStateEnum state = JS_PromiseState(ctx, result);
+        JSValue settled = state == JS_PROMISE_PENDING ? JS_UNDEFINED : JS_PromiseResult(ctx, result);
+        JS_FreeValue(ctx, result);
+        result = settled;
+    }
+    JSValue error = JS_IsObject(result) ? JS_GetPropertyStr(ctx, result, "error") : JS_UNDEFINED;
+    bool answered = JS_IsObject(result) && JS_IsUndefined(error);
+    Writer writer = {.most = OUTPUT_BYTES};
+    bool ok = write_map(ctx, &writer, 1) && write_text(ctx, &writer, "ok") && write_map(ctx, &writer, 2) &&
+              write_text(ctx, &writer, "answered") && write_value(ctx, &writer, JS_NewBool(ctx, answered), 0) &&
+              write_text(ctx, &writer, "error") && write_value(ctx, &writer, error, RESULT_NESTING);
+    JS_FreeValue(ctx, error);
+    JS_FreeValue(ctx, result);
+    if (!ok)
+        return answer_failure(ctx);
+    settle_memory(input, size);
     return answer(&writer);
 }
