@@ -15,10 +15,10 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml $(wildcard runtime/cap
 	$(BIN)/python -m runtime.capi.accelerator
 	touch $@
 
-# Its own stamp: the recipe itself looks whether anything is to be built.
+# Where it can't be built (no PyPI, no npm) it says so, and the next `make` tries again.
 $(VENV)/.engine: $(VENV)/.runtime $(wildcard requirements/engine*.txt javascript/engine/*.py javascript/engine/glue/*.[ch]) $(shell find javascript/engine/prelude -name '*.js' -o -name 'package*.json')
 	$(BIN)/python -m javascript.engine
-	touch $@
+	test ! -f javascript/engine/built/engine.wasm || touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime $(VENV)/.engine
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt

@@ -277,6 +277,19 @@ async def test_a_missing_worker_throws_worker_not_found_at_its_fetch() -> None:
     assert await shown(body, BindingKind.DISPATCH_NAMESPACE, dispatcher) is True
 
 
+async def test_an_outbound_worker_finds_its_parameters_in_env_and_who_asks_in_props() -> None:
+    worker = tenant(
+        handler("return Response.json([env.plan, env.A, ctx.props['tenantry.tenant']]);"),
+        env=WorkerEnv(vars={"A": "own"}),
+    )
+    told = await worker.fetch(params={"plan": "pro", "A": "given", "tenantry.tenant": "acme"})
+    assert json.loads(told.body) == ["pro", "own", "acme"]
+    user = await tenant(handler("return Response.json([env.plan ?? null, ctx.props.plan]);")).fetch(
+        params={"plan": "pro"}
+    )
+    assert json.loads(user.body) == [None, "pro"]
+
+
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 

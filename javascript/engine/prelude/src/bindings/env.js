@@ -31,12 +31,20 @@ export function enterEvent(event) {
   const env = event.vars ?? {};
   const bindings = event.env;
   if (bindings !== undefined && bindings.length) bind(env, bindings, event);
+  if (event.params !== undefined && ASKER in event.params) lendParams(env, event.params);
   current = env;
   if (isServiceWorker()) {
     // It finds its bindings in the global scope.
     for (const name of Object.keys(env)) Object.defineProperty(globalThis, name, Object.getOwnPropertyDescriptor(env, name));
   }
   return env;
+}
+
+// An outbound worker is told who asks, and finds what the dispatcher passed to it among its bindings.
+const ASKER = 'tenantry.tenant';
+
+function lendParams(env, params) {
+  for (const name of Object.keys(params)) if (!name.startsWith('tenantry.') && !(name in env)) env[name] = params[name];
 }
 
 function bind(env, bindings, event) {
