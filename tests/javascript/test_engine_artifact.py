@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from javascript.engine import __main__ as command
 from javascript.engine.artifact import EngineNotBuilt, load_engine
 from javascript.engine.build import EXPORTS, RECORD, difference_to_record, is_current, this_platform
+from javascript.engine.toolchain import ToolFailed, run
 from runtime.artifact import read_artifact
 
 WASI_THAT_IT_NEEDS = {"clock_time_get", "random_get"}
@@ -51,3 +53,22 @@ def test_the_engine_is_the_one_that_the_repository_says() -> None:
 def test_where_there_is_no_engine_the_error_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(EngineNotBuilt, match="make setup"):
         load_engine(tmp_path / "engine.wasm")
+
+
+def test_where_a_tool_can_t_be_had_the_set_up_goes_on_and_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing() -> bytes:
+        run(["/there/is/no/such/tool"], "zig and node from PyPI")
+        raise AssertionError
+
+    monkeypatch.setattr(command, "build", nothing)
+    assert command.main(["--force"]) == 0
+    assert command.main(["--force", "--strict"]) == 1
+    said = capsys.readouterr().err
+    assert "uploads of JavaScript will be refused. zig and node from PyPI: " in said
+
+
+def test_a_tool_that_fails_is_told_by_its_last_words() -> None:
+    with pytest.raises(ToolFailed, match="compiling failed: no such file"):
+        run(["sh", "-c", "echo no such file >&2; exit 3"], "compiling")
