@@ -5,14 +5,12 @@ What is short is answered at once; the rest is computed by a few threads, and it
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bindings import crypto_algorithms as algorithms
 from bindings.arguments import check_count, invalid, parse_int, type_name
+from bindings.computing import computed
 from bindings.crypto_keys import (
     KEY_BYTES,
     PrivateKey,
@@ -28,17 +26,12 @@ from bindings.crypto_keys import (
     wrong,
 )
 from model.capabilities import GuestEvent, OperationResult
-from model.errors import OperationError, OperationErrorCode
 
 #: A reply has at most 1 MiB, and so has a call.
 DATA_BYTES: Final = 1_000_000
 SIGNATURE_BYTES: Final = 1024
 #: Up to here a hash or cipher takes less time than a thread's beginning.
 _SHORT_BYTES: Final = 64 * 1024
-_THREADS: Final = 2
-_WAITING: Final = 64
-_threads: ThreadPoolExecutor | None = None
-_waiting = 0
 
 
 def crypto_digest(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
@@ -47,7 +40,7 @@ def crypto_digest(event: GuestEvent, lent: object, args: Sequence[object]) -> Op
     name, data = args[0], parse_bytes("data", args[1], DATA_BYTES)
     if name not in algorithms.DIGESTS:
         invalid(f"name: {', '.join(algorithms.DIGESTS)} are right")
-    return _computed(event, len(data) <= _SHORT_BYTES, lambda: algorithms.digest_of(str(name), data))
+    return computed(event, len(data) <= _SHORT_BYTES, lambda: algorithms.digest_of(str(name), data))
 
 
 def crypto_sign(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
@@ -55,7 +48,7 @@ def crypto_sign(event: GuestEvent, lent: object, args: Sequence[object]) -> Oper
     check_count("crypto.sign", args, 3, 3, "algorithm, key, data")
     algorithm, key = _algorithm(args[0]), parse_bytes("key", args[1], KEY_BYTES)
     data = parse_bytes("data", args[2], DATA_BYTES)
-    return _computed(event, _is_short(algorithm, data), lambda: algorithms.sign(algorithm, key, data))
+    return computed(event, _is_short(algorithm, data), lambda: algorithms.sign(algorithm, key, data))
 
 
 def crypto_verify(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
@@ -64,7 +57,7 @@ def crypto_verify(event: GuestEvent, lent: object, args: Sequence[object]) -> Op
     algorithm, key = _algorithm(args[0]), parse_bytes("key", args[1], KEY_BYTES)
     signature = parse_bytes("signature", args[2], SIGNATURE_BYTES)
     data = parse_bytes("data", args[3], DATA_BYTES)
-    return _computed(
+    return computed(
         event, _is_short(algorithm, data), lambda: algorithms.verify(algorithm, key, signature, data)
     )
 
@@ -74,7 +67,7 @@ def crypto_encrypt(event: GuestEvent, lent: object, args: Sequence[object]) -> O
     check_count("crypto.encrypt", args, 3, 3, "algorithm, key, data")
     algorithm, key = _algorithm(args[0]), parse_bytes("key", args[1], KEY_BYTES)
     data = parse_bytes("data", args[2], DATA_BYTES)
-    return _computed(event, _is_short(algorithm, data), lambda: algorithms.encrypt(algorithm, key, data))
+    return computed(event, _is_short(algorithm, data), lambda: algorithms.encrypt(algorithm, key, data))
 
 
 def crypto_decrypt(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
@@ -82,7 +75,7 @@ def crypto_decrypt(event: GuestEvent, lent: object, args: Sequence[object]) -> O
     check_count("crypto.decrypt", args, 3, 3, "algorithm, key, data")
     algorithm, key = _algorithm(args[0]), parse_bytes("key", args[1], KEY_BYTES)
     data = parse_bytes("data", args[2], DATA_BYTES + 16)
-    return _computed(event, _is_short(algorithm, data), lambda: algorithms.decrypt(algorithm, key, data))
+    return computed(event, _is_short(algorithm, data), lambda: algorithms.decrypt(algorithm, key, data))
 
 
 def crypto_derive_bits(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
@@ -92,21 +85,21 @@ def crypto_derive_bits(event: GuestEvent, lent: object, args: Sequence[object]) 
     bits = parse_int("bits", args[2], 0, 8 * algorithms.DERIVED_BYTES)
     if bits % 8:
         invalid(f"bits: {bits}; a multiple of 8 is right")
-    return _computed(event, algorithm.get("name") == "HKDF", lambda: algorithms.derive(algorithm, key, bits))
+    return computed(event, algorithm.get("name") == "HKDF", lambda: algorithms.derive(algorithm, key, bits))
 
 
 def crypto_generate_key(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
     del lent
     check_count("crypto.generate_key", args, 1, 1, "algorithm")
     algorithm = _algorithm(args[0])
-    return _computed(event, False, lambda: algorithms.generate(algorithm))
+    return computed(event, False, lambda: algorithms.generate(algorithm))
 
 
 def crypto_import_key(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
     del lent
     check_count("crypto.import_key", args, 3, 3, "format, key, algorithm")
     algorithm = _algorithm(args[2])
-    return _computed(event, False, lambda: describe(read_key(str(args[0]), args[1], algorithm)))
+    return computed(event, False, lambda: describe(read_key(str(args[0]), args[1], algorithm)))
 
 
 def crypto_export_key(event: GuestEvent, lent: object, args: Sequence[object]) -> OperationResult:
@@ -115,7 +108,7 @@ def crypto_export_key(event: GuestEvent, lent: object, args: Sequence[object]) -
     form, data = str(args[0]), parse_bytes("key", args[2], KEY_BYTES)
     if args[1] not in ("private", "public"):
         invalid('type: "private" and "public" are right')
-    return _computed(event, False, lambda: _exported(form, args[1] == "private", data))
+    return computed(event, False, lambda: _exported(form, args[1] == "private", data))
 
 
 def _exported(form: str, is_private: bool, data: bytes) -> object:
@@ -141,41 +134,3 @@ def _algorithm(value: object) -> Mapping[str, Any]:
 def _is_short(algorithm: Mapping[str, Any], data: bytes) -> bool:
     """Symmetric, and not much: a few hundred microseconds at most."""
     return str(algorithm.get("name")).startswith(("HMAC", "AES-")) and len(data) <= _SHORT_BYTES
-
-
-def _computed(event: GuestEvent, is_short: bool, compute: Callable[[], object]) -> OperationResult:
-    event.check_computing()
-    if not is_short:
-        return _elsewhere(event, compute)
-    started = time.thread_time_ns()
-    try:
-        return compute()
-    finally:
-        event.charge_computing(time.thread_time_ns() - started)
-
-
-async def _elsewhere(event: GuestEvent, compute: Callable[[], object]) -> object:
-    """On a thread. Raises OperationError(load_shed) when too much waits for one."""
-    global _threads, _waiting
-    if _waiting >= _WAITING:
-        raise OperationError(OperationErrorCode.LOAD_SHED, "too many computations wait; try again later")
-    if _threads is None:
-        _threads = ThreadPoolExecutor(_THREADS, "tenantry-crypto")
-
-    def timed() -> tuple[object, int]:
-        started = time.thread_time_ns()
-        try:
-            result: object = compute()
-        except OperationError as error:
-            result = error
-        return result, time.thread_time_ns() - started
-
-    _waiting += 1
-    try:
-        result, cpu_ns = await asyncio.get_running_loop().run_in_executor(_threads, timed)
-    finally:
-        _waiting -= 1
-    event.charge_computing(cpu_ns)
-    if isinstance(result, OperationError):
-        raise result
-    return result

@@ -14,6 +14,9 @@ from typing import Final
 from bindings.analytics import analytics_write
 from bindings.cache import BODY_BYTES as CACHED_BYTES
 from bindings.cache import cache_delete, cache_match, cache_put
+from bindings.compression import FORMATS as COMPRESSIONS
+from bindings.compression import OUTPUT_BYTES as DECOMPRESSED_BYTES
+from bindings.compression import compression_compress, compression_decompress
 from bindings.crypto import (
     DATA_BYTES,
     crypto_decrypt,
@@ -734,6 +737,28 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (_RSA,),
         ),
         crypto_export_key,
+    ),
+    (
+        OperationNotes(
+            "compression.compress",
+            "A stream that is another one compressed. It is computed as it is read.",
+            (("format", _any_of(tuple(COMPRESSIONS))), ("stream", "stream id")),
+            "stream id; reading it fails with closed_stream when the event's CPU time is used up",
+            ((Code.CLOSED_STREAM, "the stream was closed"),),
+        ),
+        compression_compress,
+    ),
+    (
+        OperationNotes(
+            "compression.decompress",
+            "The other way.",
+            (("format", "as of compression.compress"), ("stream", "stream id")),
+            "stream id; reading it fails with closed_stream where the data is not in the format, has no end, or has "
+            "something behind it",
+            ((Code.CLOSED_STREAM, "the stream was closed"),),
+            (f"{DECOMPRESSED_BYTES} bytes",),
+        ),
+        compression_decompress,
     ),
 )
 

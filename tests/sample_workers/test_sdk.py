@@ -73,7 +73,7 @@ STREAMED = {"stream.read", "response.start", "response.write", "response.end"}
 
 
 #: What lends nothing and only computes: a worker in C or Zig brings its own library, which costs no crossing.
-COMPUTING = ("crypto.",)
+COMPUTING = ("compression.", "crypto.")
 
 
 @pytest.mark.parametrize("language", SOURCES)

@@ -14,3 +14,5 @@ import './form_data.js';
 import './urlpattern.js';
 import './crypto.js';
 import './structured_clone.js';
+import './compression.js';
+import './refused.js';
