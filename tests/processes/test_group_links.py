@@ -111,14 +111,14 @@ async def test_after_a_death_the_successor_is_asked_and_what_ran_is_lost(group: 
 async def test_whoever_waits_too_long_is_turned_away_and_then_everybody_at_once(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_links, "WAIT_S", 0.1)
+    monkeypatch.setattr(group_links, "WAIT_S", 1.0)
     door = group.at_door("free-0")
     with pytest.raises(LoadShed, match="no process of isolation group free runs now"):
         await door.open("free", b"?")
     before = asyncio.get_running_loop().time()
     with pytest.raises(LoadShed):
         await door.open("free", b"?")
-    assert asyncio.get_running_loop().time() - before < 0.1
+    assert asyncio.get_running_loop().time() - before < 0.9
     door.close()
 
 

@@ -40,7 +40,9 @@ def test_a_machine_without_the_database_serves_and_refuses_changes_at_once(
         began = time.monotonic()
         with pytest.raises(StorageLost, match="go"):
             a.put("during", 1)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 15, (
+            "it is refused at once, not after the time limits of a statement"
+        )
         assert a.items() == {"before": 1}
         wait_until(lambda: a.status().away_s is not None)
         b.put("meanwhile", 2)

