@@ -1,7 +1,8 @@
 // Names of modules: which file an import means, and which the platform has itself.
+import { node } from './node/index.js';
 import * as workers from './workers.js';
 
-const builtins = new Map([['cloudflare:workers', workers]]);
+const builtins = new Map([['cloudflare:workers', workers], ...node]);
 
 // The uploaded file's name, as the tenant spelled it but for a leading `./`; relative ones by the importer's folder.
 export function resolve(base, specifier) {
@@ -42,7 +43,8 @@ export function commonjs(name, run) {
 function requireFrom(base) {
   return function require(specifier) {
     const name = resolve(base, String(specifier));
-    if (builtins.has(name)) return builtins.get(name);
+    const own = builtins.get(name);
+    if (own) return own.default ?? own;
     if (finished.has(name)) return finished.get(name).exports;
     throw new Error(`require("${specifier}"): no such module among those that "${base}" imports; bundle it, or use import.`);
   };
