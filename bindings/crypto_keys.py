@@ -1,4 +1,4 @@
-"""Keys of Web Crypto as bytes and JWKs: what a guest sends is read anew for each operation, and nothing is kept.
+"""Keys of Web Crypto as bytes and JWKs: what a guest sends is read anew for each operation, and no key is kept.
 
 Asymmetric keys travel as PKCS#8 and SubjectPublicKeyInfo, both DER; symmetric ones as they are.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -51,15 +54,26 @@ def parse_bytes(name: str, value: object, most: int) -> bytes:
     return value
 
 
+#: Digests of private keys that were found to be valid. Whether the factors of a 4096-bit RSA key are prime takes 0.2 s,
+#: and a worker signs with the same one at each event.
+_valid: Final[OrderedDict[bytes, None]] = OrderedDict()
+_VALID: Final = 4096
+
+
 def load_private(data: bytes) -> PrivateKey:
     """Of PKCS#8. Raises OperationError(invalid_argument)."""
+    digest = hashlib.sha256(data).digest()
     try:
-        key = load_der_private_key(data, None)
+        key = load_der_private_key(data, None, unsafe_skip_rsa_key_validation=digest in _valid)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         invalid("key: it is no private key in PKCS#8 (DER, not encrypted)")
     if not isinstance(key, PrivateKey):
         invalid("key: RSA, the curves P-256, P-384 and P-521, and Ed25519 are right")
     _check(key)
+    _valid[digest] = None
+    if len(_valid) > _VALID:
+        with suppress(KeyError):  # another thread was there first
+            _valid.popitem(last=False)
     return key
 
 

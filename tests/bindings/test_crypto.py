@@ -72,3 +72,16 @@ async def test_what_costs_too_much_is_refused_before_it_is_computed(
     with pytest.raises(OperationError) as refused:
         await ask(name, *args)
     assert refused.value.code is OperationErrorCode.INVALID_ARGUMENT
+
+
+async def test_a_key_that_was_changed_is_no_key_however_often_the_right_one_was_used() -> None:
+    algorithm = {"name": "RSA-PSS", "modulus_length": 2048, "public_exponent": b"\1\0\1"}
+    pair: Any = await ask("crypto.generate_key", algorithm)
+    used = {"name": "RSA-PSS", "hash": "SHA-256", "salt_length": 32}
+    key = pair["private"]["key"]
+    for _ in range(2):
+        signature = await ask("crypto.sign", used, key, b"data")
+        assert await ask("crypto.verify", used, pair["public"]["key"], signature, b"data") is True
+    changed = key[:-200] + bytes([key[-200] ^ 1]) + key[-199:]
+    with pytest.raises(OperationError, match="no private key"):
+        await ask("crypto.sign", used, changed, b"data")

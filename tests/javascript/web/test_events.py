@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from bindings.memory import MemoryFetcher
+from model.capabilities import WorkerEnv
+from model.messages import OutgoingRequest, Response
 from tests.javascript.web.told import told
+
+
+class Stuck:
+    """A body that begins, and never ends."""
+
+    def __init__(self) -> None:
+        self.parts = [b"begun"]
+
+    async def read(self) -> bytes:
+        if self.parts:
+            return self.parts.pop()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody wakes it")
+
+    def close(self) -> None:
+        pass
+
+
+def stuck(_request: OutgoingRequest) -> Response:
+    return Response(200, [], Stuck())
 
 
 async def test_events_carry_what_they_were_made_with() -> None:
@@ -49,3 +74,18 @@ async def test_an_aborted_fetch_rejects_with_its_reason() -> None:
         controller.abort(new Error('enough'));
         return [await asked, before];"""
     assert await told(body) == ["Error: enough", "AbortError: The operation was aborted"]
+
+
+async def test_a_body_that_is_being_read_ends_with_its_signal() -> None:
+    body = """
+        const whole = await fetch('http://slow.example.com/', { signal: AbortSignal.timeout(20) });
+        const controller = new AbortController();
+        const reader = (await fetch('http://slow.example.com/', { signal: controller.signal })).body.getReader();
+        const first = await reader.read();
+        const second = thrown(() => reader.read());
+        controller.abort(new Error('enough'));
+        return [await thrown(() => whole.text()), new TextDecoder().decode(first.value), await second];"""
+    env = WorkerEnv(fetcher=MemoryFetcher(stuck))
+    assert await told(body, env=env) == [
+        "TimeoutError: The operation was aborted due to timeout", "begun", "Error: enough",
+    ]  # fmt: skip
