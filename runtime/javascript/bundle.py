@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgpack
 
@@ -117,7 +117,7 @@ def decode(data: bytes) -> Bundle:
     if not is_bundle(data):
         raise _invalid(ModuleProblem.MALFORMED, "this is no bundle of JavaScript modules")
     try:
-        main, modules, flags = msgpack.unpackb(data[len(MAGIC) :], max_bin_len=len(data))
+        main, modules, flags = _unpack(data[len(MAGIC) :])
         found = [Module(_text(name), ModuleType(kind), _bytes(content)) for name, kind, content in modules]
         return make(_text(main), found, [_text(flag) for flag in flags])
     except InvalidModule:
@@ -125,6 +125,32 @@ def decode(data: bytes) -> Bundle:
     except Exception as error:
         # Whatever msgpack raises for bytes that are none, and what other shapes raise when they are taken apart.
         raise _invalid(ModuleProblem.MALFORMED, f"the bundle is damaged: {type(error).__name__}") from error
+
+
+def _unpack(data: bytes) -> Any:
+    """The values of `data`. Their number is bounded while they are made: an empty map of one byte would become 70."""
+    left = MOST_MODULES + 3
+
+    def counted(items: list[Any]) -> list[Any]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("too many lists")
+        return items
+
+    return msgpack.unpackb(
+        data,
+        list_hook=counted,
+        object_pairs_hook=_no_map,
+        max_array_len=MOST_MODULES,
+        max_bin_len=len(data),
+        max_map_len=0,
+        max_ext_len=0,
+    )
+
+
+def _no_map(pairs: list[Any]) -> NoReturn:
+    raise TypeError(pairs)
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import msgpack
 import pytest
@@ -112,6 +113,8 @@ def test_the_most_that_is_allowed_is_allowed() -> None:
         MAGIC + msgpack.packb(["worker.js", [[1, "esm", b""]], []]),
         MAGIC + msgpack.packb(["worker.js", [["worker.js", "esm", b""]], [7]]),
         MAGIC + msgpack.packb(["other.js", [["worker.js", "esm", b""]], []]),
+        MAGIC + msgpack.packb(["worker.js", [["worker.js", "esm", b""]], {}]),
+        MAGIC + b"\x90" * 1_000,
         encode(make("worker.js", [ESM])) + b"x",
     ],
 )
@@ -119,6 +122,25 @@ def test_damaged_bundle_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidModule) as caught:
         decode(data)
     assert caught.value.code is ModuleProblem.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [
+        pytest.param(b"\xdd\x00\x20\x00\x00" + b"\x80" * (2 << 20), id="maps"),
+        pytest.param(b"\xdd\x00\x20\x00\x00" + b"\xc0" * (2 << 20), id="one list"),
+        pytest.param(b"\x94" + (b"\xdc\x01\xf0" + b"\x90" * 496) * 4_000, id="many lists"),
+    ],
+)
+def test_few_bytes_do_not_become_much_memory(filling: bytes) -> None:
+    """Who may upload wasm may send these bytes as such."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidModule):
+            read_artifact(MAGIC + filling)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(filling)
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=100))
