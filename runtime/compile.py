@@ -11,6 +11,7 @@ import asyncio
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -104,7 +105,8 @@ class Compiler:
         self._keeps_spare = False
         spare, self._spare = self._spare, None
         if spare is not None:
-            await _end(await spare)
+            with suppress(OSError):  # it could not be started
+                await _end(await spare)
 
     async def compile(self, wasm: bytes, memory_bytes: int) -> Compiled:
         """Raises CompileRefused naming the limit or the validator's reason."""
@@ -168,6 +170,8 @@ class Compiler:
             except asyncio.CancelledError:
                 self._spare = self._spare or spare  # the next upload's
                 raise
+            except OSError:
+                return await self._start()  # no process could be started then: that may be long ago
             if child.process.returncode is None and (child.javascript or not needs_javascript):
                 return child
             await _end(child)

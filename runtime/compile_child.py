@@ -2,14 +2,15 @@
 
 Two messages come in by stdin: the image of the JavaScript engine (empty where there is none), which is ours, and the
 job, which is a tenant's; the answer goes out by stdout, all MessagePack. It may be long between the two: a child that
-was started in advance has done all that takes time. It holds no key, opens no file, and has limits on CPU time, memory
-and files before it reads the first byte. It instantiates the module once, because a start function is tenant code,
-which control must never run; of a JavaScript worker it runs the top level.
+was started in advance has done all that takes time. It holds no key, opens no file, and has limits on memory and files
+before it reads the first byte, and on CPU time before it looks at the job. It instantiates the module once, because a
+start function is tenant code, which control must never run; of a JavaScript worker it runs the top level.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import resource
 import sys
@@ -38,13 +39,19 @@ from runtime.linking import make_linker
 
 def _limit_itself() -> None:
     os.nice(10)  # requests come before uploads
-    resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_CPU_S, COMPILE_CPU_S))
     # Private writable memory; RLIMIT_AS would count the address space that the engine only reserves.
     resource.setrlimit(resource.RLIMIT_DATA, (COMPILE_MEMORY_BYTES, COMPILE_MEMORY_BYTES))
     # Not 0: a module's initial memory is kept in a memfd, which counts as a file.
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_MEMORY_IMAGE_BYTES, MAX_MEMORY_IMAGE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+
+
+def _limit_cpu() -> None:
+    """From now on, not from the start: one that was kept waiting for hours has used some, by the engine's ticks."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = math.ceil(used.ru_utime + used.ru_stime) + COMPILE_CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
 
 
 def compile_and_try(engine: Engine, wasm: bytes, memory_bytes: int) -> dict[str, object]:
@@ -100,6 +107,7 @@ def main(confine: Callable[[], object] = lambda: None) -> None:
     job = _read()
     if not job:
         return  # nobody needs it any more
+    _limit_cpu()
     kind, data, memory_bytes = msgpack.unpackb(job, max_bin_len=1 << 30)
     answer = (
         compile_and_try(engine, data, memory_bytes)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.compile import Compiled, Compiler, CompileRefused, ScriptRefused, _why_it_died
+from runtime.compile import COMPILE_CPU_S, Compiled, Compiler, CompileRefused, ScriptRefused, _why_it_died
 from runtime.javascript.bundle import Module, ModuleType, encode, make
 from runtime.javascript.delta import parse
 from runtime.piped_child import PipedChild
@@ -274,6 +277,41 @@ async def test_spare_that_died_is_replaced(started: list[PipedChild]) -> None:
     finally:
         await compiler.close()
     assert [child.returncode for child in started[:2]] == [-9, 0]
+
+
+async def test_spare_that_could_not_be_started_costs_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exhausted(PipedChild):
+        def __init__(self, *_args: object) -> None:
+            raise BlockingIOError("no process is left")
+
+    compiler = with_javascript()
+    monkeypatch.setattr("runtime.compile.PipedChild", Exhausted)
+    compiler.keep_spare()
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+    monkeypatch.setattr("runtime.compile.PipedChild", Exhausted)
+    await compiler.close()
+
+
+def test_cpu_time_counts_from_the_job_on() -> None:
+    """A spare uses a little for as long as it waits: after hours that was all it had."""
+    code = """
+import resource, time
+from runtime.compile_child import _limit_cpu, _limit_itself
+_limit_itself()
+before = resource.getrlimit(resource.RLIMIT_CPU)
+while time.process_time() < 1.5:
+    pass
+_limit_cpu()
+print(*before, *resource.getrlimit(resource.RLIMIT_CPU))
+"""
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, check=True)
+    before, before_hard, soft, hard = map(int, ran.stdout.split())
+    assert (before, before_hard) == resource.getrlimit(resource.RLIMIT_CPU)
+    assert soft == hard
+    assert COMPILE_CPU_S + 1.5 <= soft < COMPILE_CPU_S + 10
 
 
 async def test_spare_from_before_there_was_an_engine_is_not_used_for_javascript(
