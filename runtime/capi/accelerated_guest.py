@@ -154,6 +154,10 @@ class AcceleratedGuest(Guest):
         if status & _STOPPED and self.stopped is None:
             self.stopped = self._doomed or "cpu"
 
+    def restore(self, delta: bytes) -> None:
+        if not self._memory or not self._c.restore(self._open_frame().base, delta):
+            super().restore(delta)  # which says why not
+
     def finish(self) -> None:
         if self._failed:
             self._failed = 0

@@ -33,7 +33,7 @@ from runtime.capi.frame import (
 )
 from runtime.capi.guest_pages import give_back as give_back_pages
 from runtime.capi.library import EPOCH_CALLBACK, bind
-from runtime.javascript.delta import PAGE_BYTES, parse
+from runtime.javascript.delta import PAGE_BYTES, memory_bytes_of, parse
 
 if TYPE_CHECKING:
     from runtime.capi.linker import InstancePre
@@ -327,7 +327,8 @@ class Guest:
         Raises DeltaDoesNotFit, and MalformedDelta.
         """
         memory = self._memory or self._no_memory()
-        wanted, runs = parse(delta)
+        # Before anything else: a delta may have a million runs, and this can be so for each of a worker's events.
+        wanted = memory_bytes_of(delta)
         missing = wanted - _memory_size(self._context, memory)
         if missing > 0:
             before = ctypes.c_uint64()
@@ -337,6 +338,7 @@ class Guest:
                     f"the worker needs {wanted >> 20} MiB of memory before its first line runs, for what its top level"
                     " left behind; its limit is below that"
                 )
+        runs = parse(delta).runs
         base = _memory_data(self._context, memory)
         for at, start, size in runs:
             memmove(base + at, delta[start : start + size], size)

@@ -105,6 +105,14 @@ def _changed_words(base: bytes, memory: bytes) -> Iterator[int]:
 _words: Final = struct.Struct(f"<{_PIECE_BYTES // WORD_BYTES}Q").unpack
 
 
+def memory_bytes_of(delta: bytes) -> int:
+    """What the memory has afterwards, without a look at the rest. Raises MalformedDelta."""
+    if len(delta) < _HEAD.size:
+        raise MalformedDelta(f"a delta of {len(delta)} bytes")
+    pages: int = _HEAD.unpack_from(delta)[0]
+    return pages * PAGE_BYTES
+
+
 def parse(delta: bytes, most_bytes: int = MOST_BYTES) -> Delta:
     """What it says, checked: every run is within its memory and within `delta`. Raises MalformedDelta."""
     if not _HEAD.size <= len(delta) <= most_bytes:

@@ -34,6 +34,8 @@ _ENGINE_MEMORY_BYTES: Final = 128 << 20
 #: A bundle's bytecode comes out of the sandbox in one piece.
 _ANSWER_BYTES: Final = 64 << 20
 _TEXT: Final = 2_000
+#: Of exported classes: how many, and how long a name is.
+_MOST_NAMES, _NAME = 1_000, 512
 
 _HANDLERS: Final = frozenset({"fetch", "queue", "scheduled"})
 
@@ -188,7 +190,9 @@ def _number(value: object) -> int:
 
 
 def _names(value: object) -> list[str]:
-    return [name for name in value if isinstance(name, str)][:1000] if isinstance(value, list) else []
+    """Longer ones nobody can refer to, and they are kept beside the delta, whose size alone is bounded."""
+    found = value if isinstance(value, list) else []
+    return [name for name in found if isinstance(name, str) and len(name) <= _NAME][:_MOST_NAMES]
 
 
 def _why(step: _Step, guest: Guest, failure: Exception) -> str:

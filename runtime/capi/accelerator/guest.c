@@ -156,8 +156,9 @@ static uint32_t get_u32(const uint8_t *at) {
 }
 
 /* Make the memory of a fresh instance what `delta` says: runtime/javascript/delta.py has the format. False, with some of it
- * done, when the memory can't grow so far or `delta` is none: the other driver begins anew, and says why. */
-static bool restore(struct frame *frame, const uint8_t *delta, size_t size) {
+ * done, when the memory can't grow so far or `delta` is none: the other driver begins anew, and says why. The caller has looked up the
+ * memory. */
+bool guest_restore(struct frame *frame, const uint8_t *delta, size_t size) {
     enum { PAGE = 64 * 1024, WORD = 8, HEAD = 8, RUN = 8 };
     if (size < HEAD)
         return false;
@@ -208,7 +209,7 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
     if (!find_memory(frame) || !find(frame, "alloc", 5, EXTERN_FUNC, frame->alloc) ||
         !find(frame, handler, handler_size, EXTERN_FUNC, frame->handler))
         return before;
-    if (delta_size && !restore(frame, delta, delta_size))
+    if (delta_size && !guest_restore(frame, delta, delta_size))
         return before;
 
     put_i32(frame->args, event_size);

@@ -32,6 +32,7 @@ bool guest_poll(struct frame *frame, void *future);
 enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, const char *handler,
                              size_t handler_size, const uint8_t *event, uint32_t event_size,
                              const uint8_t *delta, size_t delta_size);
+bool guest_restore(struct frame *frame, const uint8_t *delta, size_t size);
 const uint8_t *guest_result(struct frame *frame, uint64_t largest, uint64_t largest_memory, size_t *size);
 bool guest_resume(struct frame *frame, void *results, uint32_t result);
 

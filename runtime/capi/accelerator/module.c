@@ -275,6 +275,23 @@ static PyObject *py_conclude(PyObject *self, PyObject *const *args, Py_ssize_t c
     return conclude(frame, largest, largest_memory);
 }
 
+/* restore(frame, delta) -> whether it could, of an instance whose exports were found. */
+static PyObject *py_restore(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    (void)self;
+    if (count != 2)
+        return wrong_count("restore");
+    struct frame *frame = address(args[0]);
+    char *delta = NULL;
+    Py_ssize_t size = 0;
+    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[1], &delta, &size) < 0)
+        return NULL;
+    bool restored;
+    Py_BEGIN_ALLOW_THREADS;
+    restored = guest_restore(frame, (const uint8_t *)delta, (size_t)size);
+    Py_END_ALLOW_THREADS;
+    return PyBool_FromLong(restored);
+}
+
 /* imports() -> {name: address}, for the linker. */
 static PyObject *py_imports(PyObject *self, PyObject *nothing) {
     (void)self;
@@ -296,6 +313,7 @@ static PyMethodDef methods[] = {
     FAST(first_slice),
     FAST(go_on),
     FAST(conclude),
+    FAST(restore),
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -150,6 +151,29 @@ def test_delta_beyond_the_memory_writes_nothing_outside_and_is_refused(
         pre.close()
         module.close()
     assert live_guests() == 0
+
+
+@pytest.mark.usefixtures("driver")
+def test_memory_that_is_refused_costs_no_look_at_the_runs() -> None:
+    """A top level can leave a million runs, and each event of a worker with too little memory comes here."""
+    runs = b"".join(struct.pack("<II", 3 * number, 1) for number in range(200_000))
+    delta = struct.pack("<II", 4000, 200_000) + runs + bytes(8 * 200_000)
+    module = engine().compile(toy_engine())
+    pre = make_linker(engine()).instantiate_pre(module)
+    guest = open_guest(engine(), 3 * PAGE_BYTES, 10**9)
+    tracemalloc.start()
+    try:
+        guest.first_slice(DeltaPre(pre, delta), "fetch", b"event", False)
+        guest.finish()
+        guest.find_exports("fetch", needs_alloc=True)
+        with pytest.raises(DeltaDoesNotFit):
+            guest.restore(delta)
+        assert tracemalloc.get_traced_memory()[1] < len(runs) // 4
+    finally:
+        tracemalloc.stop()
+        guest.close()
+        pre.close()
+        module.close()
 
 
 def test_toy_leaves_what_it_says() -> None:
