@@ -41,7 +41,7 @@ class Member:
 
     def replica(self, file: str) -> ReplicatedFile:
         log = ReplicationLog(self._thread, self.folder.name)
-        return ReplicatedFile(Replica(log, file, ROOT.key_id), follows=False)
+        return ReplicatedFile(Replica(log, file, (ROOT.key_id,)), follows=False)
 
     async def check(self, *, deep: bool = True, root_key_id: str = ROOT.key_id) -> list[Finding]:
         return await check_postgres(self.database, self.folder, deep=deep, root_key_id=root_key_id)
