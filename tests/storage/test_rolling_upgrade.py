@@ -45,6 +45,7 @@ BEFORE = {
     "changes": 1,
     "cron": 0,
     "tenants": 0,
+    "analytics": 0,
 }
 
 
