@@ -7,10 +7,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cli import egress_policies
 from cli.egress_policies import EgressPolicies, ParsedLayer

@@ -5,10 +5,10 @@ refusal says why, names its rule, and is on record; nothing of one tenant's way 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from model.messages import Body, ByteSource, Headers, OutgoingRequest, StreamClosed

@@ -5,9 +5,9 @@ no number of names that it invents takes the room of others.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from model.capabilities import EventContext
 from model.errors import OperationError, OperationErrorCode

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from model.capabilities import KvEntry
 from model.errors import OperationError, OperationErrorCode
@@ -183,7 +184,7 @@ async def test_pieces_of_large_values_go_with_their_entry(database_address: Data
         assert await pieces() == 4
         await store.put(n, "a", V)
         assert await pieces() == 0
-        await store.put_many(n, [("a", large), ("b", replace(large, expiration=1060)), ("c", large)])
+        await store.put_many(n, [("a", large), ("b", structs.replace(large, expiration=1060)), ("c", large)])
         assert await pieces() == 12
         await store.delete(n, "a")
         now = 1060.0
