@@ -62,9 +62,13 @@ class Lanes:
         """One slice in a thread, when `tenant`'s turn comes. Cancelled or not, it returns only when no thread
         has the guest.
         """
+        return await self.work_in_pool(guest, tenant, guest.poll)
+
+    async def work_in_pool(self, guest: Guest, tenant: str, work: Callable[[], bool]) -> bool:
+        """As `poll_in_pool`, of other work on the guest; False also when it was doomed before."""
         guest.in_pool = True
         guest.slice_ticks = POOL_SLICE_TICKS
-        job = self._pool.submit(tenant, lambda: guest.doomed is None and guest.poll())
+        job = self._pool.submit(tenant, lambda: guest.doomed is None and work())
         self._slices[guest] = job
         try:
             return await asyncio.shield(job.done)

@@ -159,7 +159,7 @@ class Sandbox:
                 guest.find_exports(handler, needs_alloc=True)
                 self._has_memory = True
                 if pre.delta:
-                    guest.restore(pre.delta)
+                    await self._restore(pre.delta)
                 guest.begin_call("alloc", len(event))
                 if off_loop or not poll():
                     await self._drive()
@@ -177,6 +177,21 @@ class Sandbox:
         except Exception as failure:
             self._raise_stop(failure)
             raise
+
+    async def _restore(self, delta: bytes) -> None:
+        """It takes up to some tens of milliseconds, and can't be preempted: it is the worker's CPU time."""
+        guest = self.guest
+
+        def restore() -> bool:
+            started = thread_time_ns()
+            guest.restore(delta)
+            guest.cpu_ns += thread_time_ns() - started
+            return True
+
+        if not self._off_loop:
+            restore()
+        elif not await self._lanes.work_in_pool(guest, self._tenant, restore):
+            raise Stopped(guest.doomed or "canceled")
 
     def _result(self) -> int:
         """The handler has ended."""

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import threading
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from model.outcome import EventOutcome
 from runtime.artifact import read_artifact
-from runtime.capi.accelerated_guest import open_guest
+from runtime.capi.accelerated_guest import AcceleratedGuest, open_guest
 from runtime.capi.guest import DeltaDoesNotFit, Guest, live_guests
 from runtime.capi.linker import DeltaPre
 from runtime.javascript.bundle import Module, ModuleType, encode, make
@@ -75,10 +76,21 @@ async def test_memory_limit_below_what_the_top_level_left_ends_the_request(guest
     assert "before its first line runs" in ending.message
 
 
-async def test_worker_that_starts_off_the_loop_is_restored_too(guests: Guests) -> None:
+async def test_worker_that_starts_off_the_loop_is_restored_there_too(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     javascript = guests.worker(worker("a"))
     assert (await guests.fetch(javascript))[0].outcome is EventOutcome.OK
     javascript.off_loop_until_s = float("inf")
+    for kind in (Guest, AcceleratedGuest):
+
+        def restore(
+            guest: Guest, delta: bytes, original: Callable[[Guest, bytes], None] = kind.restore
+        ) -> None:
+            assert threading.current_thread() is not threading.main_thread()
+            original(guest, delta)
+
+        monkeypatch.setattr(kind, "restore", restore)
     ending, answer = await guests.fetch(javascript)
     assert (ending.outcome, bytes(answer.body)) == (EventOutcome.OK, WORD)
 
