@@ -257,3 +257,17 @@ async def test_more_is_asked_than_one_call_holds() -> None:
     answer = await tenant(handler(body), env=env, limits={"operations": 1_000, "subrequests": 1_000}).get()
     assert answer.error is None, answer.lines
     assert answer.text == "[400,true]"
+
+
+@pytest.mark.parametrize(
+    ("top", "message"),
+    [
+        ("throw new Error('x'.repeat(50e6));", "x" * 2000),
+        ("throw Object.assign(new Error('short'), { name: 'N'.repeat(50e6) });", "short"),
+    ],
+)
+async def test_an_error_as_large_as_memory_is_told_in_short(top: str, message: str) -> None:
+    with pytest.raises(Refused) as caught:
+        tenant(top)
+    assert caught.value.error["message"] == message
+    assert len(caught.value.error["kind"]) <= 2000

@@ -35,7 +35,7 @@ static int64_t answer_failure(JSContext *ctx)
     /* Nothing is left to say it with: out of memory, most of all. */
     JS_FreeValue(ctx, JS_GetException(ctx));
     static const char text[] = "\x81\xa5" "error" "\x82\xa4" "kind" "\xad" "InternalError" "\xa7" "message"
-                               "\xb1" "it can't be said: ";
+                               "\xad" "out of memory";
     Writer last = {.bytes = (uint8_t *)text, .size = sizeof text - 1};
     return answer(&last);
 }

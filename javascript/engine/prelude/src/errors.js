@@ -47,16 +47,19 @@ function safely(value) {
   }
 }
 
+// Of what whoever deploys is told: all of it has to be packed, where there may be little memory left.
+const short = (text) => text.slice(0, 2000);
+
 // For whoever deploys: what was wrong, and the line of theirs.
 export function describe(error) {
   const own = frames(error);
   const place = own.map((line) => PLACE.exec(line)).find(Boolean);
   return {
-    kind: isError(error) ? safely(error.name) || 'Error' : typeof error,
-    message: isError(error) ? safely(error.message) : safely(error),
+    kind: isError(error) ? short(safely(error.name)) || 'Error' : typeof error,
+    message: short(isError(error) ? safely(error.message) : safely(error)),
     file: place ? place[1] : null,
     line: place ? Number(place[2]) : null,
     column: place ? Number(place[3]) : null,
-    stack: own.join('\n'),
+    stack: short(own.join('\n')),
   };
 }
