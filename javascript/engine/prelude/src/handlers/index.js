@@ -1,8 +1,7 @@
 // One event: from the map that the host hands over to the one that it gets back, or a promise of it. What answers at
 // once is answered without a promise: each costs as much as the rest of a small request.
-import { header, show } from '../errors.js';
-import { log } from '../host.js';
 import { enterEvent } from '../bindings/env.js';
+import { failed } from './failed.js';
 import { serveFetch } from './fetch.js';
 import { serveQueue } from './queue.js';
 import { serveScheduled } from './scheduled.js';
@@ -16,9 +15,4 @@ export function handle(name, event) {
   } catch (error) {
     return failed(error);
   }
-}
-
-function failed(error) {
-  log(4, `Uncaught ${show(error)}`);
-  return { error: { code: 'exception', message: header(error).slice(0, 2000) } };
 }
