@@ -436,7 +436,8 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
     (
         OperationNotes(
             "d1.exec",
-            "Run a script, statement by statement; what ran before one that fails stays.",
+            "Run a script, statement by statement; what ran before one that fails stays. Where no statement ends with "
+            "`;`, each line is one.",
             (("sql", "str"),),
             "{count: int (statements), duration: float (ms)}",
             (*_SQL, (Code.INVALID_ARGUMENT, "`D1_EXEC_ERROR: Error in line N: …`")),

@@ -26,7 +26,7 @@ from storage.d1.limits import D1Limits
 from storage.d1.open_database import DatabaseGone, OpenDatabase
 from storage.d1.quick_reads import ON_LOOP_STEPS, ON_LOOP_VALUE_BYTES, QuickReads
 from storage.d1.rows import bytes_of_row, size_of, take_rows, too_much
-from storage.d1.sql import first_words, is_blank, split_statements
+from storage.d1.sql import first_words, is_blank, split_exec, split_statements
 from storage.failures import StorageError, StorageLost
 
 _CHANGE_ROWS: Final = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"})
@@ -116,7 +116,7 @@ class D1Connection:
         self._open.begin(asker, None)
         began = time.perf_counter()
         count = 0
-        for part in split_statements(sql):
+        for part in split_exec(sql):
             statement = SqlStatement(part.text)
             try:
                 if self._step(statement, only_read=True) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -57,6 +57,24 @@ def split_statements(script: str) -> Iterator[ScriptPart]:
             begun = False
     if begun:
         yield ScriptPart(script[start:].rstrip(), line)
+
+
+def split_exec(script: str) -> Iterator[ScriptPart]:
+    """As D1's exec: where nothing ends with `;`, each line is a statement; where something does, lines are space."""
+    if any(match.lastgroup == "end" for match in _TOKEN.finditer(script)):
+        yield from split_statements(script)
+        return
+    start, line, at_line = 0, 1, 1
+    for match in _TOKEN.finditer(script):
+        at_line += match[0].count("\n")
+        if match[0].isspace() and "\n" in match[0]:
+            yield from _from_line(line, split_statements(script[start : match.start()]))
+            start, line = match.end(), at_line
+    yield from _from_line(line, split_statements(script[start:]))
+
+
+def _from_line(line: int, parts: Iterator[ScriptPart]) -> Iterator[ScriptPart]:
+    return (replace(part, line=part.line + line - 1) for part in parts)
 
 
 def first_words(statement: str, count: int = 2) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The operations run over the in-memory namespace, which tests/contracts holds to 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import pytest
 from bindings.kv import parse_expiration
 from bindings.memory import MemoryEvent, MemoryKvNamespace
 from bindings.operations import OPERATIONS
+from model.capabilities import KvEntry, KvWritten
 from model.clock import unix_s
 from model.errors import OperationError, OperationErrorCode, UpstreamError
 from model.messages import BytesSource, StreamClosed
+from storage.kv_protocol import CACHE_TTL_S
 
 INVALID = OperationErrorCode.INVALID_ARGUMENT
 LIMIT = OperationErrorCode.LIMIT_EXCEEDED
@@ -101,11 +104,11 @@ async def test_above_64_kib_a_value_is_a_stream(kv: Kv, size: int, inline: bool)
         ("\ud800", INVALID),
     ],
 )
-@pytest.mark.parametrize("operation", ["get", "get_many", "put", "delete"])
+@pytest.mark.parametrize("operation", ["get", "get_many", "put", "delete", "increment", "compare_and_swap"])
 async def test_key_rules(kv: Kv, operation: str, key: object, code: OperationErrorCode | None) -> None:
     args: list[object] = [[key]] if operation == "get_many" else [key]
-    if operation == "put":
-        args.append(b"v")
+    more: dict[str, list[object]] = {"put": [b"v"], "compare_and_swap": [None, b"v"]}
+    args += more.get(operation, [])
     if code is None:
         await kv(operation, *args)
         return
@@ -253,6 +256,10 @@ def test_ttl_of_60_s_is_never_less_than_60_s() -> None:
         ("get", ["k", None, 1], "takes"),
         ("get", ["k", {"type": "text"}], "cache_ttl"),
         ("get", ["k", {"cache_ttl": 0}], "cache_ttl"),
+        ("get", ["k", {"cache_ttl": 29}], "cache_ttl: 29; an integer from 30"),
+        ("get", ["k", {"cache_ttl": 253_402_300_800}], "cache_ttl"),
+        ("get", ["k", {"cache_ttl": 30.0}], "cache_ttl: a float"),
+        ("get_many", [["k"], {"cache_ttl": 29}], "cache_ttl: 29; an integer from 30"),
         ("get", ["k", "text"], "a map is right"),
         ("get_many", ["k"], "array"),
         ("get_many", [[]], "1 to 100"),
@@ -261,6 +268,22 @@ def test_ttl_of_60_s_is_never_less_than_60_s() -> None:
         ("put", ["k", b"v", {"ttl": 60}], "'ttl' is unknown"),
         ("put", ["k", b"v", {1: 60}], "unknown"),
         ("delete", ["k", "l"], "takes"),
+        ("increment", [], "takes"),
+        ("increment", ["k", 1, 1], "takes"),
+        ("increment", ["", 1], "key"),
+        ("increment", ["k", 1.0], "delta: a float"),
+        ("increment", ["k", True], "delta: a boolean"),
+        ("increment", ["k", None], "delta: nil"),
+        ("increment", ["k", 1 << 63], "delta"),
+        ("increment", ["k", -(1 << 63) - 1], "delta"),
+        ("compare_and_swap", ["k", None], "takes"),
+        ("compare_and_swap", ["k", None, b"v", None, 1], "takes"),
+        ("compare_and_swap", ["", None, b"v"], "key"),
+        ("compare_and_swap", ["k", 1, b"v"], "expected: an integer"),
+        ("compare_and_swap", ["k", {"stream": 1}, b"v"], "expected: a map"),
+        ("compare_and_swap", ["k", "\ud800", b"v"], "surrogate"),
+        ("compare_and_swap", ["k", None, None], "value: nil"),
+        ("compare_and_swap", ["k", None, b"v", {"expiration_ttl": 59}], "expiration_ttl: 59"),
         ("list", [{"limit": 0}], "limit"),
         ("list", [{"limit": 1001}], "limit"),
         ("list", [{"prefix": b"a"}], "prefix"),
@@ -275,6 +298,103 @@ async def test_wrong_argument_is_named(kv: Kv, operation: str, args: list[object
     with pytest.raises(OperationError, match=message) as caught:
         await kv(operation, *args)
     assert caught.value.code is INVALID
+
+
+class AskedNamespace(MemoryKvNamespace):
+    """Remembers how old a value each read allowed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def open(self, key: str, cache_ttl_s: int = CACHE_TTL_S) -> KvEntry | Awaitable[KvWritten | None] | None:
+        self.asked.append(cache_ttl_s)
+        return super().open(key, cache_ttl_s)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"cache_ttl": 30}, 30),
+        ({"cache_ttl": 253_402_300_799}, 253_402_300_799),
+        ({"cache_ttl": None}, CACHE_TTL_S),
+        (None, CACHE_TTL_S),
+    ],
+)
+async def test_a_cache_ttl_from_30_s_on_is_what_the_store_is_asked_with(
+    kv: Kv, options: object, asked: int
+) -> None:
+    namespace = kv.namespace = AskedNamespace()
+    assert await kv("get", "k", options) is None
+    assert namespace.asked == [asked]
+    assert await kv("get_many", ["k"], options) == {"k": None}
+
+
+MOST, LEAST = (1 << 63) - 1, -(1 << 63)
+
+
+@pytest.mark.parametrize(
+    ("held", "delta", "total"),
+    [
+        (None, (), 1),
+        (None, (MOST,), MOST),
+        (None, (LEAST,), LEAST),
+        (MOST - 1, (1,), MOST),
+        (MOST, (1,), None),
+        (MOST, (LEAST,), -1),
+        (LEAST + 1, (-1,), LEAST),
+        (LEAST, (-1,), None),
+        (1, (MOST,), None),
+    ],
+)
+async def test_increment_ends_where_64_bits_do(
+    kv: Kv, held: int | None, delta: tuple[int, ...], total: int | None
+) -> None:
+    if held is not None:
+        await kv("put", "k", str(held))
+    if total is not None:
+        assert await kv("increment", "k", *delta) == total
+        assert (await kv("get", "k"))["value"] == b"%d" % total
+        return
+    with pytest.raises(OperationError) as caught:
+        await kv("increment", "k", *delta)
+    assert caught.value.code is INVALID
+    assert (await kv("get", "k"))["value"] == str(held).encode()
+
+
+async def test_compare_and_swap_says_whether_it_wrote(kv: Kv) -> None:
+    expiration = int(unix_s()) + 100
+    assert await kv("compare_and_swap", "k", None, "ä") is True
+    assert await kv("compare_and_swap", "k", None, b"w") is False
+    assert await kv("compare_and_swap", "k", b"w", b"w") is False
+    options = {"metadata": [1], "expiration": expiration}
+    assert await kv("compare_and_swap", "k", "ä", b"w", options) is True
+    assert await kv("get", "k") == {"value": b"w", "metadata": [1], "expiration": expiration}
+    stream = kv.event.lend_stream(Chunks(b"s", b"t"))
+    assert await kv("compare_and_swap", "k", b"w", {"stream": stream}) is True
+    assert (await kv("get", "k"))["value"] == b"st"
+
+
+@pytest.mark.parametrize(("size", "refused"), [(25 * MIB, False), (25 * MIB + 1, True)])
+@pytest.mark.parametrize("argument", ["expected", "value", "stream"])
+async def test_a_swap_compares_and_writes_at_most_a_value(
+    kv: Kv, argument: str, size: int, refused: bool
+) -> None:
+    await kv("put", "k", b"v" * (25 * MIB if argument == "expected" else 1))
+    expected, value = b"v", b"w" * size
+    args: list[object] = [expected, value]
+    if argument == "expected":
+        args = [b"v" * size, b"w"]
+    elif argument == "stream":
+        args = [expected, {"stream": kv.event.lend_stream(Chunks(value[:-5], value[-5:]))}]
+    if not refused:
+        assert await kv("compare_and_swap", "k", *args) is True
+        assert kv.namespace.entries[b"k"].value.startswith(b"w")
+        return
+    with pytest.raises(OperationError, match="26214400") as caught:
+        await kv("compare_and_swap", "k", *args)
+    assert caught.value.code is LIMIT
+    assert kv.namespace.entries[b"k"].value.startswith(b"v")
 
 
 async def test_get_many_answers_every_key_asked_for(kv: Kv) -> None:

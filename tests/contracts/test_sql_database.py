@@ -150,6 +150,14 @@ async def test_a_script_keeps_what_ran_before_the_line_that_fails(database: SqlD
     assert await ask(database, "SELECT a FROM t") == [(1,), (2,)]
 
 
+async def test_a_script_without_semicolons_has_a_statement_on_each_line(database: SqlDatabase) -> None:
+    done = await database.exec("CREATE TABLE t (a)\nINSERT INTO t VALUES (1)\nINSERT INTO t VALUES (2)\n", T)
+    assert done.count == 3
+    with pytest.raises(OperationError, match=r"^D1_EXEC_ERROR: Error in line 2: no such table: nowhere"):
+        await database.exec("INSERT INTO t VALUES (3)\nINSERT INTO nowhere VALUES (4)\nDROP TABLE t", T)
+    assert await ask(database, "SELECT a FROM t") == [(1,), (2,), (3,)]
+
+
 async def test_a_foreign_key_is_held_at_the_end_of_a_batch_that_defers_it(database: SqlDatabase) -> None:
     await database.exec("CREATE TABLE p (id PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id))", T)
     with pytest.raises(OperationError, match="FOREIGN KEY constraint failed"):

@@ -124,6 +124,34 @@ async def test_kv_takes_and_gives_values_that_are_larger_than_a_call() -> None:
     assert kv.entries[b"stream"].value == bytes([7]) * 3_000_000
 
 
+async def test_kv_reads_numbers_as_workers_do() -> None:
+    """Text is read, a fraction cut off; what is no number never reaches the host."""
+    body = """
+        const soon = Math.floor(Date.now() / 1000) + 1000;
+        await env.B.put('a', '1', { expiration: `${soon}` });
+        await env.B.put('b', '1', { expiration: soon + 0.9 });
+        await env.B.put('c', '1', { expirationTtl: '900' });
+        await env.B.put('d', '1', { expirationTtl: 900.9, expiration: null });
+        const { keys } = await env.B.list({ limit: '4.5' });
+        const [a, b, c, d] = keys.map(({ expiration }) => expiration - soon);
+        const said = [];
+        for (const f of [() => env.B.put('e', '1', { expirationTtl: NaN }), () => env.B.put('e', '1', { expiration: 'soon' }),
+            () => env.B.put('e', '1', { expiration: Infinity }), () => env.B.put('e', '1', { expiration: 90n }),
+            () => env.B.put('e', '1', { expiration: new Date(NaN) }), () => env.B.get('a', { cacheTtl: NaN }), () => env.B.list({ limit: {} })])
+            await f().catch((e) => said.push(e.name));
+        const read = [await env.B.get('a', { cacheTtl: '30' }), await env.B.get('a', { cacheTtl: 30.9 }), await env.B.get('e')];
+        await env.B.get('a', { cacheTtl: 29.9 }).catch((e) => said.push(e.code));
+        return [a, b, c === d || c + 1 === d, -110 < c && c < -90, said, read];"""
+    assert await shown(body, BindingKind.KV_NAMESPACE, MemoryKvNamespace()) == [
+        0,
+        0,
+        True,
+        True,
+        [*["TypeError"] * 7, "invalid_argument"],
+        ["1", "1", None],
+    ]
+
+
 async def test_kv_refuses_what_the_platform_refuses_with_its_words() -> None:
     body = """
         const said = [];
@@ -155,6 +183,37 @@ async def test_queue_sends_json_text_and_bytes() -> None:
     ]
 
 
+async def test_queue_delays_are_read_as_workers_do() -> None:
+    queue = MemoryQueueProducer()
+    body = """
+        await env.B.send(1, { delaySeconds: '7.9' });
+        await env.B.sendBatch([{ body: 2, delaySeconds: 0 }, { body: 3 }], { delaySeconds: 5.9 });
+        const said = [];
+        for (const delaySeconds of [NaN, 'x', Infinity, 1n, Symbol('s')]) {
+            await env.B.send(4, { delaySeconds }).catch((e) => said.push(e.name));
+            await env.B.sendBatch([{ body: 4 }], { delaySeconds }).catch((e) => said.push(e.name));
+        }
+        await env.B.send(4, { delaySeconds: 43201 }).catch((e) => said.push(e.code));
+        return said;"""
+    assert await shown(body, BindingKind.QUEUE, queue) == [*["TypeError"] * 10, "invalid_argument"]
+    assert [(m.body, m.delay_s) for m in queue.messages] == [(b"1", 7), (b"2", 0), (b"3", 5)]
+
+
+async def test_queue_takes_json_by_default_and_no_v8() -> None:
+    queue = MemoryQueueProducer()
+    body = """
+        await env.B.send('text');
+        const said = [];
+        await env.B.send('x', { contentType: 'v8' }).catch((e) => said.push(`${e.name}: ${e.message}`));
+        await env.B.sendBatch([{ body: 'y' }, { body: 'x', contentType: 'v8' }]).catch((e) => said.push(e.name));
+        return said;"""
+    assert await shown(body, BindingKind.QUEUE, queue) == [
+        'TypeError: Content Type "v8" is not taken here: only V8 reads it. Use "json", "text" or "bytes".',
+        "TypeError",
+    ]
+    assert [(m.content_type, m.body) for m in queue.messages] == [("json", b'"text"')]
+
+
 async def test_queue_handler_acknowledges_and_retries_one_by_one() -> None:
     source = """
         export default { async queue(batch, env, ctx) {
@@ -168,6 +227,43 @@ async def test_queue_handler_acknowledges_and_retries_one_by_one() -> None:
     answer = await tenant(source).background("queue", {"queue": "q", "messages": messages})
     assert answer.value == {"ack": ["m0", "m3"], "retry": [["m1", 30], "m2"]}
     assert answer.lines == ["q 3 1970-01-01T00:00:00.000Z 1"]
+
+
+ACKED, LATER = {"ack": ["m"], "retry": []}, {"ack": [], "retry": [["m", 9]]}
+
+
+@pytest.mark.parametrize(
+    ("calls", "verdict"),
+    [
+        ("m.ack(); m.retry();", ACKED),
+        ("m.retry({ delaySeconds: 9 }); m.ack();", LATER),
+        ("m.ack(); m.ack();", ACKED),
+        ("m.retry({ delaySeconds: 9 }); m.retry({ delaySeconds: 1 });", LATER),
+        ("m.retry(); m.retry({ delaySeconds: 1 });", {"ack": [], "retry": ["m"]}),
+        ("batch.ackAll(); batch.retryAll();", ACKED),
+        ("batch.retryAll({ delaySeconds: 9 }); batch.ackAll();", LATER),
+        ("batch.ackAll(); batch.ackAll();", ACKED),
+        ("batch.retryAll({ delaySeconds: 9 }); batch.retryAll({ delaySeconds: 1 });", LATER),
+        ("m.ack(); batch.retryAll();", ACKED),
+        ("batch.retryAll(); m.ack();", ACKED),
+        ("m.retry({ delaySeconds: 9 }); batch.ackAll();", LATER),
+        ("batch.ackAll(); m.retry({ delaySeconds: 9 });", LATER),
+        ("m.ack(); batch.ackAll();", ACKED),
+        ("m.retry({ delaySeconds: 9 }); batch.retryAll({ delaySeconds: 1 });", LATER),
+        ("batch.retryAll({ delaySeconds: 1 }); m.retry({ delaySeconds: 9 });", LATER),
+        ("m.retry({ delaySeconds: '9.9' });", LATER),
+        ("try { m.retry({ delaySeconds: NaN }); } catch (e) { if (e instanceof TypeError) m.ack(); }", ACKED),
+        ("try { batch.retryAll({ delaySeconds: NaN }); } catch (e) { if (e instanceof TypeError) batch.ackAll(); }", ACKED),
+        ("try { m.retry({ delaySeconds: NaN }); } catch { m.retry({ delaySeconds: 9 }); }", LATER),
+    ],
+)  # fmt: skip
+async def test_the_first_word_of_a_message_holds_and_goes_before_the_batch_s(
+    calls: str, verdict: object
+) -> None:
+    worker = tenant(f"export default {{ queue(batch) {{ const [m] = batch.messages; {calls} }} }};")
+    message = {"id": "m", "timestamp_ms": 0, "attempts": 1, "body": None, "content_type": "json"}
+    answer = await worker.background("queue", {"queue": "q", "messages": [message]})
+    assert answer.value == verdict
 
 
 async def test_queue_handler_that_throws_is_an_exception_of_the_batch() -> None:
@@ -202,6 +298,51 @@ async def test_d1_prepares_binds_and_gives_rows_in_every_shape() -> None:
         ]
     finally:
         database.close()
+
+
+async def test_d1_reads_blobs_as_arrays_of_bytes_in_every_shape() -> None:
+    body = """
+        await env.B.exec('CREATE TABLE t (a BLOB)\\nINSERT INTO t VALUES (NULL)');
+        const bytes = new Uint8Array([9, 1, 255, 9]);
+        const add = env.B.prepare('INSERT INTO t VALUES (?)');
+        await env.B.batch([add.bind(bytes.subarray(1, 3)), add.bind(bytes.buffer), add.bind([0, 7]), add.bind(new Uint8Array(0))]);
+        const all = env.B.prepare('SELECT a FROM t WHERE a IS NOT NULL ORDER BY rowid');
+        return [(await all.all()).results, (await all.run()).results, (await env.B.batch([all]))[0].results,
+            await all.raw(), await all.first(), await all.first('a'), await env.B.prepare('SELECT a FROM t').first('a'),
+            await env.B.prepare('SELECT 1 AS "__proto__", a FROM t WHERE a = ?').bind([0, 7]).raw({ columnNames: true })];"""
+    database = MemorySqlDatabase()
+    try:
+        found = await shown(body, BindingKind.D1, database)
+    finally:
+        database.close()
+    blobs = [[1, 255], [9, 1, 255, 9], [0, 7], []]
+    rows = [{"a": blob} for blob in blobs]
+    assert found == [
+        *[rows] * 3,
+        [[blob] for blob in blobs],
+        rows[0],
+        blobs[0],
+        None,
+        [["__proto__", "a"], [1, [0, 7]]],
+    ]
+
+
+async def test_d1_exec_takes_a_statement_a_line_or_statements_that_end() -> None:
+    body = """
+        const lines = await env.B.exec('CREATE TABLE t (a)\\nINSERT INTO t VALUES (1)\\nINSERT INTO t VALUES (2)');
+        const ended = await env.B.exec(`INSERT INTO t
+            VALUES (3);
+            INSERT INTO t VALUES (4);`);
+        const said = await env.B.exec('INSERT INTO t VALUES (5)\\nnonsense').catch((e) => e.message);
+        return [lines.count, typeof lines.duration, ended.count, said, await env.B.prepare('SELECT count(*) AS n FROM t').first('n')];"""
+    database = MemorySqlDatabase()
+    try:
+        found = await shown(body, BindingKind.D1, database)
+    finally:
+        database.close()
+    assert isinstance(found, list)
+    assert found[3].startswith("D1_EXEC_ERROR: Error in line 2: ")
+    assert [*found[:3], found[4]] == [3, "number", 2, 5]
 
 
 async def test_d1_errors_begin_with_d1_error() -> None:

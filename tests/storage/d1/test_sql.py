@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.d1.sql import first_words, is_blank, split_statements
+from storage.d1.sql import first_words, is_blank, split_exec, split_statements
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,25 @@ from storage.d1.sql import first_words, is_blank, split_statements
 )  # fmt: skip
 def test_a_script_is_cut_into_statements_with_their_lines(script: str, parts: list[tuple[str, int]]) -> None:
     assert [(part.text, part.line) for part in split_statements(script)] == parts
+
+
+@pytest.mark.parametrize(
+    ("script", "parts"),
+    [
+        ("CREATE TABLE t (a)\nINSERT INTO t VALUES (1)\r\n\n SELECT 1\n",
+         [("CREATE TABLE t (a)", 1), ("INSERT INTO t VALUES (1)", 2), ("SELECT 1", 4)]),
+        ("SELECT 1 -- one; two\n-- three;\nSELECT 2", [("SELECT 1 -- one; two", 1), ("SELECT 2", 3)]),
+        ("SELECT 'a;\nb'\nSELECT 2", [("SELECT 'a;\nb'", 1), ("SELECT 2", 3)]),
+        ("/* of\ntwo; */ SELECT 1\nSELECT 2", [("SELECT 1", 2), ("SELECT 2", 3)]),
+        ("CREATE TABLE t (\n  a,\n  b\n);\nSELECT\n 1", [("CREATE TABLE t (\n  a,\n  b\n);", 1), ("SELECT\n 1", 5)]),
+        ("SELECT 1; SELECT 2", [("SELECT 1;", 1), ("SELECT 2", 1)]),
+        ("\n \n", []),
+    ],
+)  # fmt: skip
+def test_without_a_semicolon_a_script_of_exec_has_a_statement_on_each_line(
+    script: str, parts: list[tuple[str, int]]
+) -> None:
+    assert [(part.text, part.line) for part in split_exec(script)] == parts
 
 
 _PIECES = st.lists(
@@ -57,6 +76,7 @@ def test_each_part_but_the_last_is_complete_by_sqlites_own_word_and_none_before_
 def test_cutting_is_linear() -> None:
     script = "CREATE TRIGGER g AFTER INSERT ON t BEGIN " + "SELECT 1; " * 200_000
     assert len(list(split_statements(script))) == 1
+    assert len(list(split_exec("SELECT 1\n" * 200_000))) == 200_000
 
 
 def test_first_words_pass_over_comments() -> None:

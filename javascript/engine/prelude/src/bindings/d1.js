@@ -23,20 +23,22 @@ class D1PreparedStatement {
   }
 
   async first(column = undefined) {
-    return this.#query({ mode: 'first', column: column ?? undefined });
+    const found = await this.#query({ mode: 'first', column: column ?? undefined });
+    return column === undefined || column === null ? found && shownRow(found) : shownValue(found);
   }
 
   async all() {
-    return this.#query({});
+    return shown(await this.#query({}));
   }
 
   async run() {
-    return this.#query({});
+    return this.all();
   }
 
   async raw(options = undefined) {
     const { columns, rows } = await this.#query({ mode: 'raw' });
-    return options?.columnNames ? [columns, ...rows] : rows;
+    const values = rows.map((row) => row.map(shownValue));
+    return options?.columnNames ? [columns, ...values] : values;
   }
 
   async #query(options) {
@@ -44,6 +46,19 @@ class D1PreparedStatement {
     this.#session.saw(result);
     return result;
   }
+}
+
+// A blob is an array of its bytes, as in Cloudflare's JSON.
+const shownValue = (value) => (value instanceof Uint8Array ? Array.from(value) : value);
+
+function shownRow(row) {
+  for (const name of Object.keys(row)) row[name] = shownValue(row[name]);
+  return row;
+}
+
+function shown(result) {
+  result.results.forEach(shownRow);
+  return result;
 }
 
 function parameter(value) {
@@ -86,7 +101,7 @@ class Session {
   async batch(statements) {
     const results = await this.ask('d1.batch', statements.map(bound), { session: this.at });
     results.forEach((result) => this.saw(result));
-    return results;
+    return results.map(shown);
   }
 }
 

@@ -2,6 +2,7 @@
 import { Body, extract, readers } from '../fetch/body.js';
 import { hostBody } from '../fetch/send.js';
 import { operation } from '../host.js';
+import { integer } from '../integer.js';
 
 const TYPES = ['text', 'json', 'arrayBuffer', 'stream'];
 
@@ -43,9 +44,10 @@ export class KvNamespace {
   }
 
   async put(key, value, options = undefined) {
+    const how = writing(options);
     const { given, sending } = await hostBody(valueFor(value));
     const stored = operation('kv.put', this.#name, String(key),
-      given.body_stream === undefined ? given.body : { stream: given.body_stream }, writing(options));
+      given.body_stream === undefined ? given.body : { stream: given.body_stream }, how);
     sending?.();
     await stored;
   }
@@ -56,7 +58,8 @@ export class KvNamespace {
 
   async list(options = undefined) {
     const { prefix, limit, cursor } = options ?? {};
-    const page = await operation('kv.list', this.#name, { prefix: prefix ?? undefined, limit, cursor: cursor ?? undefined });
+    const page = await operation('kv.list', this.#name,
+      { prefix: prefix ?? undefined, limit: integer('limit', limit), cursor: cursor ?? undefined });
     return { ...page, cacheStatus: null };
   }
 }
@@ -64,13 +67,17 @@ export class KvNamespace {
 function reading(options) {
   const type = (typeof options === 'string' ? options : options?.type) ?? 'text';
   if (!TYPES.includes(type)) throw new TypeError('Unknown response type. Possible types are "text", "arrayBuffer", "json", and "stream".');
-  const ttl = options?.cacheTtl;
-  return { type, ttl: ttl === undefined || ttl === null ? null : { cache_ttl: ttl } };
+  const ttl = integer('cacheTtl', options?.cacheTtl);
+  return { type, ttl: ttl === undefined ? null : { cache_ttl: ttl } };
 }
 
 function writing(options) {
   if (options === undefined || options === null) return null;
-  return { expiration: options.expiration ?? undefined, expiration_ttl: options.expirationTtl ?? undefined, metadata: options.metadata ?? undefined };
+  return {
+    expiration: integer('expiration', options.expiration),
+    expiration_ttl: integer('expirationTtl', options.expirationTtl),
+    metadata: options.metadata ?? undefined,
+  };
 }
 
 function valueFor(value) {

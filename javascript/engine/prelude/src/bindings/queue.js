@@ -1,5 +1,6 @@
 // A queue, for who sends to it.
 import { operation } from '../host.js';
+import { integer } from '../integer.js';
 
 const TYPES = ['json', 'text', 'bytes'];
 
@@ -22,11 +23,14 @@ export class QueueProducer {
   }
 }
 
-const delay = (seconds) => (seconds === undefined || seconds === null ? {} : { delay_seconds: seconds });
+function delay(given) {
+  const seconds = integer('delaySeconds', given);
+  return seconds === undefined ? {} : { delay_seconds: seconds };
+}
 
 function message(body, options) {
-  let type = options?.contentType ?? 'json';
-  if (type === 'v8') type = 'json'; // no other runtime reads it
+  const type = options?.contentType ?? 'json';
+  if (type === 'v8') throw new TypeError('Content Type "v8" is not taken here: only V8 reads it. Use "json", "text" or "bytes".');
   if (!TYPES.includes(type)) throw new TypeError(`Unsupported queue message content type: ${type}`);
   if (type === 'text' && typeof body !== 'string') throw new TypeError('Content Type "text" requires a value of type string, but received another.');
   if (type === 'bytes' && !(body instanceof ArrayBuffer) && !ArrayBuffer.isView(body)) {

@@ -1,7 +1,12 @@
-// A batch of messages, and what becomes of each: acknowledged unless it is to come again.
+// A batch of messages, and what becomes of each: acknowledged unless it is to come again. Whoever speaks first of a
+// message is heard, as of the batch; a message's own word goes before the batch's.
+import { integer } from '../integer.js';
 import { ExecutionContext, settled } from './context.js';
 import { QueueEvent } from './events.js';
+import { failed } from './failed.js';
 import { find } from './registry.js';
+
+const ACKNOWLEDGED = Object.freeze({ again: false });
 
 class Message {
   #verdicts;
@@ -14,27 +19,36 @@ class Message {
     this.body = message.body;
   }
 
-  ack() { this.#verdicts.set(this.id, null); }
-  retry(options) { if (this.#verdicts.get(this.id) !== null) this.#verdicts.set(this.id, delayOf(options)); }
+  ack() { this.#say(ACKNOWLEDGED); }
+  retry(options = undefined) { this.#say(retried(options)); }
+
+  #say(verdict) {
+    if (!this.#verdicts.has(this.id)) this.#verdicts.set(this.id, verdict);
+  }
 }
 
 class MessageBatch {
   #verdicts = new Map();
-  #all = undefined; // what holds for messages without a verdict of their own; null: acknowledged
+  #all = undefined; // what holds for messages without a verdict of their own
 
   constructor(event) {
     this.queue = event.queue;
     this.messages = event.messages.map((message) => new Message(message, this.#verdicts));
   }
 
-  ackAll() { this.#all = null; }
-  retryAll(options) { this.#all = delayOf(options); }
+  ackAll() { this.#all ??= ACKNOWLEDGED; }
+  retryAll(options = undefined) {
+    const verdict = retried(options);
+    this.#all ??= verdict;
+  }
 
-  static answer(batch) {
+  // What nobody spoke of is `otherwise`: in neither list, where that is undefined.
+  static answer(batch, otherwise) {
     const ack = [], retry = [];
     for (const { id } of batch.messages) {
-      const verdict = batch.#verdicts.has(id) ? batch.#verdicts.get(id) : batch.#all;
-      if (verdict === null || verdict === undefined) ack.push(id);
+      const verdict = batch.#verdicts.get(id) ?? batch.#all ?? otherwise;
+      if (verdict === undefined) continue;
+      if (!verdict.again) ack.push(id);
       else retry.push(verdict.delay === undefined ? id : [id, verdict.delay]);
     }
     return { ack, retry };
@@ -44,8 +58,8 @@ class MessageBatch {
 const { answer } = MessageBatch;
 delete MessageBatch.answer;
 
-function delayOf(options) {
-  return { delay: options?.delaySeconds };
+function retried(options) {
+  return { again: true, delay: integer('delaySeconds', options?.delaySeconds) };
 }
 
 export async function serveQueue(event, env) {
@@ -53,9 +67,13 @@ export async function serveQueue(event, env) {
   const batch = new MessageBatch(event);
   const handler = find('queue');
   if (!handler) throw new TypeError('Handler does not export a queue() function.');
-  await (handler.listener
-    ? handler.listener.call(globalThis, new QueueEvent(batch, context))
-    : handler.call(batch, env, context));
-  await settled(context);
-  return answer(batch);
+  try {
+    await (handler.listener
+      ? handler.listener.call(globalThis, new QueueEvent(batch, context))
+      : handler.call(batch, env, context));
+    await settled(context);
+  } catch (error) {
+    return { ...failed(error), ...answer(batch, undefined) };
+  }
+  return answer(batch, ACKNOWLEDGED);
 }
