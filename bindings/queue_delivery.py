@@ -19,14 +19,15 @@ from typing import Final
 
 from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, retries_of
 from model.clock import monotonic_s
-from model.errors import OperationError, PlatformError
+from model.errors import LoadShed, OperationError, PlatformError, PlatformFault
 from model.queues import ConsumerRecord
 from storage.failures import StorageError
 from storage.queue_protocol import DeadLettering, Lease, QueueStorage, ReadyQueue, Settled
 
 LOG = logging.getLogger("tenantry.queues")
 
-#: Runs the consumer on one batch. Raising a PlatformError (or anything else) is the worker's failure.
+#: Runs the consumer on one batch. Raising a PlatformFault says that nothing has run, and uses up nothing; anything else
+#: is the worker's failure.
 RunBatch = Callable[[ConsumerRecord, QueueBatch], Awaitable[BatchVerdict]]
 
 #: A settle that the disk refused is tried again: the lease keeps the messages meanwhile.
@@ -49,6 +50,27 @@ class DeliverySettings:
     #: Who this process is, of all that deliver: a name that one has only when whoever had it before has died. What
     #: that one was at work on, where batches are counted, is given back at once. "": nobody is known to have died.
     holder: str = ""
+    #: When what was not taken is ready again: another process may have room.
+    put_back_s: int = 1
+    #: For how long a queue is left alone here whose batch was not taken; twice as long each time, up to the second.
+    rest_s: float = 1.0
+    longest_rest_s: float = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A queue is left alone until `until_s` (monotonic), after a pause of `pause_s`."""
+
+    until_s: float
+    pause_s: float
+
+
+def rest_after(before: Rest | None, settings: DeliverySettings, now_s: float) -> Rest:
+    """Of a queue whose batch was just not taken. Batches that ended beside another one make no pause longer. Pure."""
+    if before is not None and now_s < before.until_s:
+        return before
+    pause_s = settings.rest_s if before is None else min(2 * before.pause_s, settings.longest_rest_s)
+    return Rest(now_s + pause_s, pause_s)
 
 
 def by_need(ready: Sequence[ReadyQueue], running: Mapping[str, int]) -> list[ReadyQueue]:
@@ -79,6 +101,8 @@ class QueueDelivery:
         self._running: dict[str, set[asyncio.Task[bool]]] = {}
         #: Queues of which a batch is being leased: what it takes still counts as ready, so none may begin beside it.
         self._leasing: set[str] = set()
+        #: Queues whose last batch was not taken.
+        self._rests: dict[str, Rest] = {}
         self._listed: Sequence[ConsumerRecord] = ()
         self._by_queue: dict[str, ConsumerRecord] = {}
         self._stopping = False
@@ -132,13 +156,14 @@ class QueueDelivery:
         listed = self._consumers()
         if listed is not self._listed:  # the same object again means that nothing changed
             self._listed, self._by_queue = listed, {consumer.queue_id: consumer for consumer in listed}
+            self._rests = {each: rest for each, rest in self._rests.items() if each in self._by_queue}
         running = {queue_id: len(tasks) for queue_id, tasks in self._running.items()}
         places = self._settings.running - sum(running.values())
         for queue in by_need(ready, running):
             if self._stopping or places <= 0:
                 return  # a batch that ends wakes us
             consumer = self._by_queue.get(queue.queue_id)
-            if consumer is None or queue.queue_id in self._leasing:
+            if consumer is None or queue.queue_id in self._leasing or self._is_resting(queue.queue_id):
                 continue
             settings = consumer.settings
             if running.get(queue.queue_id, 0) >= (settings.max_concurrency or 1):
@@ -153,6 +178,10 @@ class QueueDelivery:
             self._leasing.add(queue.queue_id)
             self._running.setdefault(queue.queue_id, set()).add(task)
             task.add_done_callback(partial(self._ended, queue.queue_id))
+
+    def _is_resting(self, queue_id: str) -> bool:
+        rest = self._rests.get(queue_id)
+        return rest is not None and monotonic_s() < rest.until_s
 
     def _ended(self, queue_id: str, task: asyncio.Task[bool]) -> None:
         tasks = self._running[queue_id]
@@ -191,16 +220,19 @@ class QueueDelivery:
             verdict = await self._verdict(consumer, lease)
         finally:
             renewing.cancel()
-        retried = retries_of([message.id for message in lease.messages], verdict, settings.retry_delay_s)
-        acknowledged = [message.id for message in lease.messages if message.id not in retried]
-        settled = await self._settle(lease, acknowledged, retried, used_up)
+        settled = await self._end(consumer, lease, verdict, used_up)
         if self._on_settled is not None:
             self._on_settled(consumer, settled)
         return True
 
-    async def _verdict(self, consumer: ConsumerRecord, lease: Lease) -> BatchVerdict:
+    async def _verdict(self, consumer: ConsumerRecord, lease: Lease) -> BatchVerdict | None:
+        """None: not taken, nothing has run."""
         try:
             return await self._run_batch(consumer, QueueBatch(consumer.queue_name, lease.messages))
+        except PlatformFault as fault:
+            level = logging.INFO if isinstance(fault, LoadShed) else logging.WARNING
+            LOG.log(level, "queue %s: not taken: %s (%s)", consumer.queue_name, fault.message, fault.detail)
+            return None
         except (PlatformError, OperationError) as error:
             LOG.info("queue %s: its consumer failed: %s", consumer.queue_name, error.message)
             return FAILED
@@ -218,13 +250,25 @@ class QueueDelivery:
             except StorageError as error:
                 LOG.warning("a lease was not renewed: %s (%s)", error.message, error.detail)
 
-    async def _settle(
-        self, lease: Lease, acknowledged: Sequence[str], retried: dict[str, int], used_up: DeadLettering
+    async def _end(
+        self, consumer: ConsumerRecord, lease: Lease, verdict: BatchVerdict | None, used_up: DeadLettering
     ) -> Settled:
+        if verdict is None:
+            rest = rest_after(self._rests.get(consumer.queue_id), self._settings, monotonic_s())
+            self._rests[consumer.queue_id] = rest
+            return await self._insist(partial(self._store.put_back, lease, self._settings.put_back_s))
+        self._rests.pop(consumer.queue_id, None)
+        retried = retries_of(
+            [message.id for message in lease.messages], verdict, consumer.settings.retry_delay_s
+        )
+        acknowledged = [message.id for message in lease.messages if message.id not in retried]
+        return await self._insist(partial(self._store.settle, lease, acknowledged, retried, used_up))
+
+    async def _insist(self, end: Callable[[], Awaitable[Settled]]) -> Settled:
         tries = 0
         while True:
             try:
-                return await self._store.settle(lease, acknowledged, retried, used_up)
+                return await end()
             except StorageError:
                 tries += 1
                 if tries == _SETTLE_TRIES:

@@ -146,6 +146,14 @@ class MemoryQueueStorage:
         held = {kept.message.id: kept for kept in self._kept.values() if kept.lease_id == lease.id}
         return self._settle(lease.queue_id, held, acknowledged, retried, used_up)
 
+    async def put_back(self, lease: Lease, delay_s: int) -> Settled:
+        self._leases.pop(lease.id, None)
+        held = [kept for kept in self._kept.values() if kept.lease_id == lease.id]
+        for kept in held:
+            kept.message = replace(kept.message, attempts=kept.message.attempts - 1)
+            kept.ready_at_ms, kept.lease_id = self.now_ms + delay_s * 1000, None
+        return Settled(not_taken=len(held))
+
     async def pull(
         self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
     ) -> list[PulledMessage]:

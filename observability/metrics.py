@@ -92,7 +92,7 @@ METRICS: Final = (
         "tenantry_queue_messages_total",
         COUNTER,
         "Messages of queues, by what became of them; a delivery that is retried counts each time.",
-        (Label("result", ("sent", "acknowledged", "retried", "dead_lettered", "dropped")),),
+        (Label("result", ("sent", "acknowledged", "retried", "dead_lettered", "dropped", "not_taken")),),
     ),
     Metric(
         "tenantry_queue_backlog_messages",

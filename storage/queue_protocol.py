@@ -2,9 +2,10 @@
 
 A message is delivered by leasing it: until the lease's end nobody else gets it, and when its deliverer died it is
 simply ready again. So delivery is at least once, and never twice at a time while the lease holds. `attempts`
-counts deliveries begun, so that a message which kills its deliverer is used up like any other. Batches that are pushed
-have one lease; of what is pulled each message has its own. The unit is a queue's id. Sizes of messages were checked by
-who calls (`bindings.queues` has the rules).
+counts deliveries begun, so that a message which kills its deliverer is used up like any other; a lease that its
+deliverer puts back, because nothing has run, is not counted. Batches that are pushed have one lease; of what is pulled
+each message has its own. The unit is a queue's id. Sizes of messages were checked by who calls (`bindings.queues` has
+the rules).
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class Settled:
     dead_lettered: int = 0
     #: Used up, and there was no dead-letter queue.
     dropped: int = 0
+    #: Put back: no delivery of theirs has begun.
+    not_taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,11 @@ class QueueStorage(Protocol):
 
         By message id. A late settle counts as long as nobody else leased the message in between; ids that
         the lease does not have (any more) are passed over. A message in neither stays leased.
+        """
+
+    async def put_back(self, lease: Lease, delay_s: int) -> Settled:
+        """End a lease with which nothing was begun: its messages are ready in `delay_s` seconds, and it counts as no
+        attempt of theirs. What it does not have (any more) is passed over.
         """
 
     async def pull(

@@ -168,6 +168,19 @@ class QueueStore:
         self._settled(lease.queue_id, settled, used_up)
         return settled
 
+    async def put_back(self, lease: Lease, delay_s: int) -> Settled:
+        ready = self._now_ms() + delay_s * 1000
+
+        def work(tx: Transaction) -> Settled:
+            if lease.counted:
+                tx.execute(self._sql["end_lease"], (lease.id,))
+            tx.execute(self._sql["put_back"], (lease.id, lease.queue_id, ready))
+            put = tx.changes()
+            self._rows.refresh(tx, (lease.queue_id,))
+            return Settled(not_taken=put)
+
+        return await self._database.write(work)
+
     async def pull(
         self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
     ) -> list[PulledMessage]:

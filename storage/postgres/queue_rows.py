@@ -106,6 +106,14 @@ class PgQueueRows:
         lettered = await self._end(tx, spent, queue_id, used_up, now_ms) if spent else False
         return Settled(len(done), len(again), len(spent) if lettered else 0, 0 if lettered else len(spent))
 
+    async def put_back(
+        self, tx: PgTransaction, queue_id: str, held: dict[str, Held], ready_at_ms: int
+    ) -> Settled:
+        if held:
+            await tx.execute(self._sql["put_back"], [found.sequence for found in held.values()], ready_at_ms)
+            await tx.execute(self._sql["add_tickets"], [ready_at_ms], [queue_id])
+        return Settled(not_taken=len(held))
+
     async def is_deleted(self, tx: PgTransaction, queue_id: str) -> bool:
         """It will not be deleted before the transaction ends either, unless it is already."""
         await tx.execute(self._sql["share_queues"], [turn_of(queue_id)])

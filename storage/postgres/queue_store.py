@@ -18,7 +18,7 @@ from model.queues import QueueSettings, QueueSettingsChange
 from storage.failures import StorageError
 from storage.migrations import load_queries
 from storage.postgres.connection import PgDatabase, PgRow, PgTransaction
-from storage.postgres.queue_rows import PgQueueRows, to_message, to_settings
+from storage.postgres.queue_rows import Held, PgQueueRows, to_message, to_settings
 from storage.postgres.queue_sender import QueueSender, turn_of
 from storage.postgres.schema import POSTGRES_SQL, PgMigrations
 from storage.postgres.signals import PgSignals
@@ -162,23 +162,21 @@ class PgQueueStore:
         self, lease: Lease, acknowledged: Sequence[str], retried: Mapping[str, int], used_up: DeadLettering
     ) -> Settled:
         now = self._now_ms()
-        before: Settled | None = None
 
-        async def work(tx: PgTransaction) -> Settled:
-            nonlocal before
-            if lease.counted:
-                await tx.execute(self._sql["end_lease"], uuid.UUID(lease.id))
-            held = await self._rows.of_lease(tx, lease.id, lease.queue_id)
-            if before is not None and not held:
-                return before  # it was committed, and nobody was told
-            before = await self._rows.settle(tx, lease.queue_id, held, acknowledged, retried, used_up, now)
-            return before
+        async def work(tx: PgTransaction, held: dict[str, Held]) -> Settled:
+            return await self._rows.settle(tx, lease.queue_id, held, acknowledged, retried, used_up, now)
 
-        settled = await self._database.write(work, repeatable=True)
+        settled = await self._end(lease, work)
         self._settled(lease.queue_id, settled, used_up)
-        if lease.counted:
-            self._signals.tell(TOPIC)  # there is room for another
         return settled
+
+    async def put_back(self, lease: Lease, delay_s: int) -> Settled:
+        ready = self._now_ms() + delay_s * 1000
+
+        async def work(tx: PgTransaction, held: dict[str, Held]) -> Settled:
+            return await self._rows.put_back(tx, lease.queue_id, held, ready)
+
+        return await self._end(lease, work)
 
     async def pull(
         self, queue_id: str, count: int, lease_ms: int, used_up: DeadLettering
@@ -318,6 +316,27 @@ class PgQueueStore:
                 LOG.warning("messages past their retention were not swept: %s", error)
                 swept = 0
             await asyncio.sleep(0 if swept == SWEEP_ROWS else interval_s)
+
+    async def _end(
+        self, lease: Lease, end: Callable[[PgTransaction, dict[str, Held]], Awaitable[Settled]]
+    ) -> Settled:
+        """`end` what the lease has, by message id."""
+        before: Settled | None = None
+
+        async def work(tx: PgTransaction) -> Settled:
+            nonlocal before
+            if lease.counted:
+                await tx.execute(self._sql["end_lease"], uuid.UUID(lease.id))
+            held = await self._rows.of_lease(tx, lease.id, lease.queue_id)
+            if before is not None and not held:
+                return before  # it was committed, and nobody was told
+            before = await end(tx, held)
+            return before
+
+        settled = await self._database.write(work, repeatable=True)
+        if lease.counted:
+            self._signals.tell(TOPIC)  # there is room for another
+        return settled
 
     async def _all_of(self, work: Callable[[PgTransaction], Awaitable[int]]) -> int:
         total = 0

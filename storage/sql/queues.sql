@@ -106,6 +106,10 @@ DELETE FROM queue_messages WHERE sequence = ?1
 -- :name retry
 UPDATE queue_messages SET ready_at_ms = ?2, lease_id = NULL WHERE sequence = ?1
 
+-- :name put_back
+UPDATE queue_messages SET ready_at_ms = ?3, lease_id = NULL, attempts = attempts - 1
+WHERE lease_id = ?1 AND queue_id = ?2
+
 -- :name take
 DELETE FROM queue_messages WHERE sequence = ?1
 RETURNING id, sent_at_ms, content_type, body

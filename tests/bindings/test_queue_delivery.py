@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bindings.delivery_verdict import ALL_ACKNOWLEDGED, FAILED, BatchVerdict, QueueBatch
-from bindings.queue_delivery import DeliverySettings, QueueDelivery, by_need
+from bindings.queue_delivery import DeliverySettings, QueueDelivery, Rest, by_need, rest_after
 from model.capabilities import QueueMessage
-from model.errors import OperationError, OperationErrorCode, TenantError
+from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformFault, TenantError
 from model.identity import ScriptName
 from model.queues import ConsumerRecord, ConsumerSettings, QueueSettingsChange
 from model.scripts import ScriptRef
 from storage.database import Database
+from storage.failures import StorageBusy
 from storage.queue_protocol import Backlog, DeadLettering, Lease, ReadyQueue, Settled
 from storage.queue_store import QueueStore, queue_migrations
 
@@ -84,7 +86,10 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     database = Database.open(tmp_path / "queues.db", queue_migrations())
-    world = World(QueueStore(database), DeliverySettings(lease_s=2, renew_s=0.5, poll_s=0.02, running=2))
+    world = World(
+        QueueStore(database),
+        DeliverySettings(lease_s=2, renew_s=0.5, poll_s=0.02, running=2, put_back_s=0, rest_s=0.02),
+    )
     yield world
     world.hold.set()
     await world.delivery.stop(5)
@@ -157,6 +162,51 @@ async def test_failing_worker_gets_its_retries_and_then_no_more(
     assert [message.body for message in dead] == ([b"a", b"b"] if dead_letter_queue else [])
     last = Settled(dead_lettered=2) if dead_letter_queue else Settled(dropped=2)
     assert world.settled == [Settled(retried=2), Settled(retried=2), last]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [LoadShed("no room"), PlatformFault("the worker's code can't be loaded now"), StorageBusy("busy")],
+    ids=["no room", "no code", "storage"],
+)
+@pytest.mark.parametrize("dead_letter_queue", ["dlq", None])
+async def test_batch_that_was_not_taken_uses_up_nothing(
+    world: World, caplog: pytest.LogCaptureFixture, fault: PlatformFault, dead_letter_queue: str | None
+) -> None:
+    caplog.set_level(logging.CRITICAL, "tenantry.queues")
+    settings = ConsumerSettings(max_wait_ms=0, max_retries=0, dead_letter_queue_id=dead_letter_queue)
+    world.consume("q", _raise(fault), settings)
+    await world.send("q", "a", "b")
+    await world.until(lambda: len(world.settled) >= 3)
+    assert world.store.backlog("q").messages == 2
+    assert world.store.backlog("dlq") == Backlog()
+    world.answers["q"] = lambda batch: ALL_ACKNOWLEDGED
+    await world.until_empty("q")
+    await world.until(lambda: world.settled[-1] == Settled(acknowledged=2))
+    assert world.settled[:-1] == [Settled(not_taken=2)] * (len(world.settled) - 1)
+    assert world.delivered == [("q", [("a", 1), ("b", 1)])] * len(world.settled)
+
+
+async def test_queue_that_is_not_taken_is_left_alone_for_a_while_and_others_go_on(world: World) -> None:
+    """However many of its messages are ready: none of them is leased only to be put back."""
+    world.delivery._settings = replace(world.delivery._settings, rest_s=600)
+    world.consume("q", _raise(LoadShed("no room")), ConsumerSettings(batch_size=1, max_wait_ms=0))
+    world.consume("other")
+    await world.send("q", *"abcdefgh")
+    await world.until(lambda: len(world.settled) == 1)
+    await world.send("other", "x")
+    await world.until_empty("other")
+    assert world.delivered == [("q", [("a", 1)]), ("other", [("x", 1)])]
+
+
+def test_rest_doubles_up_to_a_longest_and_not_for_batches_of_one_time() -> None:
+    settings = DeliverySettings(rest_s=1, longest_rest_s=3)
+    rest = rest_after(None, settings, 10)
+    assert rest == Rest(11, 1)
+    assert rest_after(rest, settings, 10.9) == rest
+    rest = rest_after(rest, settings, 11)
+    assert rest == Rest(13, 2)
+    assert rest_after(rest, settings, 20) == Rest(23, 3)
 
 
 async def test_dead_letter_queue_can_have_a_consumer(world: World) -> None:

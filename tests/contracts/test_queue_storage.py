@@ -199,6 +199,48 @@ async def test_message_that_kills_its_deliverers_is_used_up_too(store: QueueStor
     assert {message.attempts for message in dead} == {1}  # counted anew there
 
 
+@pytest.mark.parametrize("dead_letter_queue", ["dlq", None])
+@pytest.mark.parametrize("at_most", [None, 1])
+async def test_what_is_put_back_is_never_counted_dead_lettered_or_dropped(
+    store: QueueStorage, clock: Clock, dead_letter_queue: str | None, at_most: int | None
+) -> None:
+    used_up = DeadLettering(1, dead_letter_queue)
+    await send(store, "a", "b")
+    for _ in range(5):
+        lease = await store.lease("q", 2, 1000, used_up, at_most)
+        assert lease is not None
+        assert [(each.body, each.attempts) for each in lease.messages] == [(b"a", 1), (b"b", 1)]
+        assert await store.put_back(lease, 2) == Settled(not_taken=2)
+        assert await backlog(store, "q") == Backlog(2, 2)
+        clock.now += 1_999
+        assert await store.lease("q", 2, 1000, used_up, at_most) is None
+        assert await store.ready_queues() == []
+        clock.now += 1
+        assert await store.ready_queues() == [ReadyQueue("q", clock.now)]
+    assert await leased(store, queue_id="dlq") == []
+    lease = await store.lease("q", 2, 1000, used_up, at_most)
+    assert lease is not None
+    ids = [each.id for each in lease.messages]
+    assert (await store.settle(lease, ids, {}, used_up)).acknowledged == 2
+
+
+async def test_putting_back_keeps_the_attempts_before_and_leaves_alone_what_another_has(
+    store: QueueStorage, clock: Clock
+) -> None:
+    await send(store, "a", "b")
+    late = await store.lease("q", 2, 1000)
+    assert late is not None
+    clock.now += 1000
+    taken = await store.lease("q", 1, 60_000)  # of "a", whose deliverer died
+    assert taken is not None
+    assert await store.put_back(late, 0) == Settled(not_taken=1)
+    assert await store.put_back(late, 0) == Settled()
+    assert await store.put_back(taken, 0) == Settled(not_taken=1)
+    lease = await store.lease("q", 2, 1000)
+    assert lease is not None
+    assert [(each.body, each.attempts) for each in lease.messages] == [(b"a", 2), (b"b", 1)]
+
+
 async def test_ready_queues_are_those_with_work_the_longest_waiting_first(
     store: QueueStorage, clock: Clock
 ) -> None:

@@ -159,6 +159,10 @@ ON CONFLICT (queue_id, shard) DO UPDATE SET
 UPDATE queue_messages m SET ready_at_ms = wanted.ready, lease_id = NULL
 FROM unnest($1::bigint[], $2::bigint[]) AS wanted (sequence, ready) WHERE m.sequence = wanted.sequence
 
+-- :name put_back
+UPDATE queue_messages SET ready_at_ms = $2, lease_id = NULL, attempts = attempts - 1
+WHERE sequence = ANY($1::bigint[])
+
 -- :name dead_letter
 -- To the end of the other queue, as a message that nobody has seen.
 WITH moved AS (
