@@ -1,7 +1,7 @@
 """A batch as its consumer sees it, and what the consumer says became of it. Pure.
 
 Rules (Cloudflare Queues): a normal return acknowledges all that was not asked to be retried; a failure
-retries the whole batch.
+retries all but what was acknowledged before.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from bindings.arguments import invalid, type_name
 from bindings.queues import MOST_DELAY_S, body_value, parse_delay
+from model.errors import LoadShed
+from model.outcome import EventOutcome
 from storage.queue_protocol import StoredMessage
 
 #: Ids of one verdict: a batch has at most 100 messages, and an id may stand in both lists.
@@ -58,8 +60,21 @@ FAILED: Final = BatchVerdict(failed=True)
 ALL_ACKNOWLEDGED: Final = BatchVerdict()
 
 
+def verdict_of(outcome: EventOutcome, message: str, answer: object) -> BatchVerdict:
+    """Of an event that ended so; `answer` is what its guest's `queue` export returned, None where it returned nothing.
+
+    Raises LoadShed when there was no sandbox for it, so that nothing has run, and as `parse_verdict`.
+    """
+    if outcome is EventOutcome.LOAD_SHED:
+        raise LoadShed(message)
+    if outcome is not EventOutcome.OK and answer is None:
+        return FAILED
+    return parse_verdict(answer)
+
+
 def parse_verdict(value: object) -> BatchVerdict:
-    """What a guest's `queue` export returned: nil, or `{ack?: [id…], retry?: [id | [id, delay_s?]…]}`.
+    """What a guest's `queue` export returned: nil, or `{ack?: [id…], retry?: [id | [id, delay_s?]…]}`, and with
+    `error` it failed.
 
     Raises OperationError(invalid_argument), which is the worker's failure: the batch is to be retried.
     """
@@ -79,7 +94,7 @@ def parse_verdict(value: object) -> BatchVerdict:
             )
         else:
             invalid(f"retry: each is [id, delay_s], delay_s an integer from 0 to {MOST_DELAY_S}")
-    return BatchVerdict(acknowledged=acknowledged, retry=retry)
+    return BatchVerdict("error" in value, acknowledged, retry)
 
 
 def retries_of(ids: Sequence[str], verdict: BatchVerdict, retry_delay_s: int) -> dict[str, int]:

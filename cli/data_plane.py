@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from bindings.analytics import PointSink
-from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict
+from bindings.delivery_verdict import BatchVerdict, QueueBatch, verdict_of
 from bindings.env import build_env
 from bindings.operations import OPERATIONS
 from bindings.queue_delivery import DeliverySettings, QueueDelivery
@@ -34,10 +34,9 @@ from dispatch.runner import TreeRunner
 from dispatch.trusted_proxies import TrustedProxies
 from dispatch.workers import AnyWorker, Workers
 from model.capabilities import EventContext
-from model.errors import OperationError, OperationErrorCode
+from model.errors import OperationError, OperationErrorCode, PlatformFault
 from model.identity import NamespaceName, new_ray_id
 from model.observer import Observer
-from model.outcome import EventOutcome
 from model.queues import ConsumerRecord
 from model.scripts import ScriptRef, ScriptVersion
 from outbound.addresses import AddressRanges
@@ -362,15 +361,13 @@ class DataPlane:
         return self._isolation is None or self._isolation.runs_here(version)
 
     async def _run_batch(self, consumer: ConsumerRecord, batch: QueueBatch) -> BatchVerdict:
+        """Raises PlatformFault when nothing has run."""
         worker = self.workers.get(consumer.script)
         if not isinstance(worker, Worker) or "queue" not in worker.version.handlers:
-            _log.warning("queue %s: its consumer %s is not there", consumer.queue_name, consumer.script)
-            return FAILED
+            raise PlatformFault(f"{consumer.script} is not there")
         event = batch.guest_value(worker.env.vars)
         ending, answer = await self._background(worker, partial(worker.background, "queue", event))
-        if ending.outcome is not EventOutcome.OK:
-            return FAILED
-        return parse_verdict(answer)
+        return verdict_of(ending.outcome, ending.message, answer)
 
     async def _background(self, worker: Worker, run: Callable[[EventContext], Awaitable[T]]) -> T:
         version = worker.version

@@ -26,6 +26,7 @@ class BackgroundEvent(Event):
     ) -> None:
         super().__init__(worker, handler, context, worker.background_limits)
         self._value = value
+        #: What the handler returned, an `{error: …}` too.
         self.answer: object = None
 
     @property
@@ -38,4 +39,8 @@ class BackgroundEvent(Event):
 
     def finish(self, sandbox: Sandbox, result: int) -> None:
         if result:
-            self.answer = codec.decode_answer(sandbox.read_result(result, _RESULT_BYTES))
+            try:
+                self.answer = codec.decode_answer(sandbox.read_result(result, _RESULT_BYTES))
+            except codec.GuestException as error:
+                self.answer = error.answer
+                raise

@@ -95,7 +95,8 @@ class Worker:
     ) -> tuple[Ending, object]:
         """Run `queue` or `scheduled` on an event that no visitor waits for; `value` is as the ABI has it.
 
-        The second of the pair is what the handler returned, None for 0.
+        The second of the pair is what the handler returned, None for 0; with an ending that is not OK it is an
+        `{error: …}`, if the handler came to return anything.
         """
         event = BackgroundEvent(self, context, handler, value)
         ending = await event.run()

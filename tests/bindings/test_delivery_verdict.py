@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict, retries_of
-from model.errors import OperationError, OperationErrorCode
+from bindings.delivery_verdict import FAILED, BatchVerdict, QueueBatch, parse_verdict, retries_of, verdict_of
+from model.errors import LoadShed, OperationError, OperationErrorCode
+from model.outcome import EventOutcome
 from storage.queue_protocol import StoredMessage
 
 IDS = ["a", "b", "c"]
@@ -29,6 +30,9 @@ IDS = ["a", "b", "c"]
         ({"ack": ["a", "b"], "retry": [["b", 1]]}, {"b": 1}),  # in both: once too often
         ({"retry": [["unknown", 1]]}, {}),
         ({"ack": None, "retry": None, "more": 1}, {}),
+        ({"error": {"code": "c", "message": "m"}}, {"a": 30, "b": 30, "c": 30}),
+        ({"error": None, "ack": ["a"], "retry": [["b", 2]]}, {"b": 2, "c": 30}),
+        ({"error": "no", "ack": ["a"], "retry": [["a", 1]]}, {"a": 1, "b": 30, "c": 30}),
     ],
 )
 def test_what_a_return_means(returned: object, retried: dict[str, int]) -> None:
@@ -47,6 +51,28 @@ def test_failure_retries_all_but_the_acknowledged(verdict: BatchVerdict, retried
 
 
 @pytest.mark.parametrize(
+    ("outcome", "answer", "retried"),
+    [
+        (EventOutcome.OK, None, []),
+        (EventOutcome.OK, {"retry": ["a"]}, ["a"]),
+        (EventOutcome.EXCEPTION, None, IDS),  # a trap
+        (EventOutcome.EXCEEDED_CPU, None, IDS),
+        (EventOutcome.EXCEPTION, {"error": {}, "ack": ["a"]}, ["b", "c"]),
+        (EventOutcome.EXCEEDED_MEMORY, {"error": {}, "ack": ["a"]}, ["b", "c"]),
+    ],
+)
+def test_verdict_is_of_the_event_s_end_and_of_what_its_guest_said(
+    outcome: EventOutcome, answer: object, retried: list[str]
+) -> None:
+    assert list(retries_of(IDS, verdict_of(outcome, "why", answer), 30)) == retried
+
+
+def test_event_that_found_no_sandbox_has_no_verdict() -> None:
+    with pytest.raises(LoadShed, match="no sandbox"):
+        verdict_of(EventOutcome.LOAD_SHED, "no sandbox was free", None)
+
+
+@pytest.mark.parametrize(
     "returned",
     [
         1,
@@ -62,6 +88,7 @@ def test_failure_retries_all_but_the_acknowledged(verdict: BatchVerdict, retried
         {"retry": [[1, 1]]},
         {"retry": [None]},
         {"retry": {"a": 1}},
+        {"error": {}, "ack": "a"},
     ],
 )
 def test_wrong_return_is_an_error_by_name(returned: object) -> None:

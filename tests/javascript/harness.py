@@ -216,7 +216,7 @@ class Tenant:
         try:
             await self._take(session, handler, data, answer)
         except GuestException as error:
-            answer.error = str(error)
+            answer.error, answer.value = str(error), error.answer
 
     async def _take(self, session: Session, handler: str, data: bytes, answer: Answer) -> None:
         if handler != "fetch":

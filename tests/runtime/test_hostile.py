@@ -510,7 +510,8 @@ async def test_limits_of_a_call_lower_the_plans_and_never_raise_them(guests: Gue
     [
         (None, OK, None),
         ({"ack": ["1"], "retry": []}, OK, {"ack": ["1"], "retry": []}),
-        ({"error": {"code": "c", "message": "m"}}, EXCEPTION, None),
+        ({"error": {"code": "c"}}, EXCEPTION, {"error": {"code": "c"}}),
+        ({"error": "no", "ack": ["1"]}, EXCEPTION, {"error": "no", "ack": ["1"]}),
         ("anything", OK, "anything"),
     ],
 )

@@ -146,7 +146,13 @@ def _decode_plain_response(data: bytes) -> GuestResponse | None:
 
 
 class GuestException(Exception):
-    """The handler returned `{error: {code, message}}`: an exception of the worker."""
+    """The handler returned `{error: {code, message}}`: an exception of the worker. `answer` is the whole map, where
+    it may say more.
+    """
+
+    def __init__(self, text: str, answer: object = None) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 def decode_response(data: bytes) -> GuestResponse:
@@ -186,7 +192,7 @@ def decode_answer(data: bytes) -> object:
     """What a `queue` or `scheduled` handler returned: any value; `{error: …}` raises GuestException."""
     value = decode(data, "the returned value")
     if isinstance(value, dict) and "error" in value:
-        raise GuestException(_error_text(value["error"]))
+        raise GuestException(_error_text(value["error"]), value)
     return value
 
 
