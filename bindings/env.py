@@ -15,6 +15,7 @@ from model.capabilities import Binding, Fetcher, WorkerEnv, WorkerRunner
 from model.identity import NamespaceName, ScriptName
 from model.rates import decode_rate_limit
 from model.scripts import BindingKind, ScriptVersion
+from storage.cache_store import owner_of
 from storage.d1.store import D1Store
 from storage.kv_protocol import KvStorage
 from storage.shared_rates import SharedRates
@@ -56,7 +57,7 @@ def build_env(
             case BindingKind.D1:
                 value = StoredSqlDatabase(d1, spec.target)
             case BindingKind.CACHE:
-                owner = f"{version.ref.namespace or ''}/{version.tenant}"
+                owner = owner_of(version.ref.namespace or "", version.tenant)
                 value = StoredHttpCache(cache, owner, spec.target, version.created_at_s)
             case BindingKind.ANALYTICS_ENGINE:
                 value = ScriptDataset(points, version.ref, version.tenant, spec.target)

@@ -387,6 +387,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         logs=processes.rings,
         audit=audit_store,
         analytics=analytics,
+        responses=cache_store,
         trigger=processes.trigger,
         read_policy=named_materials,
         hosts=HostRules.of_listener(config["host"], int(config["port"]), config["names"]),
@@ -428,7 +429,13 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     processes.watch_queues(gauges)
     beside = [
         asyncio.create_task(work)
-        for work in (sweep.run(), cron.run(), cron.sweep_forever(), cache_store.sweep_forever(), gauges.run())
+        for work in (
+            sweep.run(),
+            cron.run(),
+            cron.sweep_forever(),
+            cache_store.sweep_forever(store.tenants.gone),
+            gauges.run(),
+        )
     ]
     beside.append(asyncio.create_task(publisher.warm()))
     if bucket is not None:

@@ -1,5 +1,5 @@
-"""Finish what was begun to be deleted: tenants with their data points, and what deleted KV namespaces, queues and SQL
-databases held.
+"""Finish what was begun to be deleted: tenants with their data points and cached responses, and what deleted KV
+namespaces, queues and SQL databases held.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ async def finish_deletions(services: ControlServices) -> None:
         for owner in services.store.tenants.deletions():
             while await services.store.tenants.remove_some(owner):
                 pass
-            # Those of a deletion that a crash cut short just here go when old points do.
-            await services.analytics.forget(owner.namespace or "", owner.tenant or "")
+            # Those of a deletion that a crash cut short just here go within a minute, when old ones do.
+            for store in (services.analytics, services.responses):
+                await store.forget(owner.namespace or "", owner.tenant or "")
             LOG.info("removed %s and all that was its own", owner)
         for kind, resource_id in services.store.pending_deletions.all():
             if kind == "kv":

@@ -151,6 +151,12 @@ class Analytics(Protocol):
     async def forget(self, namespace: str, tenant: str) -> None: ...
 
 
+class KeptResponses(Protocol):
+    """What workers have in their caches: storage.cache_store.CacheStore."""
+
+    async def forget(self, namespace: str, tenant: str) -> None: ...
+
+
 class Rotation(Protocol):
     """Of the root key: control.key_rotation.KeyRotation, or control.shared_key_rotation's."""
 
@@ -178,6 +184,7 @@ class ControlServices:
     logs: LogReader
     audit: AuditReader
     analytics: Analytics
+    responses: KeptResponses
     trigger: Trigger
     #: An egress policy's text → (kind, name) of each material that it names. Raises ValueError with a message
     #: that names line and field.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
@@ -13,14 +13,18 @@ from model.clock import unix_s
 from storage.database import Database, Transaction
 from storage.failures import StorageError
 from storage.migrations import Migrations, load_queries
+from storage.transaction import Row
 
 LOG = logging.getLogger("tenantry.cache")
 
 #: Responses under one URL, for different headers.
 VARIANTS: Final = 16
 SWEEP_ROWS: Final = 200
-SWEEP_S: Final = 600.0
+SWEEP_S: Final = 60.0
 _EVICT_ROWS: Final = 8
+
+#: (namespace, tenant, since when something of it is kept, in UNIX ms) → those of them that are gone.
+Gone = Callable[[Sequence[tuple[str, str, int]]], Collection[tuple[str, str]]]
 
 
 def cache_migrations() -> Migrations:
@@ -48,6 +52,17 @@ class CachePlace:
     cache: str
     url: str
     since_s: float
+
+
+def owner_of(namespace: str, tenant: str) -> str:
+    """As a place names them. `namespace` is empty for the account's own scripts."""
+    return f"{namespace}/{tenant}"
+
+
+def tenant_of(row: Row) -> tuple[str, str, int]:
+    """(owner, since when something of it is kept) → (namespace, tenant, since UNIX ms)."""
+    namespace, _, tenant = cast("str", row[0]).partition("/")
+    return namespace, tenant, int(cast("float", row[1]) * 1000)
 
 
 class CacheStore:
@@ -92,6 +107,23 @@ class CacheStore:
 
         return await self._database.write(work)
 
+    async def forget(self, namespace: str, tenant: str) -> None:
+        """All that is a tenant's, some at once. Idempotent."""
+        owner = owner_of(namespace, tenant)
+
+        def work(tx: Transaction) -> int:
+            tx.execute(self._sql["oldest_of"], (owner, SWEEP_ROWS))
+            return tx.changes()
+
+        while await self._database.write(work) == SWEEP_ROWS:
+            pass
+
+    async def forget_gone(self, gone: Gone) -> None:
+        """What is of tenants that were deleted, here or on another machine, and what was kept too late for that."""
+        rows = await self._database.read_in_thread(self._sql["tenants"])
+        for namespace, tenant in gone([tenant_of(row) for row in rows]):
+            await self.forget(namespace, tenant)
+
     async def sweep(self) -> int:
         """Remove some of what is too old; how many, SWEEP_ROWS when there may be more."""
         before_s = self._now_s() - self.bounds.most_age_s
@@ -102,12 +134,17 @@ class CacheStore:
 
         return await self._database.write(work)
 
-    async def sweep_forever(self) -> None:
+    async def sweep_forever(self, gone: Gone) -> None:
         while True:
             try:
+                await self.forget_gone(gone)
                 swept = await self.sweep()
             except StorageError as error:
-                LOG.warning("old responses were not swept: %s (%s)", error.message, error.detail)
+                LOG.warning(
+                    "old responses, and those of deleted tenants, were not swept: %s (%s)",
+                    error.message,
+                    error.detail,
+                )
                 swept = 0
             await asyncio.sleep(0 if swept == SWEEP_ROWS else SWEEP_S)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from storage.data_files import CACHES, DATABASES, SHARED, pending, present, shared_platform
 from storage.failures import SchemaMismatch, StorageError
 from storage.fsck_analytics import check_analytics
+from storage.fsck_cache import check_cache
 from storage.fsck_contents import check_cron, check_databases, check_kv, check_queues
 from storage.fsck_control import MaterialProblem, SecretProblem, check_control, check_secrets
 from storage.fsck_findings import Finding, Repair, error, warning
@@ -78,6 +79,7 @@ def check_state(
         yield from check_cron(data)
     yield from check_databases(data, deep=deep, shared=shared)
     yield from check_analytics(data, deep=deep)
+    yield from check_cache(data)
 
 
 def _is_shared(data: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from model.clock import unix_ms
-from storage.d1.files import is_id
+from storage.d1 import files
 from storage.data_files import D1
 from storage.fsck_findings import Finding, Repair, error, warning
 from storage.sqlite_files import ReadOnlyFile, opened
@@ -90,21 +90,22 @@ def left_runs(namespace: str, script: str) -> Finding:
 def check_databases(data: Path, *, deep: bool, shared: bool = False) -> Iterator[Finding]:
     """`shared`: of several machines, a database's file is on the one that uses it."""
     folder = data / D1
-    files = {path.stem for path in folder.glob("*.sqlite") if is_id(path.stem)}
+    held = files.held(folder) if folder.exists() else {}
+    there = {each for each, paths in held.items() if folder / f"{each}.sqlite" in paths}
     # Looked at after the files: what was made in between is known, and what was deleted is looked at again.
     with opened(data / "control.db") as control:
         known = {row[0] for row in control.read("SELECT id FROM d1_databases")}
         leaving = {row[0] for row in control.read("SELECT id FROM pending_deletions WHERE kind = 'd1'")}
-    for database_id in sorted(known - files):
+    for database_id in sorted(known - there):
         if not shared and not (folder / f"{database_id}.sqlite").exists():
             yield error("databases", f"database {database_id} has no file in {D1}/")
-    for database_id in sorted(files - known - leaving):
-        path = folder / f"{database_id}.sqlite"
-        if path.exists() and time.time() - path.stat().st_mtime > _YOUNG_S:
-            what = f"the file of database {database_id}, which is not there"
+    for database_id in sorted(held.keys() - known - leaving):
+        if time.time() - _oldest_s(held[database_id]) > _YOUNG_S:
+            part = "the file" if database_id in there else "restore points"
+            what = f"{part} of database {database_id}, which is not there"
             yield warning("orphans", what, Repair.ORPHAN_DATABASE, database_id)
     if deep:
-        for database_id in sorted(known & files):
+        for database_id in sorted(known & there):
             try:
                 with opened(folder / f"{database_id}.sqlite") as file:
                     problems = file.problems(thorough=False)
@@ -112,6 +113,14 @@ def check_databases(data: Path, *, deep: bool, shared: bool = False) -> Iterator
                 continue
             for problem in problems:
                 yield error("integrity", f"{D1}/{database_id}.sqlite: {problem}")
+
+
+def _oldest_s(paths: Sequence[Path]) -> float:
+    """Since when there is something of a database; now, when it is being removed."""
+    try:
+        return min(path.stat().st_mtime for path in paths)
+    except FileNotFoundError:
+        return time.time()
 
 
 def _orphans(

@@ -26,6 +26,8 @@ class Repair(StrEnum):
     SEQUENCE = "store the number"
     IMAGE = "remove the image; it is compiled again"
     CACHE = "remove the file; it fills again"
+    RESPONSES = "forget the responses"
+    ORPHAN_SHARED_DATABASE = "remove the database"
     KV_PIECES = "remove the pieces"
     LEASES = "give them back"
     QUEUE_TICKETS = "make the tickets anew"

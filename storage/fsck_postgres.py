@@ -15,6 +15,8 @@ from typing import Final
 
 from model.clock import monotonic_s, unix_ms
 from storage.cron_protocol import LONGEST_RUN_MS
+from storage.d1.lease_record import was_shared
+from storage.data_files import D1
 from storage.failures import SchemaMismatch
 from storage.fsck_contents import LONGEST_LEASE_MS, left_runs
 from storage.fsck_findings import Finding, Repair, error, warning
@@ -28,6 +30,8 @@ from storage.sqlite_files import ReadOnlyFile, opened
 #: A machine that runs hears of a change within a second; one that is stopped never does.
 CATCH_UP_S: Final = 5.0
 _LOOK_S: Final = 0.1
+#: A database is made before its record, on a machine that may hang in between.
+_UNDER_WAY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,9 @@ class _Held:
     kv_buried: frozenset[str]
     queues_buried: frozenset[str]
     cron: frozenset[tuple[str, str]]
+    d1: frozenset[str]
+    #: Of these, those that are too young to be leftovers.
+    d1_young: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class _Known:
 
     kv: frozenset[str]
     queues: frozenset[str]
+    d1: frozenset[str]
     leaving: frozenset[str]
     scripts: frozenset[tuple[str, str]]
     modules: frozenset[str]
@@ -81,6 +89,7 @@ async def check_postgres(
         known = _known(data)
         again = await _held(database)
         found += _compare(held, known, again)
+        found += [finding async for finding in _check_databases(database, data, known, again)]
         if not in_bucket:
             found += [finding async for finding in check_modules(database, known.modules, deep=deep)]
     found += [finding async for finding in _check_contents(database, deep=deep)]
@@ -105,9 +114,16 @@ async def _held(database: PgDatabase) -> _Held:
         return frozenset(row[0] for row in await database.fetch(sql[name]))
 
     cron = frozenset((row[0], row[1]) for row in await database.fetch(sql["cron_scripts"]))
+    d1 = {row[0]: bool(row[1]) for row in await database.fetch(sql["d1_held"], _UNDER_WAY_S)}
     return _Held(
-        await ids("kv_held"), await ids("queues_held"), await ids("kv_buried"), await ids("queues_buried"), cron
-    )  # fmt: skip
+        await ids("kv_held"),
+        await ids("queues_held"),
+        await ids("kv_buried"),
+        await ids("queues_buried"),
+        cron,
+        frozenset(d1),
+        frozenset(database_id for database_id, is_old in d1.items() if not is_old),
+    )
 
 
 async def _behind(database: PgDatabase, data: Path) -> int:
@@ -131,6 +147,7 @@ def _known(data: Path) -> _Known:
         return _Known(
             _ids(control, "SELECT id FROM kv_namespaces"),
             _ids(control, "SELECT id FROM queues"),
+            _ids(control, "SELECT id FROM d1_databases"),
             _ids(control, "SELECT id FROM pending_deletions"),
             frozenset((row[0], row[1]) for row in scripts),
             frozenset(modules_of(control)),
@@ -151,12 +168,33 @@ def _compare(held: _Held, known: _Known, again: _Held) -> Iterator[Finding]:
     for queue_id in sorted((held.queues & again.queues) - known.queues - known.leaving):
         what = f"messages or settings of queue {queue_id}, which is not there"
         yield warning("orphans", what, Repair.ORPHAN_QUEUE, queue_id)
+    for database_id in sorted((held.d1 & again.d1) - again.d1_young - known.d1 - known.leaving):
+        what = f"the content of database {database_id}, which is not there"
+        yield warning("orphans", what, Repair.ORPHAN_SHARED_DATABASE, database_id)
     for namespace_id in sorted(held.kv_buried & known.kv):
         yield error("orphans", f"KV namespace {namespace_id} is there, and its keys were deleted for good")
     for queue_id in sorted(held.queues_buried & known.queues):
         yield error("orphans", f"queue {queue_id} is there, and its messages were deleted for good")
     for namespace, script in sorted(held.cron - known.scripts):
         yield left_runs(namespace, script)
+
+
+async def _check_databases(
+    database: PgDatabase, data: Path, known: _Known, held: _Held
+) -> AsyncIterator[Finding]:
+    """Those that control knows, and that hold nothing. Who deletes one forgets its record first, of which this machine
+    may hear later: it is asked again. What is only here so far, a start of the host brings along.
+    """
+    missing = known.d1 - held.d1
+    if not missing or await _behind(database, data):
+        return
+    for database_id in sorted(missing & _known(data).d1):
+        path = data / D1 / f"{database_id}.sqlite"
+        if path.exists() and not was_shared(path.with_suffix(".lease")):
+            what = f"database {database_id} is on this machine alone: start its host, which brings it along"
+            yield warning("databases", what)
+        else:
+            yield error("databases", f"database {database_id} is not in PostgreSQL")
 
 
 async def _check_contents(database: PgDatabase, *, deep: bool) -> AsyncIterator[Finding]:
@@ -180,6 +218,8 @@ async def _check_contents(database: PgDatabase, *, deep: bool) -> AsyncIterator[
         yield error("counts", what, Repair.QUEUE_HEADS, queue_id)
     for namespace_id, count in await database.fetch(sql["kv_wrong_sizes"]):
         yield error("values", f"{count} values of KV namespace {namespace_id} are not whole")
+    for database_id, count in await database.fetch(sql["d1_wrong_pages"]):
+        yield error("databases", f"database {database_id} lacks {count} of its pages")
     values, size = (await database.fetch(sql["kv_lost_pieces"]))[0]
     if values:
         what = f"pieces of {values} values that no key has, {size} bytes"

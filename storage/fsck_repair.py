@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_records import to_ref
 from storage.control_store import ControlStore
 from storage.cron_protocol import CronStore
 from storage.cron_store import SqliteCronStore, cron_migrations
 from storage.d1 import files
-from storage.data_files import D1
+from storage.data_files import D1, present
 from storage.database import Database, Replication
 from storage.fsck_contents import LONGEST_LEASE_MS
 from storage.fsck_findings import Finding, Repair
@@ -33,6 +34,9 @@ class Contents(Protocol):
     kv: KvStorage
     queues: QueueStorage
     cron: CronStore
+
+    async def delete_database(self, database_id: str) -> None:
+        """For all machines. Idempotent."""
 
     async def count_keys(self, namespace_id: str) -> None: ...
 
@@ -52,12 +56,16 @@ class FileContents:
     """Implements Contents."""
 
     def __init__(self, data: Path) -> None:
+        self._databases = data / D1
         self._kv = Database.open(data / "kv.db", kv_migrations())
         self._queues = Database.open(data / "queues.db", queue_migrations())
         self._cron = Database.open(data / "cron.db", cron_migrations())
         self.kv: KvStorage = KvStore(self._kv)
         self.queues: QueueStorage = QueueStore(self._queues)
         self.cron: CronStore = SqliteCronStore(self._cron)
+
+    async def delete_database(self, database_id: str) -> None:
+        _delete_files(self._databases, database_id)
 
     async def count_keys(self, namespace_id: str) -> None:
         await self._kv.write(lambda tx: _count_keys(tx, namespace_id))
@@ -103,7 +111,12 @@ class Repairs:
             case Repair.ORPHAN_QUEUE:
                 await contents.queues.delete_queue(subject)
             case Repair.ORPHAN_DATABASE:
-                files.delete(self._data / D1, subject)
+                _delete_files(self._data / D1, subject)
+            case Repair.ORPHAN_SHARED_DATABASE:
+                await contents.delete_database(subject)
+            case Repair.RESPONSES:
+                namespace, _, tenant = subject.partition("/")
+                await self._forget_responses(namespace, tenant)
             case Repair.DELETIONS:
                 await self._finish_deletions()
             case Repair.KV_USAGE:
@@ -137,14 +150,30 @@ class Repairs:
         for owner in self._control.tenants.deletions():
             while await self._control.tenants.remove_some(owner):
                 pass
+            if "cache.db" in present(self._data):
+                await self._forget_responses(owner.namespace or "", owner.tenant or "")
         for kind, resource_id in self._control.pending_deletions.all():
             if kind == "kv":
                 await self._contents.kv.delete_namespace(resource_id)
             elif kind == "queue":
                 await self._contents.queues.delete_queue(resource_id)
             else:
-                files.delete(self._data / D1, resource_id)
+                await self._contents.delete_database(resource_id)
+                _delete_files(self._data / D1, resource_id)
             await self._control.pending_deletions.forget(kind, resource_id)
+
+    async def _forget_responses(self, namespace: str, tenant: str) -> None:
+        database = Database.open(self._data / "cache.db", cache_migrations())
+        try:
+            await CacheStore(database).forget(namespace, tenant)
+        finally:
+            database.close()
+
+
+def _delete_files(folder: Path, database_id: str) -> None:
+    """There is no folder where no host ever started."""
+    if folder.exists():
+        files.delete(folder, database_id)
 
 
 def _count_keys(tx: Transaction, namespace_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storage.cron_protocol import CronStore
+from storage.d1.catalog import D1Catalog
 from storage.fsck_contents import LONGEST_LEASE_MS
 from storage.kv_protocol import KvStorage
 from storage.migrations import load_queries
@@ -27,6 +28,10 @@ class SharedContents:
         self.kv: KvStorage = self._pg_kv
         self.queues: QueueStorage = self._pg_queues
         self.cron: CronStore = PgCronStore(database)
+
+    async def delete_database(self, database_id: str) -> None:
+        """Whichever machine has it can keep nothing of it any more."""
+        await D1Catalog().delete(self._database, database_id)
 
     async def count_keys(self, namespace_id: str) -> None:
         """They are counted when somebody asks."""

@@ -26,6 +26,10 @@ _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 _SNAPSHOT: Final = re.compile(
     r"(?P<id>[0-9a-f-]{36})@(?P<at>[0-9]{1,15})-(?P<bookmark>[0-9]{1,19})\.snapshot"
 )
+#: What holds something of a database.
+_CONTENT: Final = re.compile(
+    rf"(?P<id>{_ID.pattern})(\.sqlite(-wal|-shm)?|@[0-9]{{1,15}}-[0-9]{{1,19}}\.snapshot)"
+)
 #: With what SQLite keeps beside a copy while it is made.
 _UNFINISHED: Final = re.compile(r"\.(partial|restoring|dump)(-journal|-wal|-shm)?\Z")
 _LOCK_S: Final = 30.0
@@ -144,6 +148,15 @@ def snapshots(folder: Path, database_id: str) -> list[Snapshot]:
         if (match := _SNAPSHOT.fullmatch(path.name))
     ]
     return sorted(found, reverse=True)
+
+
+def held(folder: Path) -> dict[str, list[Path]]:
+    """Databases of which something is there, if it is only a restore point: id → files, without unfinished ones."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        if (match := _CONTENT.fullmatch(path.name)) is not None:
+            found.setdefault(match["id"], []).append(path)
+    return found
 
 
 def restore(folder: Path, database_id: str, point: Snapshot, shared: SharedWrites | None = None) -> int:

@@ -30,6 +30,11 @@ DELETE FROM cache_entries WHERE id IN (SELECT id FROM cache_entries WHERE owner 
 -- Who holds most gives way: nobody's cache is emptied by what another one keeps.
 SELECT owner FROM cache_totals WHERE owner <> '' ORDER BY bytes DESC LIMIT 1
 
+-- :name tenants
+-- Of namespaces, with the oldest that each has; the account's own scripts have none.
+SELECT owner, (SELECT min(stored_at_s) FROM cache_entries e WHERE e.owner = t.owner)
+FROM cache_totals t WHERE owner NOT LIKE '/%' AND owner <> ''
+
 -- :name delete
 DELETE FROM cache_entries WHERE owner = ?1 AND cache = ?2 AND url = ?3 AND stored_at_s >= ?4
 

@@ -30,6 +30,7 @@ from model.scripts import ScriptRef
 from runtime.artifact import read_artifact
 from storage.analytics_store import AnalyticsStore, analytics_migrations
 from storage.audit_store import AuditStore, audit_migrations
+from storage.cache_store import CacheStore, cache_migrations
 from storage.changes import ChangeSequence
 from storage.control_store import ControlStore
 from storage.cron_store import SqliteCronStore, cron_migrations
@@ -126,6 +127,8 @@ class Host:
         self.cron = SqliteCronStore(self.cron_database)
         self.audit = AuditStore(Database.open(folder / "audit.db", audit_migrations()))
         self.analytics = AnalyticsStore(Database.open(folder / "analytics.db", analytics_migrations()))
+        self.responses_database = Database.open(folder / "cache.db", cache_migrations())
+        self.responses = CacheStore(self.responses_database)
         (folder / "d1").mkdir(exist_ok=True)
         self.d1 = D1Service(D1Store(folder / "d1"))
         self.publisher = ReadingPublisher()
@@ -154,6 +157,7 @@ class Host:
             logs=self.logs,
             audit=self.audit,
             analytics=self.analytics,
+            responses=self.responses,
             trigger=self._trigger,
             read_policy=named_materials,
             hosts=HostRules.of_listener("127.0.0.1", 8788),
@@ -180,6 +184,7 @@ class Host:
             self.cron_database,
             self.audit,
             self.analytics,
+            self.responses_database,
             self.sequence,
         ):
             closing.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.cache_store import CachePlace
 from storage.control_records import Owner
 from storage.failures import StorageLost
 from storage.tenant_quotas import Quota
@@ -159,6 +160,11 @@ def traces(host: Host, tenant: str) -> list[str]:
 
 async def test_deleted_tenant_leaves_nothing_and_the_other_keeps_all(platform: Host, tmp_path: Path) -> None:
     before = ok(await platform.api.get(f"{TENANTS}/rival"))
+    places = [
+        CachePlace(f"prod/{tenant}", "pages", "https://a.example/", 0.0) for tenant in ("acme", "rival")
+    ]
+    for place in places:
+        await platform.responses.put(place, place.owner, b"", b"", 1.0, b"page")
     owned = platform.store.tenants.owned(Owner("prod", "acme"))  # type: ignore[arg-type]
     done = ok(await platform.api.delete(f"{TENANTS}/acme"))
     assert done["done"] is True
@@ -167,6 +173,7 @@ async def test_deleted_tenant_leaves_nothing_and_the_other_keeps_all(platform: H
     assert await platform.services.kv.usage(owned.kv_ids[0]) == (0, 0)
     assert await platform.services.queues.stored(owned.queue_ids[0]) == (0, 0)
     assert list((tmp_path / "d1").glob(f"{owned.d1_ids[0]}*")) == []
+    assert [len(platform.responses.find(place)) for place in places] == [0, 1]
     assert ok(await platform.api.get(f"{TENANTS}/rival")) == before
     refused(await platform.api.get(f"{TENANTS}/acme"), 404, 20030)
 

@@ -19,7 +19,7 @@ from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName
 from model.scripts import ScriptRef
 from storage.backup import back_up
 from storage.backup_manifest import BackupInvalid, OtherRootKey
-from storage.data_files import present
+from storage.data_files import lasting
 from storage.failures import DiskFull, SchemaMismatch, StorageError
 from storage.keys import RootKey
 from storage.restore import FolderInUse, restore
@@ -52,7 +52,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
 def contents(folder: Path) -> dict[str, object]:
     """Every row of every database, and the bytes of every module."""
     found: dict[str, object] = {}
-    databases = [folder / name for name in present(folder)] + sorted((folder / "d1").glob("*.sqlite"))
+    databases = [folder / name for name in lasting(folder)] + sorted((folder / "d1").glob("*.sqlite"))
     for path in databases:
         with opened(path) as file:
             tables = file.read(
@@ -77,6 +77,7 @@ async def test_restored_folder_has_every_row_and_module_and_no_key(host: Host, t
     manifest = restore(file, restored, host.root_key, NOTHING)
     assert manifest.change == host.store.sequence()
     assert contents(restored) == contents(host.folder)
+    assert not (restored / "cache.db").exists(), "it fills again by itself"
     assert not (restored / "root-key").exists()
     assert not (restored / "admin-token").exists()
     assert restored.stat().st_mode & 0o777 == 0o700

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,43 @@ async def test_what_is_too_old_is_swept(make: Callable[[CacheBounds], CacheStore
     assert await filler.store.sweep() == 99  # those stored before the hundredth second
     assert await filler.store.sweep() == 0
     assert filler.kept("t", "u98", "u99", "u100") == ["u99", "u100"]
+
+
+async def test_a_tenant_that_is_forgotten_leaves_no_row_and_the_others_theirs(
+    make: Callable[[CacheBounds], CacheStore],
+) -> None:
+    store = make(CacheBounds())
+    filler = Filler(store)
+    for number in range(SWEEP_ROWS * 2 + 1):
+        await filler.put("prod/acme", f"u{number}", 1)
+    for owner in ("prod/acme2", "/acme", "test/acme"):
+        await filler.put(owner, "u", 1)
+    await store.forget("prod", "acme")
+    await store.forget("prod", "acme")
+    assert filler.kept("prod/acme", *(f"u{number}" for number in range(SWEEP_ROWS * 2 + 1))) == []
+    assert [filler.kept(owner, "u") for owner in ("prod/acme2", "/acme", "test/acme")] == [["u"]] * 3
+
+
+async def test_what_another_machine_deleted_is_forgotten_when_the_host_sweeps(
+    make: Callable[[CacheBounds], CacheStore],
+) -> None:
+    store = make(CacheBounds())
+    filler = Filler(store)
+    for owner in ("prod/gone", "prod/there", "/gone", "prod/gone"):
+        await filler.put(owner, f"u{filler.count}", 1)
+    asked: list[tuple[str, str, int]] = []
+
+    def gone(held: Sequence[tuple[str, str, int]]) -> list[tuple[str, str]]:
+        asked.extend(held)
+        return [(namespace, tenant) for namespace, tenant, _ in held if tenant == "gone"]
+
+    sweeping = asyncio.create_task(store.sweep_forever(gone))
+    for _ in range(1_000):
+        if not filler.kept("prod/gone", "u0", "u3"):
+            break
+        await asyncio.sleep(0.01)
+    sweeping.cancel()
+    assert filler.kept("prod/gone", "u0", "u3") == []
+    assert filler.kept("prod/there", "u1") == ["u1"]
+    assert filler.kept("/gone", "u2") == ["u2"], "the account's own scripts are no tenant's of a namespace"
+    assert sorted(asked) == [("prod", "gone", 1_000), ("prod", "there", 2_000)]

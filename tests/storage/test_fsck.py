@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import apsw
 import pytest
 
 from cli.commands.fsck import _Opens
-from storage.cache_store import cache_migrations
+from model.clock import unix_s
+from storage.cache_store import CachePlace, cache_migrations
+from storage.d1 import files
 from storage.database import Database
 from storage.fsck import check_files, check_state
 from storage.fsck_findings import Finding, Repair, Severity
@@ -176,13 +179,7 @@ async def test_what_does_not_fit_is_found_and_what_can_be_is_put_right(
     assert finding.repair is repair
     if repair is None:
         return
-    contents = FileContents(host.folder)
-    repairs = Repairs(host.folder, lambda digest: None, contents)
-    try:
-        await repairs.repair(finding)
-    finally:
-        repairs.close()
-        await contents.close()
+    await put_right(host.folder, finding)
     left = check(host.folder, _Opens((host.root_key,)))
     assert finding not in left
     if repair is not Repair.SEQUENCE:  # the log itself is gone there
@@ -248,6 +245,69 @@ async def test_lost_and_damaged_files_are_found(
     assert {each.severity for each in found} == {Severity.ERROR}
 
 
+async def test_restore_points_that_a_kill_left_of_a_deleted_database_are_removed(host: Host) -> None:
+    folder = host.folder / "d1"
+    (of_one_that_is_there,) = [path.stem for path in folder.glob("*.sqlite")]
+    files.snapshot(folder, of_one_that_is_there, 1)
+    gone = str(uuid.uuid4())
+    files.create(folder, gone)
+    left = files.snapshot(folder, gone, 1).path
+    for path in folder.glob(f"{gone}.*"):  # what `files.delete` removes first
+        path.unlink()
+    assert check(host.folder) == [], "it may be under way"
+    os.utime(left, (time.time() - 3600,) * 2)
+    (finding,) = check(host.folder)
+    assert (finding.severity, finding.repair) == (Severity.WARNING, Repair.ORPHAN_DATABASE)
+    assert finding.what == f"restore points of database {gone}, which is not there"
+    await put_right(host.folder, finding)
+    assert not left.exists()
+    assert check(host.folder) == []
+    assert len(files.snapshots(folder, of_one_that_is_there)) == 1
+
+
+async def test_responses_of_deleted_tenants_are_found_and_forgotten(host: Host) -> None:
+    now_s = unix_s()
+
+    async def keep(owner: str, at_s: float) -> None:
+        place = CachePlace(owner, "default", "https://a.example/", 0.0)
+        await host.responses.put(place, f"{owner} {at_s}", b"", b"%f" % at_s, at_s, b"body")
+
+    for owner in ("/plain", "prod/acme", "prod/never-deployed"):
+        await keep(owner, now_s)
+    assert check(host.folder) == []
+    ok(await host.api.delete(f"{NAMESPACES}/prod/tenants/acme"))
+    assert check(host.folder) == []
+    # A worker's last event kept it after that; a namespace that is gone; and one of a name that is there again.
+    await keep("prod/acme", unix_s())
+    await keep("nowhere/acme", now_s)
+    found = check(host.folder)
+    assert {(each.check, each.severity, each.repair) for each in found} == {
+        ("orphans", Severity.WARNING, Repair.RESPONSES)
+    }
+    assert sorted(each.subject for each in found) == ["nowhere/acme", "prod/acme"]
+    ok(await host.deploy("shop", "prod", tenant="acme"))
+    assert [each.subject for each in check(host.folder)] == ["nowhere/acme"]
+    await keep("prod/acme", now_s - 60)
+    found = check(host.folder)
+    assert sorted(each.subject for each in found) == ["nowhere/acme", "prod/acme"]
+    for each in found:
+        await put_right(host.folder, each)
+    assert check(host.folder) == []
+    for owner, kept in (("/plain", 1), ("prod/never-deployed", 1), ("prod/acme", 0), ("nowhere/acme", 0)):
+        place = CachePlace(owner, "default", "https://a.example/", 0.0)
+        assert len(host.responses.find(place)) == kept, owner
+
+
+async def put_right(folder: Path, finding: Finding) -> None:
+    contents = FileContents(folder)
+    repairs = Repairs(folder, lambda digest: None, contents)
+    try:
+        await repairs.repair(finding)
+    finally:
+        repairs.close()
+        await contents.close()
+
+
 @pytest.mark.parametrize(
     ("sql", "word"),
     [
@@ -259,8 +319,10 @@ async def test_lost_and_damaged_files_are_found(
 async def test_a_cache_that_is_of_no_use_is_no_loss_and_can_be_removed(
     host: Host, sql: str, word: str
 ) -> None:
-    assert check(host.folder) == [], "a host that never started has none"
     cache = host.folder / "cache.db"
+    host.responses_database.close()
+    cache.unlink()
+    assert check(host.folder) == [], "a host that never started has none"
     Database.open(cache, cache_migrations()).close()
     assert check(host.folder) == []
     if sql:
@@ -273,13 +335,7 @@ async def test_a_cache_that_is_of_no_use_is_no_loss_and_can_be_removed(
     ]
     assert {(each.severity, each.repair) for each in found} == {(Severity.WARNING, Repair.CACHE)}
     assert any(word in each.what for each in found)
-    contents = FileContents(host.folder)
-    repairs = Repairs(host.folder, lambda digest: None, contents)
-    try:
-        await repairs.repair(found[0])
-    finally:
-        repairs.close()
-        await contents.close()
+    await put_right(host.folder, found[0])
     assert check(host.folder) == []
     Database.open(cache, cache_migrations()).close()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,29 +14,38 @@ import apsw
 import pytest
 
 from model.capabilities import KvEntry, QueueMessage
+from storage.d1 import files
+from storage.d1.catalog import D1Catalog
 from storage.failures import StorageLost
-from storage.fsck_findings import Repair, Severity
+from storage.fsck_findings import Repair, Severity, warning
 from storage.fsck_postgres import check_postgres
 from storage.fsck_repair import Repairs
 from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase
 from storage.postgres.kv_rows import INLINE_BYTES
 from storage.postgres.schema import PLATFORM_STREAMS, PgMigrations
+from tests.storage.d1.machines import Machine
 from tests.support.member import ACCOUNT, Member
 
 
 @pytest.fixture
 async def member(tmp_path: Path, database_address: DatabaseAddress) -> AsyncIterator[Member]:
-    """With a namespace that has a small value and a large one, a queue with a message, and a module."""
+    """With a namespace that has a small value and a large one, a queue with a message, a SQL database with a page."""
     database = PgDatabase(database_address)
     await PgMigrations.load(*PLATFORM_STREAMS).apply(database)
-    await database.close()
     made = Member(tmp_path / "a", database_address)
     kv = await made.control.kv_namespaces.create("kv", ACCOUNT)
     await made.contents.kv.put(kv.id, "small", KvEntry(b"value"))
     await made.contents.kv.put(kv.id, "large", KvEntry(os.urandom(INLINE_BYTES + 1)))
     queue = await made.control.queues.create("queue", ACCOUNT)
     await made.contents.queues.send(queue.id, [QueueMessage(b"one", "text")])
+    record = made.control.d1_databases.plan("book", ACCOUNT)
+    await D1Catalog().create(database, record.id)
+    await made.control.d1_databases.create(record)
+    await made.sql(
+        "UPDATE d1_databases SET pages = 1; INSERT INTO d1_pages SELECT id, 1, 1, 'x' FROM d1_databases"
+    )
+    await database.close()
     yield made
     await made.close()
 
@@ -119,6 +129,14 @@ BROKEN: list[tuple[str, str, str, Repair | None]] = [
         None,
     ),
     (
+        "INSERT INTO d1_databases (id, seq, tag, pages, made_at) VALUES ('nothing', 1, 0, 0, '2026-01-01')",
+        "orphans",
+        "content of database nothing",
+        Repair.ORPHAN_SHARED_DATABASE,
+    ),
+    ("DELETE FROM d1_databases", "databases", "is not in PostgreSQL", None),
+    ("DELETE FROM d1_pages", "databases", "lacks 1 of its pages", None),
+    (
         "INSERT INTO cron_claims VALUES ('prod', 'gone', '* * * * *', 60000, 0)",
         "orphans",
         "scheduled runs of prod/gone",
@@ -175,6 +193,87 @@ async def test_what_does_not_fit_is_found_and_what_can_be_is_put_right(
     finally:
         repairs.close()
     assert await member.check() == []
+
+
+async def test_a_database_that_is_being_made_is_no_leftover(member: Member) -> None:
+    await D1Catalog().create(member.database, str(uuid.uuid4()))
+    assert await member.check() == []
+
+
+async def test_the_content_of_a_database_that_no_record_leads_to_is_removed_with_its_pages(
+    member: Member,
+) -> None:
+    """As a crash between the two leaves it, or a restored log."""
+    (record,), _ = await member.control.d1_databases.page("", 10, 0)
+    await member.control.d1_databases.delete(record.id, force=True)
+    await member.control.pending_deletions.forget("d1", record.id)
+    await member.sql("UPDATE d1_databases SET made_at = now() - interval '1 hour'")
+    (finding,) = await member.check()
+    assert (finding.severity, finding.subject) == (Severity.WARNING, record.id)
+    repairs = Repairs(
+        member.folder, lambda digest: None, member.contents, replication=member.replica("control")
+    )
+    await repairs.repair(finding)
+    repairs.close()
+    assert await member.check() == []
+    assert (await member.database.fetch("SELECT count(*) FROM d1_pages"))[0][0] == 0
+
+
+async def test_a_deletion_that_is_finished_by_the_repair_reaches_what_all_share(member: Member) -> None:
+    (record,), _ = await member.control.d1_databases.page("", 10, 0)
+    await member.control.d1_databases.delete(record.id, force=True)
+    await member.sql("UPDATE d1_databases SET made_at = now() - interval '1 hour'")
+    assert await member.check() == [], "it is about to be emptied"
+    repairs = Repairs(
+        member.folder, lambda digest: None, member.contents, replication=member.replica("control")
+    )
+    await repairs.repair(warning("deletions", "cut short", Repair.DELETIONS))
+    repairs.close()
+    assert await member.database.fetch("SELECT id FROM d1_databases") == []
+    assert await member.check() == []
+
+
+async def test_a_database_that_is_on_this_machine_alone_is_not_lost(member: Member) -> None:
+    (record,), _ = await member.control.d1_databases.page("", 10, 0)
+    (member.folder / "d1").mkdir()
+    files.create(member.folder / "d1", record.id)
+    await member.sql("DELETE FROM d1_databases")
+    (finding,) = await member.check()
+    assert (finding.check, finding.severity) == ("databases", Severity.WARNING)
+    assert "start its host" in finding.what
+
+
+async def test_every_page_that_a_database_has_is_there_whatever_was_done_to_it(
+    member: Member, database_address: DatabaseAddress, tmp_path: Path
+) -> None:
+    record = member.control.d1_databases.plan("busy", ACCOUNT)
+    machine = Machine(tmp_path, "m", database_address)
+    try:
+        machine.make(record.id)
+        await member.control.d1_databases.create(record)
+        fill = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 600)"
+        fill += " INSERT INTO {} SELECT zeroblob(5000) FROM r"
+        await machine.run(record.id, "CREATE TABLE a (v)")
+        await machine.run(record.id, fill.format("a"))
+        assert await member.check() == []
+        # Pages that a transaction takes and gives back, and that it takes again for something else.
+        await machine.batch(
+            record.id,
+            [
+                "CREATE TABLE b (v)",
+                fill.format("b"),
+                "DELETE FROM b",
+                "DROP TABLE a",
+                "CREATE INDEX i ON b (v)",
+            ],
+        )
+        assert await member.check() == []
+        await machine.batch(record.id, [fill.format("b"), "UPDATE b SET v = 1", "DROP TABLE b"])
+        assert await member.check() == []
+        pages = await member.database.fetch("SELECT pages FROM d1_databases WHERE id = $1", record.id)
+        assert pages[0][0] > 1_000
+    finally:
+        await machine.close()
 
 
 async def test_what_waited_unseen_is_delivered_after_the_repair(member: Member) -> None:

@@ -86,6 +86,18 @@ DELETE FROM queue_backlogs WHERE queue_id = $1
 INSERT INTO queue_backlogs
 SELECT queue_id, 0, count(*), sum(length(body)) FROM queue_messages WHERE queue_id = $1 GROUP BY queue_id
 
+-- :name d1_held
+-- Whether each is older than $1 seconds.
+SELECT id, made_at < clock_timestamp() - make_interval(secs => $1) FROM d1_databases
+
+-- :name d1_wrong_pages
+-- SQLite never writes the page that its locks are on, the one at 1 GiB.
+SELECT d.id, d.pages - (d.pages >= 262145)::integer - count(p.page) FILTER (WHERE p.page <= d.pages)
+FROM d1_databases d LEFT JOIN d1_pages p ON p.id = d.id
+GROUP BY d.id, d.pages
+HAVING count(p.page) FILTER (WHERE p.page <= d.pages) <> d.pages - (d.pages >= 262145)::integer
+ORDER BY d.id
+
 -- :name cron_scripts
 SELECT namespace, script FROM cron_claims UNION SELECT namespace, script FROM cron_runs
 
