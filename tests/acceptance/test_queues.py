@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from demo.upstream import start_api, start_dns
+from javascript.engine.artifact import BUILT
+from sample_workers.build import build
 from tests.acceptance.platform import Platform, wait_until
 from tests.support.postgres import PASSWORD
 
+HERE = Path(__file__).parent
 QUEUES = "/client/v4/accounts/default/queues"
 
 
@@ -50,8 +53,8 @@ def send(platform: Platform, count: int) -> set[str]:
     return {f"m{number}" for number in range(count)}
 
 
-def info(platform: Platform) -> Any:
-    return json.loads(platform.run("queues", "info", "mails", "--json"))
+def info(platform: Platform, queue: str = "mails") -> Any:
+    return json.loads(platform.run("queues", "info", queue, "--json"))
 
 
 def test_paused_queue_keeps_what_is_sent_while_processes_die(platform: Platform) -> None:
@@ -129,6 +132,40 @@ def test_what_is_pulled_is_kept_for_who_has_it_when_the_process_that_gave_it_die
     assert answer["ackCount"] == 0
     assert again["lease_id"] in answer["warnings"][0]
     assert info(platform)["metrics"]["backlog_count"] == 1
+
+
+HALF_DONE_JS = """export default { queue(batch) {
+  for (const message of batch.messages) if (message.body === "done") message.ack();
+  throw new Error("the rest comes again");
+} };"""
+
+
+def test_what_a_consumer_acknowledged_before_it_failed_does_not_come_again(
+    platform: Platform, tmp_path: Path
+) -> None:
+    build(HERE / "half_done.c", tmp_path / "half-wasm.wasm")
+    assert used_up_by(platform, tmp_path / "half-wasm.wasm") == ["other"]
+    if BUILT.exists():
+        (tmp_path / "half-js.js").write_text(HALF_DONE_JS)
+        assert used_up_by(platform, tmp_path / "half-js.js") == ["other"]
+
+
+def used_up_by(platform: Platform, worker: Path) -> list[object]:
+    """What a consumer without retries leaves of a batch of "done" and "other"."""
+    name, dead = worker.stem, f"{worker.stem}-dead"
+    platform.run("deploy", str(worker), "--name", name, "--namespace", "tests")
+    platform.run("queues", "create", name)
+    platform.run("queues", "create", dead)
+    platform.run("queues", "pause", name)  # so that both go in one batch
+    for body in ("done", "other"):
+        platform.run("queues", "send", name, json.dumps(body))
+    platform.run(
+        *("queues", "consumer", "add", name, "--namespace", "tests", "--script", name),
+        *("--max-wait-ms", "0", "--max-retries", "0", "--dead-letter-queue", dead),
+    )
+    platform.run("queues", "resume", name)
+    wait_until(lambda: info(platform, name)["metrics"]["backlog_count"] == 0, 60)
+    return [json.loads(body) for body in bodies(json.loads(platform.run("queues", "peek", dead, "--json")))]
 
 
 def bodies(messages: list[Any]) -> list[str]:
