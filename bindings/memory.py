@@ -340,6 +340,9 @@ class MemoryEvent:
         self.streams[stream_id] = source
         return stream_id
 
+    def lend_budget(self) -> None:
+        """It may spend as much as it likes."""
+
     def check_computing(self) -> None:
         """It may compute as much as it likes."""
 

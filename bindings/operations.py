@@ -565,7 +565,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (("request", _REQUEST),),
             _RESPONSE,
             _WORKER_CALL,
-            (*_REQUEST_LIMITS, "16 workers deep"),
+            (*_REQUEST_LIMITS, "16 workers deep", "CPU time and subrequests are taken off the caller's"),
             BindingKind.SERVICE,
             True,
         ),

@@ -16,7 +16,7 @@ from model.scripts import ScriptRef, ScriptVersion
 #: The deployed version of a script, or None.
 Lookup = Callable[[ScriptRef], ScriptVersion | None]
 
-_NO_OPTIONS = CallOptions()
+_OPTIONS = CallOptions(shares_budget=True)
 
 
 class NamedService:
@@ -47,7 +47,7 @@ class NamedService:
             found = self._lookup(ref)
             # Another account's script of that name does not exist here.
             if found is not None and found.account == self._account:
-                return await self._runner.run(ref, request, caller, _NO_OPTIONS)
+                return await self._runner.run(ref, request, caller, _OPTIONS)
         raise worker_not_found(self._script)
 
 
@@ -59,4 +59,5 @@ def worker_not_found(script: str) -> OperationError:
 async def service_fetch(event: GuestEvent, lent: object, args: Sequence[object]) -> object:
     check_count("service.fetch", args, 1, 1, "request")
     request = parse_request("service.fetch", event, args[0])
+    event.lend_budget()
     return response_value(event, await cast("ServiceTarget", lent).fetch(request, event.context))

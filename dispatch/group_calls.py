@@ -126,6 +126,7 @@ class GroupCalls:
             worker.fetch_limits.response_header_bytes,
         )
         permit = await self._admit(version.tenant, question.depth, worker.expected_bytes)
+        budget = question.budget_within(worker.fetch_limits)
         try:
             asker = asker_of(question, self._index, permit)
             holds = stands(question, version, asker, trusted)
@@ -146,17 +147,18 @@ class GroupCalls:
                 holds.worker,
                 holds.asker,
                 question.egress_hosts,
+                budget=budget,
             )
             ending = await worker.fetch(
                 question.request(body), responder, context, question.params, question.limits, visitor
             )
-            return result_of_ending(ending)
         finally:
             try:
                 if self._runner.has_tree(permit):
                     await self._runner.wait_for_tree(permit)
             finally:  # also when it is cancelled while it waits
                 permit.release()
+        return result_of_ending(ending, budget)
 
     async def _run_asked(self, exchange: Answering, question: Question) -> bytes:
         """An outbound worker, for one whose worker runs in the process that asks."""

@@ -7,6 +7,7 @@ limits and its rights are never taken from a message but from the store.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Final, Protocol, TypeVar, cast
 
 import msgspec
@@ -16,9 +17,11 @@ from model.call_egress import EgressHosts
 from model.capabilities import EventContext
 from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformError, PlatformFault
 from model.identity import NamespaceName, ScriptName
+from model.limits import Limits
 from model.messages import Body, ByteSource, Client, Header, IncomingRequest
 from model.outcome import EventOutcome
 from model.scripts import OutboundWorker, ScriptRef
+from model.tree_budget import TreeBudget
 from runtime.metering import Ending
 
 #: A body up to this goes with the request; a longer one is asked for when the worker reads it.
@@ -94,6 +97,8 @@ class Question(msgspec.Struct, array_like=True):
     asks: bool = False
     hook: bool = False
     egress: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=2_048)] | None = None
+    #: `limits` are what is left of its caller's, for it and what it calls by service bindings together.
+    shares_budget: bool = False
 
     @property
     def egress_hosts(self) -> EgressHosts | None:
@@ -110,6 +115,15 @@ class Question(msgspec.Struct, array_like=True):
     @property
     def asker(self) -> ScriptRef | None:
         return None if self.asker_script is None else _ref(self.asker_namespace, self.asker_script)
+
+    def budget_within(self, limits: Limits) -> TreeBudget | None:
+        """What its caller shared with it; `limits` are the worker's own."""
+        if not self.shares_budget:
+            return None
+        given = {
+            name: value for name, value in (self.limits or {}).items() if name in ("cpu_ms", "subrequests")
+        }
+        return TreeBudget(replace(limits, **given))
 
     def request(self, body: Body) -> IncomingRequest:
         return IncomingRequest(
@@ -145,6 +159,9 @@ class Result(msgspec.Struct, array_like=True):
     code: Annotated[int, Meta(ge=0, le=9_999)] = 0
     retry_after_s: Annotated[int, Meta(ge=0, le=3_600)] | None = None
     operation: OperationErrorCode | None = None
+    #: What was used of a budget that was shared with it.
+    cpu_ns: Annotated[int, Meta(ge=0)] = 0
+    subrequests: Annotated[int, Meta(ge=0)] = 0
 
     def ending(self) -> Ending:
         return Ending(self.outcome, self.message)
@@ -205,6 +222,7 @@ def question_of(
             asker is not None and asker is caller,
             hook,
             None if context.egress_hosts is None else list(context.egress_hosts),
+            context.budget is not None,
         )
     )
 
@@ -239,8 +257,12 @@ def result_of_operation(error: OperationError) -> bytes:
     return encode(Result(EventOutcome.EXCEPTION, error.message[:2_000], operation=error.code))
 
 
-def result_of_ending(ending: Ending) -> bytes:
-    return encode(Result(ending.outcome, ending.message[:2_000]))
+def result_of_ending(ending: Ending, budget: TreeBudget | None = None) -> bytes:
+    """`budget`: what was shared with it."""
+    result = Result(ending.outcome, ending.message[:2_000])
+    if budget is not None:
+        result.cpu_ns, result.subrequests = budget.spent_ns, budget.subrequests
+    return encode(result)
 
 
 def _parse(decoder: msgspec.msgpack.Decoder[_T], payload: bytes) -> _T:

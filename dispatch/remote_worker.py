@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from dispatch.handover import Asking, NoMessage, body_follows, parse_head, parse_result, question_of
+from dispatch.handover import Asking, NoMessage, Result, body_follows, parse_head, parse_result, question_of
 from model.capabilities import EventContext
 from model.errors import OperationError, PlatformError, ProcessLost, TenantError, UpstreamError
 from model.limits import FETCH_LIMITS, Limits
@@ -79,9 +79,20 @@ class RemoteWorker:
         context.permit.park()
         try:
             await in_task()  # whoever opens it may wait with a deadline
+            budget = context.budget
+            share = None if budget is None else budget.left()
+            if share is not None:
+                limits = share.narrowed(limits)
             question = question_of(self.version.ref, request, context, params, limits, hook=self._is_hook)
             exchange = await self._open(question)
-            return await self._follow(exchange, request, responder, visitor)
+            result, problem = await self._follow(exchange, request, responder, visitor)
+            if budget is not None and share is not None:
+                budget.charge(share, result.cpu_ns, result.subrequests)
+            if result.refused:
+                raise result.error()
+            if result.operation is not None and not responder.started:
+                raise OperationError(result.operation, result.message)
+            return problem or result.ending()
         except ProcessLost as lost:
             self._record(lost, request, responder, context, started)
             return Ending(lost.outcome, lost.message)
@@ -94,7 +105,8 @@ class RemoteWorker:
 
     async def _follow(
         self, exchange: Asking, request: IncomingRequest, responder: Responder, visitor: Visitor | None
-    ) -> Ending:
+    ) -> tuple[Result, Ending | None]:
+        """How it ended there, and what went wrong here."""
         body = request.body
         sending: asyncio.Task[None] | None = None
         late = asyncio.get_running_loop().call_later(self._patience_s, exchange.lose)
@@ -122,11 +134,7 @@ class RemoteWorker:
                 visitor.on_leave = None
             if sending is not None:
                 sending.cancel()
-        if result.refused:
-            raise result.error()
-        if result.operation is not None and not responder.started:
-            raise OperationError(result.operation, result.message)
-        return problem or result.ending()
+        return result, problem
 
     async def _pass_on(self, exchange: Asking, responder: Responder) -> Ending | None:
         """The answer, to whom it is for; what went wrong on this side, where the other can't know of it."""

@@ -282,6 +282,7 @@ def _context(
         stands.worker,
         stands.asker,
         narrowed(caller.egress_hosts, options.egress_hosts),
+        budget=caller.budget if options.shares_budget else None,
     )
 
 

@@ -16,6 +16,7 @@ from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId
 from model.messages import ByteSource, OutgoingRequest, Response
 from model.scripts import HostnameRoutes, OutboundStep, OutboundWorker, ScriptRef, ScriptVersion
 from model.sql import SqlExecuted, SqlResult, SqlStatement
+from model.tree_budget import TreeBudget
 
 
 class TreePermit(Protocol):
@@ -63,6 +64,8 @@ class EventContext(msgspec.Struct):
     outbound_step: OutboundStep | None = None
     #: How many this event has written.
     data_points: int = 0
+    #: Of its caller, by a service binding, or its own since it called one; None: its limits are its own alone.
+    budget: TreeBudget | None = None
 
 
 class Fetcher(Protocol):
@@ -97,6 +100,7 @@ class CallOptions:
     the plan's; `params` reach the worker as `params` of its Request; `outbound_params` reach the egress
     policy and the outbound worker, and the worker itself never sees them. `outbound_worker` is the one that the
     dispatcher's binding names. `egress_hosts` narrow what the worker may send, and what it calls in turn.
+    `shares_budget`: what the worker uses is taken off the caller's own (EventContext.budget).
     """
 
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -104,6 +108,7 @@ class CallOptions:
     outbound_params: Mapping[str, str] = field(default_factory=dict)
     outbound_worker: OutboundWorker | None = None
     egress_hosts: EgressHosts | None = None
+    shares_budget: bool = False
 
 
 class WorkerRunner(Protocol):
@@ -137,6 +142,12 @@ class GuestEvent(Protocol):
 
     def lend_stream(self, source: ByteSource) -> int:
         """Give the guest a readable stream; closed at the event's end at the latest."""
+
+    def lend_budget(self) -> None:
+        """From now on `context.budget` is there, for a worker that this one calls to spend of.
+
+        Raises OperationError(limit_exceeded) when nothing is left of its CPU time.
+        """
 
     def charge(self, cpu_ns: int) -> None:
         """CPU time that others spent for the event: it is in its record, and not held against its limit."""

@@ -122,7 +122,13 @@ class Event:
             worker.version.trusted,
             self.started < worker.off_loop_until_s,
         )
-        self.running = host.running.add(sandbox, self, self.started + limits.wall_ms / 1000)
+        deadline_s = self.started + limits.wall_ms / 1000
+        budget = self.context.budget
+        if budget is not None:
+            budget.join(sandbox.guest)
+            deadline_s = min(deadline_s, budget.ends_at_s)
+        self.running = host.running.add(sandbox, self, deadline_s)
+        self.running.budget = budget
         loaded.users += 1
         self._loaded = loaded
         try:
@@ -166,6 +172,9 @@ class Event:
         sandbox, limits = self._opened(), self.limits
         match failure:
             case Stopped():
+                budget = self.context.budget
+                if failure.why == metering.CPU and budget is not None and budget.left_ns == 0:
+                    return metering.ending_of_overdraft(budget.limits, budget.spent_ns)
                 return metering.ending_of_stop(failure.why, limits, sandbox.guest.cpu_ns)
             case GuestTrap() | AbiViolation() | PoolExhausted() | GuestExit() | GuestException():
                 return metering.ending_of_failure(failure, sandbox.memory_now(), limits)
@@ -215,6 +224,8 @@ class Event:
     def _is_over(self, sandbox: Sandbox) -> None:
         """Nothing that happens from now on concerns it."""
         if self.running is not None:
+            if self.running.budget is not None:
+                self.running.budget.leave(sandbox.guest)
             self.host.running.remove(self.running)
         if self.visitor is not None:
             self.visitor.on_leave = None
@@ -260,7 +271,10 @@ class Event:
         if self.visitor is not None:
             self.visitor.on_leave = None
         if self.running is not None:
-            self.running.give_until(time.monotonic() + self.limits.background_ms / 1000, metering.BACKGROUND)
+            deadline_s = time.monotonic() + self.limits.background_ms / 1000
+            if self.running.budget is not None:
+                deadline_s = min(deadline_s, self.running.budget.ends_at_s)
+            self.running.give_until(deadline_s, metering.BACKGROUND)
 
     # -- the record ----------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from runtime.abi.core_module.codec import GuestException
 from runtime.capi.failures import GuestTrap, PoolExhausted, TrapCode
 from runtime.capi.guest import DeltaDoesNotFit
 
-#: Words that a sandbox can be doomed with, besides "cpu".
+#: The word of a tick that ended a guest at its CPU limit.
+CPU: Final = "cpu"
+#: Words that a sandbox can be doomed with, besides.
 WALL: Final = "wall"
 CANCELED: Final = "canceled"
 SHUTDOWN: Final = "shutdown"
@@ -35,7 +37,7 @@ class Ending:
 
 def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
     """The host ended the guest, for the reason `why`."""
-    if why == "cpu":
+    if why == CPU:
         return Ending(
             EventOutcome.EXCEEDED_CPU,
             f"used {cpu_ns / 1e6:.0f} ms of CPU time; the limit is {limits.cpu_ms} ms, "
@@ -59,6 +61,15 @@ def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
     if why == SHUTDOWN:
         return Ending(EventOutcome.CANCELED, "the platform's process is being restarted")
     return Ending(EventOutcome.CANCELED, "the visitor left before the response had ended")
+
+
+def ending_of_overdraft(limits: Limits, spent_ns: int) -> Ending:
+    """It, and what called it or was called by it, have used up what the first of them had."""
+    return Ending(
+        EventOutcome.EXCEEDED_CPU,
+        f"used {spent_ns / 1e6:.0f} ms of CPU time together with the workers that called each other by service "
+        f"bindings; the limit is {limits.cpu_ms} ms, which the platform can raise for the first (`limits.cpu_ms`)",
+    )
 
 
 def ending_of_failure(failure: Exception, memory_bytes: int, limits: Limits) -> Ending:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+from model.tree_budget import TreeBudget
 from runtime.memory_budget import NONE, SHED_ABOVE, decide, resident_bytes
 from runtime.metering import MEMORY, SHUTDOWN, WALL
 from runtime.sandbox import Sandbox
@@ -36,7 +37,7 @@ class Doomable(Protocol):
 class Running:
     """One event under way. `deadline_s` is monotonic."""
 
-    __slots__ = ("deadline_s", "ends", "event", "events", "sandbox", "second", "why")
+    __slots__ = ("budget", "deadline_s", "ends", "event", "events", "sandbox", "second", "why")
 
     def __init__(self, events: RunningEvents, sandbox: Sandbox, event: Doomable, deadline_s: float) -> None:
         self.events = events
@@ -44,6 +45,8 @@ class Running:
         self.event = event
         self.deadline_s = deadline_s
         self.why = WALL
+        #: What it has together with those that called it.
+        self.budget: TreeBudget | None = None
         #: It was told to, for its memory.
         self.ends = False
         #: While it sleeps: the second in which it is to be looked at.
@@ -122,6 +125,8 @@ class RunningEvents:
             for running in list(self._awake):
                 if now > running.deadline_s:
                     running.event.doom(running.why)
+                if running.budget is not None:
+                    running.budget.settle()
                 if running.sandbox.io.lines:
                     try:
                         running.event.drain_lines()

@@ -92,7 +92,7 @@ class Sandbox:
         if session is None:
             if self._session_of is None:
                 raise ValueError("this sandbox is closed already")
-            session = self._session = Session(*self._session_of)
+            session = self._session = Session(*self._session_of, self.guest)
         return session
 
     @property

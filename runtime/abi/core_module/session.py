@@ -16,6 +16,7 @@ from model.capabilities import EventContext, OperationTable, WorkerEnv
 from model.errors import OperationError, OperationErrorCode
 from model.limits import Limits
 from model.messages import ByteSource, Responder
+from model.tree_budget import Spender, TreeBudget
 from runtime.abi.core_module.calls import REPLY_BYTES, Call, decode_call, encode_reply, encode_result
 from runtime.abi.core_module.event_streams import GIVEN_BYTES, EventStreams, integers, too_much_given
 from runtime.abi.core_module.operation_failures import internal, operation_error, over_limit
@@ -46,8 +47,8 @@ class Session:
 
     __slots__ = (
         "_computed_ns", "_ended", "_given", "_limits", "_on_response_end", "_opened", "_pending", "_ready",
-        "_response", "_table", "_to_close", "_untaken", "_waiter", "charged_ns", "context", "env", "is_closed",
-        "on_resume", "operations", "responder", "response_ended", "subrequests",
+        "_response", "_spender", "_table", "_to_close", "_untaken", "_waiter", "charged_ns", "context", "env",
+        "is_closed", "on_resume", "operations", "responder", "response_ended", "subrequests",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +59,9 @@ class Session:
         limits: Limits,
         responder: Responder | None,
         on_response_end: Callable[[], None],
+        spender: Spender | None = None,
     ) -> None:
+        """`spender` is the guest."""
         self.context = context
         self.env = env
         self.operations = 0
@@ -70,6 +73,7 @@ class Session:
         self.response_ended = False
         self._table = table
         self._limits = limits
+        self._spender = spender
         self.responder = responder
         self._on_response_end = on_response_end
         self._given = HeldBytes()
@@ -126,13 +130,23 @@ class Session:
     def charge(self, cpu_ns: int) -> None:
         self.charged_ns += cpu_ns
 
+    def lend_budget(self) -> None:
+        if self.context.budget is None:
+            budget = self.context.budget = TreeBudget(self._limits, self._spender, self.subrequests)
+            budget.computed_ns = self._computed_ns
+        self.context.budget.check_cpu()
+
     def check_computing(self) -> None:
         if self._computed_ns >= self._limits.cpu_ms * 1_000_000:
             raise over_limit("CPU time of what the host computes", self._limits.cpu_ms, "ms")
+        if self.context.budget is not None:
+            self.context.budget.check_computing()
 
     def charge_computing(self, cpu_ns: int) -> None:
         self._computed_ns += cpu_ns
         self.charged_ns += cpu_ns
+        if self.context.budget is not None:
+            self.context.budget.computed_ns += cpu_ns
 
     def close_later(self, close: Callable[[], None]) -> None:
         if self.is_closed:
@@ -265,6 +279,9 @@ class Session:
             self.subrequests += 1
             if self.subrequests > self._limits.subrequests:
                 raise over_limit("subrequests", self._limits.subrequests, "subrequests")
+            budget = self.context.budget
+            if budget is not None:
+                budget.count_subrequest()
         return operation.run(self, lent, args)
 
     def _finished(
