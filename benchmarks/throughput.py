@@ -167,4 +167,4 @@ def kv() -> list[Figure]:
         load.connect("hello", host.port, [get("hello.localhost")])
         pid = host.worker_pid
         pairs = compare(load, ("kv", pid), ("hello", pid))
-    return [ratio_figure("hello with one KV read", "hello", pairs, 0.70)]
+    return [ratio_figure("hello with one KV read", "hello", pairs, 0.75)]
