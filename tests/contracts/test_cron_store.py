@@ -1,5 +1,5 @@
-"""The contract of CronStore, held by SQLite and by PostgreSQL alike: a due time is begun once, whoever asks, and what
-became of it is kept, so much of it and so long.
+"""The contract of CronStore, held by the public fake, by SQLite and by PostgreSQL alike: a due time is begun once, whoever
+asks, and what became of it is kept, so much of it and so long.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 
+from bindings.cron_memory import MemoryCronStore
 from model.cron import MINUTE_MS
 from model.identity import NamespaceName, ScriptName, TenantId
 from model.schedules import UNKNOWN, DueRun, RunEnd, Schedule
@@ -54,11 +55,13 @@ class Machines:
         return self.stores[0]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def machines(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[Machines]:
     async with AsyncExitStack() as stack:
         stores: list[CronStore] = []
-        if request.param == "sqlite":
+        if request.param == "memory":
+            stores = [MemoryCronStore(clock)] * 3
+        elif request.param == "sqlite":
             for _ in range(3):
                 database = Database.open(tmp_path / "cron.db", cron_migrations())
                 stack.callback(database.close)

@@ -1,26 +1,31 @@
-"""The contract of SqlDatabase, held by the public fake and by SQLite files alike."""
+"""The contract of SqlDatabase, held by the public fake, by SQLite files, and by those that machines share, whose pages
+PostgreSQL has. What is `moved` is asked of two machines in turn: each statement has to find what the other one did.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from bindings.d1 import StoredSqlDatabase
 from bindings.memory import MemorySqlDatabase
-from model.capabilities import SqlDatabase
+from model.capabilities import Charge, SqlDatabase, free
 from model.errors import OperationError, OperationErrorCode
-from model.sql import SqlScalar, SqlStatement
+from model.sql import SqlExecuted, SqlResult, SqlScalar, SqlStatement
 from storage.d1 import files
 from storage.d1.store import D1Store
+from storage.postgres.address import DatabaseAddress
+from tests.storage.d1.machines import Machine
 
 T = "tenant"
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "shared", "moved"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlDatabase]:
     if request.param == "memory":
         memory = MemorySqlDatabase()
@@ -28,10 +33,42 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         memory.close()
         return
     database_id = str(uuid.uuid4())
+    if request.param != "file":
+        address: DatabaseAddress = request.getfixturevalue("database_address")
+        names = ["a"] if request.param == "shared" else ["a", "b"]
+        machines = [Machine(tmp_path, name, address) for name in names]
+        machines[0].make(database_id)
+        yield InTurn([StoredSqlDatabase(machine.store, database_id) for machine in machines])
+        for machine in machines:
+            await machine.close()
+        return
     files.create(tmp_path, database_id)
     store = D1Store(tmp_path)
     yield StoredSqlDatabase(store, database_id)
     await store.close()
+
+
+class InTurn:
+    """A SqlDatabase that asks each of several in turn."""
+
+    def __init__(self, databases: Sequence[SqlDatabase]) -> None:
+        self._turns = itertools.cycle(databases)
+
+    def query_now(self, statement: SqlStatement, seen: int | None = None) -> SqlResult | None:
+        return next(self._turns).query_now(statement, seen)
+
+    async def query(
+        self, statement: SqlStatement, tenant: str, seen: int | None = None, charge: Charge = free
+    ) -> SqlResult:
+        return await next(self._turns).query(statement, tenant, seen, charge)
+
+    async def batch(
+        self, statements: Sequence[SqlStatement], tenant: str, seen: int | None = None, charge: Charge = free
+    ) -> list[SqlResult]:
+        return await next(self._turns).batch(statements, tenant, seen, charge)
+
+    async def exec(self, script: str, tenant: str, charge: Charge = free) -> SqlExecuted:
+        return await next(self._turns).exec(script, tenant, charge)
 
 
 async def ask(database: SqlDatabase, sql: str, *params: SqlScalar) -> list[tuple[object, ...]]:
