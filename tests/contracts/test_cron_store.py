@@ -1,5 +1,5 @@
-"""The contract of CronStore, held by the public fake, by SQLite and by PostgreSQL alike: a due time is begun once, whoever
-asks, and what became of it is kept, so much of it and so long.
+"""The contract of CronStore, held by the public fake, by SQLite and by PostgreSQL alike: a due time is begun once,
+whoever asks, and what became of it is kept, so much of it and so long.
 """
 
 from __future__ import annotations
