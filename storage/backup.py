@@ -15,7 +15,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
@@ -24,6 +24,7 @@ from storage import sqlite_files
 from storage.backup_manifest import MANIFEST, Manifest, Member, encode
 from storage.control_records import decode_script
 from storage.d1.files import is_id
+from storage.d1.lease_record import was_shared
 from storage.data_files import (
     D1,
     DATABASES,
@@ -45,6 +46,10 @@ _LEVEL: Final = 1
 _PAGE: Final = 500
 
 
+#: Puts a database that machines share, by its id, into a new file. False: there is none. Raises StorageError.
+CopyShared = Callable[[str, Path], bool]
+
+
 @dataclass(slots=True)
 class BackedUp:
     manifest: Manifest
@@ -59,8 +64,10 @@ def back_up(
     release: str,
     now_ms: int,
     remote: RemoteObjects | None = None,
+    shared: CopyShared | None = None,
 ) -> BackedUp:
-    """Write `target` (0600), whole or not at all; it must not exist. `remote` has modules that the folder lacks.
+    """Write `target` (0600), whole or not at all; it must not exist. `remote` has modules that the folder lacks,
+    `shared` the SQL databases of a platform of several machines: what is here may be older.
 
     Raises SchemaMismatch, StorageError.
     """
@@ -74,7 +81,7 @@ def back_up(
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
                 with gzip.GzipFile("", "wb", _LEVEL, file, 0) as packed:
-                    made = _Backup(data, work, packed, remote).make(root, release, now_ms)
+                    made = _Backup(data, work, packed, remote, shared).make(root, release, now_ms)
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(partial, target)
@@ -90,9 +97,17 @@ def back_up(
 class _Backup:
     """One run."""
 
-    def __init__(self, data: Path, work: Path, out: gzip.GzipFile, remote: RemoteObjects | None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        work: Path,
+        out: gzip.GzipFile,
+        remote: RemoteObjects | None,
+        shared: CopyShared | None,
+    ) -> None:
         self._data = data
         self._remote = remote
+        self._shared = shared
         self._work = work
         self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by make
         self._members: list[Member] = []
@@ -143,18 +158,37 @@ class _Backup:
         for database_id in filter(is_id, ids):
             path = self._data / D1 / f"{database_id}.sqlite"
             try:
-                self._add_copy(path, f"{D1}/{path.name}")
-            except StorageLost as error:
-                if path.exists():
-                    raise
+                self._add_database(database_id, path)
+            except _NotThere as error:
                 with sqlite_files.opened(self._data / "control.db") as file:
                     known = file.read("SELECT 1 FROM d1_databases WHERE id = ?", (database_id,))
                 if known:
-                    self._lacks.append(f"database {database_id}: {error.message}")
+                    self._lacks.append(f"database {database_id}: {error}")
                 else:
                     gone.append(database_id)
         if gone:
             _take_out(control, gone)
+
+    def _add_database(self, database_id: str, path: Path) -> None:
+        """Raises _NotThere."""
+        name = f"{D1}/{path.name}"
+        if self._shared is not None:
+            copied = self._work / path.name
+            try:
+                if self._shared(database_id, copied):
+                    self._add_file(copied, name)
+                    return
+            finally:
+                copied.unlink(missing_ok=True)
+            if was_shared(path.with_suffix(".lease")):
+                raise _NotThere("PostgreSQL does not have it")
+            # It is from before this machine was one of several, and was not asked for since.
+        try:
+            self._add_copy(path, name)
+        except StorageLost as error:
+            if path.exists():
+                raise
+            raise _NotThere(error.message) from error
 
     def _add_file(self, path: Path, name: str) -> None:
         with path.open("rb") as file:
@@ -169,6 +203,10 @@ class _Backup:
         hashing = _Hashing(content)
         self._tar.addfile(info, cast("IO[bytes]", hashing))
         self._members.append(Member(name, size, hashing.digest.hexdigest()))
+
+
+class _NotThere(Exception):
+    """A database of which there is no file."""
 
 
 class _Hashing:

@@ -61,7 +61,7 @@ class D1Catalog:
         """An empty one. Idempotent."""
         await self._run(database, "create", database_id, seq, tag)
 
-    async def head(self, database: PgDatabase, database_id: str) -> Head | None:
+    async def head(self, database: PgDatabase | PgTransaction, database_id: str) -> Head | None:
         rows = await database.fetch(self._sql["head"], database_id)
         return Head(*rows[0]) if rows else None
 
@@ -151,7 +151,7 @@ class D1Catalog:
         return (head.epoch, head.seq, head.tag) == (write.epoch, write.number, write.tag)
 
     async def pages(
-        self, database: PgDatabase, database_id: str, since: int, after: int
+        self, database: PgDatabase | PgTransaction, database_id: str, since: int, after: int
     ) -> Sequence[tuple[int, bytes]]:
         """Pages that changed after the write `since`, deflated, in order, those after page `after`: PART of them."""
         rows = await database.fetch(self._sql["read_pages"], database_id, since, after, PART)

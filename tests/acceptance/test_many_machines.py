@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pytest
 
 from demo.host import DemoFailed
 from demo.upstream import start_api, start_dns
+from storage.d1 import files
 from storage.postgres.address import DatabaseAddress
 from tests.acceptance.platform import SAMPLES, Platform, wait_until
 from tests.support.postgres import PASSWORD
@@ -277,3 +279,32 @@ def test_machines_are_listed_with_what_each_lacks(pair: Pair) -> None:
         assert row["seen_s_ago"] < 60
         assert {file["file"] for file in row["files"]} == {"control", "tokens"}
         assert all(file["lag"] == file["log_seq"] - file["seq"] for file in row["files"])
+
+
+def test_a_backup_of_any_machine_has_databases_as_they_are(pair: Pair, tmp_path: Path) -> None:
+    """B has never used it, and backs up what A wrote."""
+    a, b = pair.a, pair.b
+    a.deploy("guest_book", "book", "--tenant", "acme", "--d1", "DB=guests")
+    assert a.request("book.localhost", "/?name=Ada", method="POST", body=b"Hello").status == 201
+    token = {"Authorization": f"Bearer {a.token}"}
+    script = f"{API}/workers/dispatch/namespaces/tests/scripts/book"
+    within(lambda: b.api("GET", script, headers=token)[0] == 200, "a deploy")
+
+    without = b.run("backup", str(tmp_path / "old"), "--data", str(b.data), expect=1)
+    assert "may be old: name --database" in without
+    made = b.run("backup", str(tmp_path / "new"), "--data", str(b.data), *pair.of_b)
+    assert "pg_dump" in made
+    assert "may be old" not in made
+    with tarfile.open(tmp_path / "new") as packed:
+        (name,) = (name for name in packed.getnames() if name.startswith("d1/"))
+        content = packed.extractfile(name)
+        assert content is not None
+        (tmp_path / "copy").write_bytes(content.read())
+    with files.opened(tmp_path / "copy") as copy:
+        (table,) = (
+            str(row[0])
+            for row in copy.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            )
+        )
+        assert "Ada" in str(copy.execute(f'SELECT * FROM "{table}"').fetchall())  # noqa: S608 - its own name

@@ -19,6 +19,8 @@ from model.identity import DEFAULT_ACCOUNT, NamespaceName, ScriptName
 from model.scripts import ScriptRef
 from storage.backup import back_up
 from storage.backup_manifest import BackupInvalid, OtherRootKey
+from storage.d1.files import create_at
+from storage.d1.files import opened as opened_database
 from storage.data_files import lasting
 from storage.failures import DiskFull, SchemaMismatch, StorageError
 from storage.keys import RootKey
@@ -160,6 +162,41 @@ async def test_backup_says_what_is_missing(host: Host, tmp_path: Path) -> None:
     module.unlink()
     made = back_up(host.folder, tmp_path / "backup", host.root_key, "1.2.3", unix_ms())
     assert [lack.partition(":")[0] for lack in made.lacks] == [f"module {module.name}"]
+
+
+async def test_databases_that_machines_share_are_copied_from_where_they_are(
+    host: Host, tmp_path: Path
+) -> None:
+    (here,) = (host.folder / "d1").glob("*.sqlite")
+    asked = []
+
+    def shared(database_id: str, to: Path) -> bool:
+        asked.append(database_id)
+        create_at(to)
+        with opened_database(to) as newer:
+            newer.execute("CREATE TABLE t (x); INSERT INTO t VALUES (8)").fetchall()
+        return True
+
+    file = tmp_path / "backup"
+    made = back_up(host.folder, file, host.root_key, "1.2.3", unix_ms(), shared=shared)
+    assert (asked, made.lacks) == ([here.stem], [])
+    restore(file, tmp_path / "restored", host.root_key, NOTHING)
+    with opened(tmp_path / "restored" / "d1" / here.name) as restored:
+        assert restored.read("SELECT x FROM t") == [(8,)]
+
+
+async def test_a_database_that_was_shared_and_is_not_there_is_named(host: Host, tmp_path: Path) -> None:
+    (here,) = (host.folder / "d1").glob("*.sqlite")
+
+    def back(name: str) -> list[str]:
+        made = back_up(
+            host.folder, tmp_path / name, host.root_key, "1.2.3", unix_ms(), shared=lambda _id, _to: False
+        )
+        return made.lacks
+
+    assert back("one") == [], "its file is from before the machine was one of several"
+    here.with_suffix(".lease").write_bytes(b"\1" * 64)
+    assert back("two") == [f"database {here.stem}: PostgreSQL does not have it"]
 
 
 async def test_backup_overwrites_nothing_and_leaves_nothing_half(host: Host, tmp_path: Path) -> None:
