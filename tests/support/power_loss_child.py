@@ -32,6 +32,7 @@ from storage.control_records import Owner, new_id
 from storage.control_store import ControlStore
 from storage.d1 import files
 from storage.d1.connection import D1Connection
+from storage.d1.leased_database import LeasedDatabase
 from storage.d1.limits import D1Limits
 from storage.d1.service import D1Service
 from storage.d1.store import D1Store
@@ -266,8 +267,8 @@ def _synchronous(mode: str, recorder: Recorder) -> None:
 
 def _synchronous_d1(mode: str, recorder: Recorder) -> None:
     class Unsynced(D1Connection):
-        def __init__(self, path: Path | None, limits: D1Limits) -> None:
-            super().__init__(path, limits)
+        def __init__(self, path: Path | None, limits: D1Limits, leased: LeasedDatabase | None = None) -> None:
+            super().__init__(path, limits, leased)
             self._open.ours(f"PRAGMA synchronous = {mode}")
 
     setattr(storage.d1.store, "D1Connection", Unsynced)  # noqa: B010 - for the type checker it is constant
