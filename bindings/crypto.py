@@ -29,6 +29,8 @@ from model.capabilities import GuestEvent, OperationResult
 
 #: A reply has at most 1 MiB, and so has a call.
 DATA_BYTES: Final = 1_000_000
+#: Of AES-GCM, at most.
+TAG_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 1024
 #: Up to here a hash or cipher takes less time than a thread's beginning.
 _SHORT_BYTES: Final = 64 * 1024
@@ -74,7 +76,7 @@ def crypto_decrypt(event: GuestEvent, lent: object, args: Sequence[object]) -> O
     del lent
     check_count("crypto.decrypt", args, 3, 3, "algorithm, key, data")
     algorithm, key = _algorithm(args[0]), parse_bytes("key", args[1], KEY_BYTES)
-    data = parse_bytes("data", args[2], DATA_BYTES + 16)
+    data = parse_bytes("data", args[2], DATA_BYTES + TAG_BYTES)
     return computed(event, _is_short(algorithm, data), lambda: algorithms.decrypt(algorithm, key, data))
 
 

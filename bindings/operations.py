@@ -19,6 +19,7 @@ from bindings.compression import OUTPUT_BYTES as DECOMPRESSED_BYTES
 from bindings.compression import compression_compress, compression_decompress
 from bindings.crypto import (
     DATA_BYTES,
+    TAG_BYTES,
     crypto_decrypt,
     crypto_derive_bits,
     crypto_digest,
@@ -178,6 +179,7 @@ _COMPUTING = (
     (Code.LOAD_SHED, "too many computations wait for a thread"),
 )
 _COMPUTING_LIMITS = (f"data {DATA_BYTES} bytes",)
+_SEALED = f"data {DATA_BYTES + TAG_BYTES} bytes: AES-GCM's has a tag behind it"
 _RSA = f"RSA of {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits; curves {', '.join(CURVES)}"
 
 
@@ -665,7 +667,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             (("algorithm", "as of crypto.encrypt"), ("key", "bin"), ("data", "bin")),
             "bin; nil when they were not encrypted with this key, or were changed",
             _COMPUTING,
-            (*_COMPUTING_LIMITS, _RSA),
+            (_SEALED, _RSA),
         ),
         crypto_decrypt,
     ),
