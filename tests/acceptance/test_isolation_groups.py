@@ -258,6 +258,17 @@ def test_a_dispatcher_at_the_door_lowers_limits_in_the_group(host: Platform) -> 
     assert told(host, "n-greedy", 2) == {"vip-0"}
 
 
+def test_a_service_in_another_group_spends_its_caller_s_cpu_time(host: Platform) -> None:
+    tenant = ("--tenant", "zz-tenant")
+    host.deploy("hostile", "zz-back", *tenant, *FREE, "--limit", "cpu_ms=5000")
+    host.deploy("service_caller", "zz-front", *tenant, "--limit", "cpu_ms=60", "--service", "BACKEND=zz-back")
+    assert host.request("zz-front.localhost", "/spin").status in (502, 503)
+    assert told(host, "zz-back") <= FREE_PROCESSES
+    (line,) = (json.loads(line) for line in host.log().splitlines() if '"script":"zz-back"' in line)
+    assert line["outcome"] == "exceededCpu"
+    assert 30_000 < line["cpu_us"] < 1_000_000
+
+
 def test_workers_that_call_each_other_across_groups_come_to_an_end(host: Platform) -> None:
     tenant = ("--tenant", "o-tenant")
     host.deploy("hello", "o-two", *tenant)
