@@ -20,7 +20,7 @@ SOURCE_REQUIREMENTS: Final = ROOT / "requirements" / "engine-source.txt"
 
 #: No thread, no SIMD, no exceptions: what the sandbox allows, and the same instructions on every machine.
 _CPU: Final = "generic+bulk_memory+sign_ext+nontrapping_fptoint+multivalue"
-#: JavaScript stops at 900 KiB of it (glue/state.c).
+#: JavaScript stops at 256 KiB of it (glue/state.c).
 _STACK_BYTES: Final = 1 << 20
 #: They define what libc has too: the linker takes the first that it meets.
 _FIRST: Final = ("clock.c", "heap.c")

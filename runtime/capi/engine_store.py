@@ -36,10 +36,11 @@ _vec_delete = bind("wasm_byte_vec_delete")
 KIB = 1 << 10
 MIB = 1 << 20
 
-#: What guest code may use of the stack. The JavaScript engine ends recursion itself, with a RangeError, at 900 KiB of
-#: the stack in its memory: for that its calls, native ones among them, need up to 4 MiB of this one. Pages that nobody
-#: touches cost address space alone.
-MAX_WASM_STACK: Final = 4 * MIB
+#: What guest code may use of the stack. The JavaScript engine ends recursion itself, with a RangeError, at 256 KiB of
+#: the stack in its memory: for that its calls, native ones among them, need up to 0.9 MiB of this one. Pages that
+#: nobody touches cost address space alone; those that a guest touched stay resident, since wasmtime's pool gives no
+#: stack back: with 4 MiB, 100 guests that wait deep in recursion held 266 MiB.
+MAX_WASM_STACK: Final = MIB
 #: Host callbacks run on the guest's fiber stack, below its frames: Python needs room there even when the
 #: guest has used all of its own. With 128 KiB a nested `repr` ended the process; 1.5 MiB never did.
 HOST_STACK: Final = 1536 * KIB

@@ -8,7 +8,6 @@ import json
 
 import pytest
 
-from runtime.capi.engine_store import MAX_WASM_STACK
 from runtime.capi.failures import GuestTrap
 from runtime.fiber import Stopped
 from tests.javascript.harness import SEED, Refused, handler, instance, load, tenant
@@ -124,7 +123,6 @@ async def test_garbage_of_a_long_request_is_collected() -> None:
 # -- limits -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(MAX_WASM_STACK < 4 << 20, reason="the engine's stack limit is not set for JavaScript")
 @pytest.mark.parametrize("kind", RECURSIONS)
 async def test_recursion_of_every_kind_ends_in_an_error_that_can_be_caught(kind: str) -> None:
     body = f"try {{ {RECURSIONS[kind]} return new Response('ended'); }} catch (e) {{ return new Response(e.name); }}"

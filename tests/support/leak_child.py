@@ -21,7 +21,7 @@ from model.identity import DEFAULT_ACCOUNT, RayId, ScriptName, TenantId, Version
 from model.messages import Body
 from model.observer import EventRecord, LogLine, Observer
 from model.outcome import EventOutcome
-from runtime.capi.engine_store import EngineSettings
+from runtime.capi.engine_store import MAX_WASM_STACK, EngineSettings
 from runtime.capi.guest import live_guests
 from runtime.engine import start_engine
 from runtime.worker import Worker
@@ -190,7 +190,7 @@ class Load:
             wasm = worker(f"{fills} (call $f (i32.const {depth})) {ANSWER}", imports=CALL, more=deep + sleeps)
             return Kind(self.tree.guests.worker(wasm, limits={"cpu_ms": 10_000}), (EventOutcome.OK,))
 
-        fits, overflows = 1_000, 40_000
+        fits, overflows = 1_000, MAX_WASM_STACK // 16  # a call takes no less than that
         while overflows - fits > 20:
             depth = (fits + overflows) // 2
             if await self._event(reaching(depth)) is EventOutcome.OK:
