@@ -14,14 +14,11 @@ from typing import Any
 import pytest
 
 from cli.client import Part, encode_multipart
-from javascript.engine.artifact import EngineNotBuilt, load_engine
 from model.identity import DEFAULT_ACCOUNT
 from tests.acceptance.platform import Platform, wait_until
+from tests.support.javascript_engine import built_engine
 
-try:
-    load_engine()
-except EngineNotBuilt as why:
-    pytest.skip(str(why), allow_module_level=True)
+built_engine()
 
 ESM = "application/javascript+module"
 

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgpack
-import pytest
 
 from bindings.operations import OPERATIONS
-from javascript.engine.artifact import EngineNotBuilt, load_engine
 from model.capabilities import WorkerEnv
 from model.limits import FETCH_LIMITS, Limits
 from model.messages import IncomingRequest, Responder
@@ -32,6 +30,7 @@ from runtime.capi.linker import InstancePre
 from runtime.fiber import Stopped, frozen_clock_ns
 from runtime.linking import make_linker
 from tests.support.guests import Remembered, context, engine, request
+from tests.support.javascript_engine import built_engine
 
 SEED: Final = bytes(range(16))
 _CPU_NS: Final = 10_000_000_000
@@ -41,11 +40,7 @@ _MEMORY_BYTES: Final = 128 << 20
 @functools.cache
 def engine_pre() -> InstancePre:
     """The engine, ready to be instantiated; it lives as long as the test process."""
-    try:
-        built = load_engine()
-    except EngineNotBuilt as error:
-        pytest.skip(str(error))
-    return make_linker(engine()).instantiate_pre(engine().compile(built.wasm))
+    return make_linker(engine()).instantiate_pre(engine().compile(built_engine().wasm))
 
 
 class Refused(Exception):

@@ -11,6 +11,7 @@ from javascript.engine.artifact import EngineNotBuilt, load_engine
 from javascript.engine.build import EXPORTS, RECORD, difference_to_record, is_current, this_platform
 from javascript.engine.toolchain import ToolFailed, run
 from runtime.artifact import read_artifact
+from tests.support.javascript_engine import built_engine
 
 WASI_THAT_IT_NEEDS = {"clock_time_get", "random_get"}
 #: libc's own, of which none is called.
@@ -25,15 +26,8 @@ WASI_OF_LIBC = {
 }
 
 
-def wasm() -> bytes:
-    try:
-        return load_engine().wasm
-    except EngineNotBuilt as error:
-        pytest.skip(str(error))
-
-
 def test_the_engine_is_a_module_of_the_abi_like_any_other() -> None:
-    artifact = read_artifact(wasm())
+    artifact = read_artifact(built_engine().wasm)
     assert artifact.handlers == {"fetch", "queue", "scheduled"}
     assert set(artifact.exports) == set(EXPORTS)
     assert not artifact.has_start
@@ -43,7 +37,7 @@ def test_the_engine_is_a_module_of_the_abi_like_any_other() -> None:
 
 
 def test_the_engine_is_the_one_that_the_repository_says() -> None:
-    engine = wasm()
+    engine = built_engine().wasm
     if not RECORD.read_text().strip().endswith(this_platform()):
         pytest.skip(f"recorded on another platform than {this_platform()}")
     assert is_current(), "the sources are newer than the engine: `python -m javascript.engine`"
