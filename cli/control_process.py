@@ -41,6 +41,7 @@ from control.queue_gauges import QueueGauges
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices, ObjectStore
 from control.shared_key_rotation import SharedKeyRotation
+from control.source_traces import SourceTraces
 from edge.server import DoorServer
 from model.identity import NamespaceName, ScriptName
 from model.isolation import DEFAULT_GROUP, IsolationGroups, from_config
@@ -385,6 +386,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         rotation=rotation,
         publisher=publisher,
         logs=processes.rings,
+        traces=SourceTraces(objects.get),
         audit=audit_store,
         analytics=analytics,
         responses=cache_store,

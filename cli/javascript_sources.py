@@ -6,6 +6,7 @@ Plain JavaScript is sent as it is, with the files that it imports by relative na
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,7 @@ _ESBUILD: Final = (
     "--loader:.html=text",
     "--loader:.sql=text",
     "--sourcemap=external",
+    "--sources-content=false",
     "--log-level=warning",
     "--color=false",
 )
@@ -99,18 +101,19 @@ def read_sources(path: Path) -> Sources:
     not there, or says no.
     """
     main = entry_of(path) if path.is_dir() else path
+    root = _project_of(path)
     if main.suffix in _TO_BUNDLE:
-        return _bundle(main, f"{main.name} is no JavaScript yet")
+        return _bundle(main, root, f"{main.name} is no JavaScript yet")
     collected = collect(main)
     packages = sorted({name for file in collected.values() for name in imported(file) if is_package(name)})
     if packages:
-        return _bundle(main, f"{main.name} imports {', '.join(packages[:3])} from npm")
-    root = Path(os.path.commonpath([file.parent for file in collected]))
+        return _bundle(main, root, f"{main.name} imports {', '.join(packages[:3])} from npm")
+    common = Path(os.path.commonpath([file.parent for file in collected]))
     files = tuple(
-        SourceFile(file.relative_to(root).as_posix(), _TYPES[file.suffix], data)
+        SourceFile(file.relative_to(common).as_posix(), _TYPES[file.suffix], data)
         for file, data in collected.items()
     )
-    return Sources(main.resolve().relative_to(root).as_posix(), files)
+    return Sources(main.resolve().relative_to(common).as_posix(), files)
 
 
 def entry_of(folder: Path) -> Path:
@@ -166,7 +169,20 @@ def find_esbuild(near: Path) -> str | None:
     return shutil.which("esbuild")
 
 
-def _bundle(main: Path, why: str) -> Sources:
+def _project_of(path: Path) -> Path:
+    """The folder by which its author knows the sources: that of npm's package.json, else the one that was named or
+    worked in.
+    """
+    place = path.resolve()
+    folder = place if place.is_dir() else place.parent
+    package = next((each for each in (folder, *folder.parents) if (each / "package.json").is_file()), None)
+    if package is not None or place.is_dir():
+        return package or place
+    here = Path.cwd()
+    return here if folder.is_relative_to(here) else folder
+
+
+def _bundle(main: Path, root: Path, why: str) -> Sources:
     esbuild = find_esbuild(main)
     if esbuild is None:
         raise CliError(
@@ -189,5 +205,19 @@ def _bundle(main: Path, why: str) -> Sources:
         code, source_map = output.read_bytes(), output.with_name(f"{output.name}.map")
         files = [SourceFile(output.name, ESM, code)]
         if source_map.is_file():
-            files.append(SourceFile(source_map.name, SOURCE_MAP, source_map.read_bytes()))
+            data = from_project(source_map.read_bytes(), source_map.parent.resolve(), root)
+            files.append(SourceFile(source_map.name, SOURCE_MAP, data))
         return Sources(output.name, tuple(files))
+
+
+def from_project(source_map: bytes, folder: Path, root: Path) -> bytes:
+    """The map with its sources named from the project's folder on; as it lies in `folder`, it names them from there,
+    with all that is on the way. Pure. One that can't be read is left as it is.
+    """
+    try:
+        told = json.loads(source_map)
+        sources = [os.path.relpath(os.path.join(folder, source), root) for source in told["sources"]]
+    except (ValueError, TypeError, KeyError):
+        return source_map
+    told["sources"] = [Path(source).as_posix() for source in sources]
+    return json.dumps(told, separators=(",", ":")).encode()

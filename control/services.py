@@ -133,6 +133,13 @@ class LogReader(Protocol):
         """Until there is a line after `after`, at most `timeout_s`."""
 
 
+class TraceReader(Protocol):
+    """control.source_traces.SourceTraces."""
+
+    async def shown(self, lines: Sequence[LogLine], /) -> Sequence[LogLine]:
+        """The lines, with the places of stack traces in them as their authors know them."""
+
+
 class AuditReader(Protocol):
     """What the outbound gateway decided: storage.audit_store.AuditStore."""
 
@@ -182,6 +189,7 @@ class ControlServices:
     rotation: Rotation
     publisher: Publisher
     logs: LogReader
+    traces: TraceReader
     audit: AuditReader
     analytics: Analytics
     responses: KeptResponses

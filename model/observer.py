@@ -51,6 +51,8 @@ class LogLine:
     script: ScriptName | str
     #: Whose worker wrote it: a name may be another tenant's tomorrow.
     tenant: TenantId | str
+    #: Digest of the module that a stack trace in `text` speaks of; "" where there is none in it.
+    module: str = ""
 
 
 class Observer:

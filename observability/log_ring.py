@@ -25,7 +25,7 @@ TOTAL_BYTES = 64 << 20
 LINE_OVERHEAD = 200
 
 #: A LogLine as it travels between processes.
-WireLine = tuple[int, int, str, str, str | None, str, str]
+WireLine = tuple[int, int, str, str, str | None, str, str, str]
 
 
 class InvalidLogLine(ValueError):
@@ -132,18 +132,27 @@ def _size(line: LogLine) -> int:
 
 
 def to_wire(line: LogLine) -> WireLine:
-    return (line.at_ms, line.level, line.text, line.ray_id, line.namespace, line.script, line.tenant)
+    return (
+        line.at_ms,
+        line.level,
+        line.text,
+        line.ray_id,
+        line.namespace,
+        line.script,
+        line.tenant,
+        line.module,
+    )
 
 
 def from_wire(value: object) -> LogLine:
     """Check a line that came from a worker process. Raises InvalidLogLine."""
-    if not isinstance(value, list | tuple) or len(value) != 7:
-        raise InvalidLogLine("a log line is [at_ms, level, text, ray id, namespace, script, tenant]")
-    at_ms, level, text, ray_id, namespace, script, tenant = value
+    if not isinstance(value, list | tuple) or len(value) != 8:
+        raise InvalidLogLine("a log line is [at_ms, level, text, ray id, namespace, script, tenant, module]")
+    at_ms, level, text, ray_id, namespace, script, tenant, module = value
     if type(at_ms) is not int or type(level) is not int or not 0 <= level <= 4:
         raise InvalidLogLine("a log line's time is in ms and its level 0 to 4")
-    if not all(isinstance(each, str) for each in (text, ray_id, script, tenant)):
-        raise InvalidLogLine("a log line's text, ray id, script and tenant are strings")
+    if not all(isinstance(each, str) for each in (text, ray_id, script, tenant, module)):
+        raise InvalidLogLine("a log line's text, ray id, script, tenant and module are strings")
     if namespace is not None and not isinstance(namespace, str):
         raise InvalidLogLine("a log line's namespace is a string or nothing")
     return LogLine(
@@ -154,4 +163,5 @@ def from_wire(value: object) -> LogLine:
         None if namespace is None else NamespaceName(namespace),
         script,
         tenant,
+        module,
     )

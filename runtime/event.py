@@ -286,7 +286,7 @@ class Event:
         now_ms = time.time_ns() // 1_000_000
         for level, text in sandbox.take_lines():
             line = text.decode("utf-8", "replace")
-            observer.logged(_line(context, now_ms, level, line))
+            observer.logged(_line(context, now_ms, level, line, self._traced(line)))
 
     def report(self, ending: Ending) -> None:
         sandbox, context, request, responder = self.sandbox, self.context, self.request, self.responder
@@ -324,12 +324,20 @@ class Event:
             )
         )
 
+    def _traced(self, line: str) -> str:
+        """Whoever reads a stack trace looks for its places in the sources of the version that ran."""
+        worker = self.worker
+        is_trace = worker.told_bindings is not None and "\n    at " in line
+        return worker.version.module_digest if is_trace else ""
+
     def _note(self, text: str, level: int) -> None:
         self.host.observer.logged(_line(self.context, time.time_ns() // 1_000_000, level, text))
 
 
-def _line(context: EventContext, at_ms: int, level: int, text: str) -> LogLine:
-    return LogLine(at_ms, level, text, context.ray_id, context.namespace, context.script, context.tenant)
+def _line(context: EventContext, at_ms: int, level: int, text: str, module: str = "") -> LogLine:
+    return LogLine(
+        at_ms, level, text, context.ray_id, context.namespace, context.script, context.tenant, module
+    )
 
 
 def _bytes_in(request: IncomingRequest | None) -> int:

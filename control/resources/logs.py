@@ -28,7 +28,8 @@ async def read(call: Call) -> Response:
     # The name may have been another tenant's yesterday, and the ring still holds what that one's worker wrote.
     own = [line for line in lines if line.tenant == tenant]
     own.sort(key=lambda line: line.at_ms)  # the ring's order is that in which the processes' batches arrived
-    return success({"lines": [_show(line) for line in own], "cursor": cursor})
+    shown = await call.services.traces.shown(own)
+    return success({"lines": [_show(line) for line in shown], "cursor": cursor})
 
 
 def _show(line: LogLine) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from control.pagination import decode_after, encode_after, parse_number
 from control.publishing import PreparedModule
 from control.resources.addresses import SCRIPT, SCRIPTS
 from control.script_upload import UPLOAD_BYTES, read_upload
+from control.source_traces import in_sources
 from control.upload_metadata import plan_deployment, show_limits
 from model.scripts import ScriptVersion
 from runtime.javascript.bundle import decode, is_bundle
@@ -110,13 +111,13 @@ async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:
     try:
         return await call.services.publisher.prepare(module, owner)
     except ScriptFailed as error:
-        where = asdict(error.error)
+        failed = await asyncio.to_thread(in_sources, error.error, module)
         raise ApiError(
             400,
             Code.VALIDATION,
-            f"main_module: {error.message}",
+            f"main_module: {failed}",
             "main_module",
-            meta={"problem": str(error.code), **where},
+            meta={"problem": str(error.code), **asdict(failed)},
         ) from error
     except InvalidModule as error:
         raise ApiError(

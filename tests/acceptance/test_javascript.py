@@ -16,6 +16,7 @@ import pytest
 from cli.client import Part, encode_multipart
 from model.identity import DEFAULT_ACCOUNT
 from tests.acceptance.platform import Platform, wait_until
+from tests.support.esbuild import install_esbuild
 from tests.support.javascript_engine import built_engine
 
 built_engine()
@@ -82,6 +83,48 @@ def test_what_it_logs_and_throws_is_told_with_the_line(platform: Platform, deplo
     wait_until(lambda: "undefinedFunction" in lines())
     assert "was asked for /x" in lines()
     assert "throws.js:4" in lines()
+
+
+def test_what_typescript_throws_is_told_with_the_line_of_its_source(
+    platform: Platform, tmp_path: Path
+) -> None:
+    install_esbuild(tmp_path)
+    (tmp_path / "package.json").write_text("{}")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "price.ts").write_text(
+        "// What it costs.\n"
+        "export function price(of: string | null): number {\n"
+        "  if (of === null) {\n"
+        '    throw new RangeError("of what?");\n'
+        "  }\n"
+        "  return of.length;\n"
+        "}\n"
+    )
+    index = tmp_path / "src" / "index.ts"
+    index.write_text(
+        'import { price } from "./price";\n'
+        "export default {\n"
+        "  fetch(request: Request): Response {\n"
+        "    return Response.json(price(null as string | null));\n"
+        "  },\n"
+        "};\n"
+    )
+    where = ("--name", "typed", "--namespace", "tests", "--hostname", "typed.localhost")
+    platform.run("deploy", str(index), *where)
+    assert platform.request("typed.localhost").status == 500
+
+    def lines() -> str:
+        return platform.run("logs", "tests", "typed")
+
+    wait_until(lambda: "of what?" in lines())
+    assert "price (src/price.ts:4:" in lines()
+    assert "src/index.ts:4:" in lines()
+    index.write_text(
+        index.read_text().replace("export default", "const x: any = null;\nx.y;\nexport default")
+    )
+    told = platform.run("deploy", str(index), *where, expect=1)
+    assert "TypeError" in told
+    assert "src/index.ts:3:" in told
 
 
 @pytest.mark.parametrize(

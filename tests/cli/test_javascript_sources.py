@@ -165,6 +165,32 @@ def test_the_project_s_own_esbuild_bundles_and_its_source_map_goes_along(tmp_pat
     assert sources.size == len(told)
 
 
+@pytest.mark.parametrize(
+    ("named", "has_package", "shown"),
+    [
+        ("project/src/index.ts", True, "src/index.ts"),
+        ("project", False, "src/index.ts"),
+        ("project/src/index.ts", False, "project/src/index.ts"),  # from where the command runs
+    ],
+)
+def test_source_map_names_sources_from_the_project_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, has_package: bool, shown: str
+) -> None:
+    project = write(tmp_path / "project", {"src/index.ts": "export default {}"})
+    if has_package:
+        write(project, {"package.json": "{}"})
+    told = {"version": 3, "sources": ["@@"], "mappings": "AAAA"}
+    fake_esbuild(
+        project,
+        'for a in "$@"; do case $a in --outfile=*) out=${a#--outfile=};; esac; done\n'
+        'up=$(dirname "$out" | sed "s|[^/][^/]*|..|g; s|^/||"); : > "$out"\n'
+        f'echo \'{json.dumps(told)}\' | sed "s|@@|$up{project}/src/index.ts|" > "$out.map"',
+    )
+    monkeypatch.chdir(tmp_path)
+    sources = read_sources(tmp_path / named)
+    assert json.loads(sources.files[1].data) == {**told, "sources": [shown]}
+
+
 def test_what_esbuild_says_is_passed_on(tmp_path: Path) -> None:
     write(tmp_path, {"index.ts": "export default {"})
     fake_esbuild(tmp_path, 'echo "index.ts:1:17: ERROR: Unexpected end of file" >&2; exit 1')

@@ -25,6 +25,7 @@ from control.key_rotation import KeyRotation
 from control.publishing import PreparedModule
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices
+from control.source_traces import SourceTraces
 from model.observer import LogLine
 from model.scripts import ScriptRef
 from runtime.artifact import read_artifact
@@ -155,6 +156,7 @@ class Host:
             rotation=self.rotation,
             publisher=self.publisher,
             logs=self.logs,
+            traces=SourceTraces(FolderObjectStore(folder / "objects").get),
             audit=self.audit,
             analytics=self.analytics,
             responses=self.responses,

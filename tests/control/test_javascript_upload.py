@@ -18,6 +18,7 @@ from control.upload_metadata import UploadMetadata
 from runtime.javascript.bundle import Bundle, ModuleType, decode
 from runtime.module_problems import ScriptError, ScriptFailed
 from tests.control.support import Host, ok, refused, script_path, worker_module
+from tests.runtime.javascript.test_source_map import ESBUILD
 
 ESM, SCRIPT, WASM = "application/javascript+module", "application/javascript", "application/wasm"
 SOURCE = b"export default { fetch() { return new Response('hello'); } };"
@@ -246,6 +247,22 @@ async def test_error_of_the_script_is_told_with_its_place(host: Host) -> None:
         3,
         5,
     )
+
+
+async def test_error_of_a_bundle_is_told_with_its_place_in_the_source(host: Host) -> None:
+    host.publisher.failure = ScriptFailed(
+        ScriptError("RangeError", "of what?", "index.js", 4, 15, "    at price (index.js:4:15)")
+    )
+    sent = form(
+        ("index.js", ESM, b"export default {}"),
+        ("index.js.map", "application/source-map", json.dumps(ESBUILD).encode()),
+        main_module="index.js",
+    )
+    response = await host.api.put(script_path("shop"), files=sent)
+    message = refused(response, 400, 10021, "main_module")
+    assert message == "main_module: Uncaught RangeError: of what? at src/price.ts:4:15"
+    meta = response.json()["errors"][0]["meta"]
+    assert (meta["file"], meta["stack"]) == ("src/price.ts", "    at price (src/price.ts:4:15)")
 
 
 async def test_wasm_beside_a_javascript_worker_is_a_module_of_it(host: Host) -> None:
