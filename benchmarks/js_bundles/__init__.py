@@ -1,0 +1,1 @@
+"""Workers in JavaScript that the benchmarks bundle from npm packages: their sources, and the bundler."""
