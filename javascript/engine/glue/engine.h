@@ -116,6 +116,16 @@ void random_seed(const uint8_t *seed, size_t size);
 void random_unseed(void);
 void clock_define(JSContext *ctx, JSValueConst host);
 
+/* -- flow.c --------------------------------------------------------------------------------------------------- */
+
+/* A flow was entered, and is not left. */
+bool flow_is_there(void);
+/* A function that calls `function` in the flow of now; JS_EXCEPTION. */
+JSValue flow_bind(JSContext *ctx, JSValueConst function);
+/* Between two jobs there is none: each brings its own. */
+void flow_leave(JSContext *ctx);
+void flow_define(JSContext *ctx, JSValueConst host);
+
 /* -- operations.c --------------------------------------------------------------------------------------------- */
 
 /* What one turn of the event loop did. */

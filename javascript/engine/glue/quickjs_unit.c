@@ -5,9 +5,61 @@
 /* Its own allocator gives each size of block 4 KiB for itself, and writes all of them: an event would touch three times
  * as many pages. This makes it hand every block to heap.c. */
 #define __SANITIZE_ADDRESS__ 1
-#include "quickjs.c"
 
 #include "engine.h"
+
+/* What is called later is bound to the flow of now (flow.c). The two functions of QuickJS's that put something off are called
+ * with `ctx` and declared with `JSContext *ctx`: so the calls come to ours, and ours call them. */
+static int then_in_flow(JSContext *ctx, JSValueConst promise, JSValueConst *handlers, JSValueConst *settling);
+static int enqueue_in_flow(JSContext *ctx, JSJobFunc *job, int argc, JSValueConst *argv);
+#define perform_promise_then(context, ...) THEN_OF_##context, __VA_ARGS__)
+#define THEN_OF_ctx then_in_flow(ctx
+#define THEN_OF_JSContext perform_then(JSContext
+#define JS_EnqueueJob(context, ...) ENQUEUE_OF_##context, __VA_ARGS__)
+#define ENQUEUE_OF_ctx enqueue_in_flow(ctx
+#define ENQUEUE_OF_fre JS_EnqueueJob(fre
+#define ENQUEUE_OF_JSContext (JS_EnqueueJob)(JSContext
+
+#include "quickjs.c"
+
+#undef perform_promise_then
+#undef JS_EnqueueJob
+
+static int then_in_flow(JSContext *ctx, JSValueConst promise, JSValueConst *handlers, JSValueConst *settling)
+{
+    if (!flow_is_there())
+        return perform_then(ctx, promise, handlers, settling);
+    JSValue bound[2] = {JS_UNDEFINED, JS_UNDEFINED};
+    int done = 0;
+    for (int i = 0; done == 0 && i < 2; i++) {
+        if (JS_IsFunction(ctx, handlers[i]))
+            bound[i] = flow_bind(ctx, handlers[i]);
+        if (JS_IsException(bound[i]))
+            done = -1;
+    }
+    if (done == 0)
+        done = perform_then(ctx, promise, vc(bound), settling);
+    JS_FreeValue(ctx, bound[0]);
+    JS_FreeValue(ctx, bound[1]);
+    return done;
+}
+
+/* A promise's reaction is bound already, by who registered it; a microtask, and the `then` of what is no promise, are not. */
+static int enqueue_in_flow(JSContext *ctx, JSJobFunc *job, int argc, JSValueConst *argv)
+{
+    int which = job == js_microtask_job ? 0 : job == js_promise_resolve_thenable_job ? 2 : -1;
+    if (which < 0 || !flow_is_there())
+        return JS_EnqueueJob(ctx, job, argc, argv);
+    JSValueConst given[3];
+    memcpy(given, argv, argc * sizeof *argv);
+    JSValue bound = flow_bind(ctx, argv[which]);
+    if (JS_IsException(bound))
+        return -1;
+    given[which] = bound;
+    int done = JS_EnqueueJob(ctx, job, argc, given);
+    JS_FreeValue(ctx, bound);
+    return done;
+}
 
 static JSValue refuse_eval(JSContext *ctx, JSValueConst this_obj, const char *input, size_t input_len,
                            const char *filename, int line, int flags, int scope_idx)

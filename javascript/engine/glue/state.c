@@ -79,7 +79,10 @@ void engine_run_jobs(void)
     JSContext *ctx;
     do {
         int done;
-        while ((done = JS_ExecutePendingJob(engine_runtime, &ctx)) != 0) {
+        for (;;) {
+            flow_leave(engine_context);
+            if ((done = JS_ExecutePendingJob(engine_runtime, &ctx)) == 0)
+                break;
             if (done < 0)
                 log_exception();
         }
@@ -141,6 +144,7 @@ static void define_host(JSValueConst host)
     text_define(engine_context, host);
     clock_define(engine_context, host);
     operations_define(engine_context, host);
+    flow_define(engine_context, host);
 }
 
 bool engine_open(void)

@@ -19,6 +19,8 @@ export const {
   utf8Encode, utf8Decode, latin1Encode, latin1Decode,
   // headerName(text): in lower case, headerValue(text): trimmed; null for what is none. isAscii(text).
   headerName, headerValue, isAscii,
+  // flow(): what the code that runs is part of (node:async_hooks), undefined mostly. enterFlow(value).
+  flow, enterFlow,
   // clone(value): a deep copy through the engine's own serialization.
   clone,
 } = host;

@@ -1,6 +1,7 @@
 // Timers: the earliest one is how long the event loop waits for the host.
 import { define } from './define.js';
 import { show } from './errors.js';
+import { flow, inFlow } from './flow.js';
 import { alarm, log, mayAsk, now } from './host.js';
 
 const LONGEST_MS = 2 ** 31 - 1;
@@ -26,7 +27,7 @@ function set(callback, delay, values, repeats) {
   let ms = Math.trunc(Number(delay)) || 0;
   if (ms < 0 || ms > LONGEST_MS) ms = 0;
   const id = ++newest;
-  insert({ id, due: now() + ms, callback, values, every: repeats ? Math.max(1, ms) : 0 });
+  insert({ id, due: now() + ms, callback, values, every: repeats ? Math.max(1, ms) : 0, flow: flow() });
   return id;
 }
 
@@ -42,7 +43,7 @@ export function runTimer() {
   removeAt(0);
   if (timer.every) insert({ ...timer, due: now() + timer.every });
   try {
-    timer.callback(...timer.values);
+    inFlow(timer.flow, timer.callback, undefined, timer.values);
   } catch (error) {
     log(4, `Uncaught ${show(error)}`);
   }
