@@ -16,7 +16,7 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml $(wildcard runtime/cap
 	touch $@
 
 # Where it can't be built (no PyPI, no npm) it says so, and the next `make` tries again.
-$(VENV)/.engine: $(VENV)/.runtime $(wildcard requirements/engine*.txt javascript/engine/*.py javascript/engine/glue/*.[ch]) $(shell find javascript/engine/prelude -name '*.js' -o -name 'package*.json')
+$(VENV)/.engine: $(VENV)/.runtime $(wildcard requirements/engine*.txt javascript/engine/*.py javascript/engine/glue/*.[ch]*) $(shell find javascript/engine/prelude -name '*.js' -o -name 'package*.json')
 	$(BIN)/python -m javascript.engine
 	test ! -f javascript/engine/built/engine.wasm || touch $@
 

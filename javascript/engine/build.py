@@ -29,7 +29,7 @@ EXPORTS: Final = ("memory", "alloc", "fetch", "queue", "scheduled", "js_compile"
 def recipe_digest() -> str:
     """Of everything of ours that the engine is made from."""
     files = [
-        *sorted(GLUE.glob("*.[ch]")),
+        *_glue(),
         *sorted((PRELUDE / "src").rglob("*.js")),
         PRELUDE / "package-lock.json",
         REQUIREMENTS,
@@ -37,6 +37,10 @@ def recipe_digest() -> str:
         *(_HERE / name for name in ("build.py", "snapshot.py", "starting.py", "toolchain.py")),
     ]
     return _digest_of(files)
+
+
+def _glue() -> list[Path]:
+    return sorted(path for path in GLUE.iterdir() if path.suffix in (".c", ".cpp", ".h"))
 
 
 def _digest_of(files: Iterable[Path]) -> str:
@@ -69,9 +73,7 @@ def build(built: Path = artifact.BUILT, folder: Path = FOLDER) -> bytes:
 
 def _compiled(tools: Toolchain, folder: Path) -> bytes:
     """C takes half a minute, and the prelude changes more often."""
-    key = _digest_of(
-        [*sorted(GLUE.glob("*.[ch]")), REQUIREMENTS, SOURCE_REQUIREMENTS, _HERE / "toolchain.py"]
-    )
+    key = _digest_of([*_glue(), REQUIREMENTS, SOURCE_REQUIREMENTS, _HERE / "toolchain.py"])
     raw = folder / f"raw-{key[:16]}.wasm"
     if not raw.is_file():
         for old in folder.glob("raw-*.wasm"):

@@ -5,10 +5,12 @@ Compilers are large: they get an environment of their own under build/, and the 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,9 @@ SOURCE_REQUIREMENTS: Final = ROOT / "requirements" / "engine-source.txt"
 _CPU: Final = "generic+bulk_memory+sign_ext+nontrapping_fptoint+multivalue"
 #: JavaScript stops at 256 KiB of it (glue/state.c).
 _STACK_BYTES: Final = 1 << 20
+_DEFINES: Final = ("-DNDEBUG", "-D_GNU_SOURCE", "-D_WASI_EMULATED_SIGNAL")
+#: What ada needs of C++'s library is in glue/url_unit.cpp.
+_CPP: Final = ("-std=c++20", "-fno-exceptions", "-fno-rtti")
 #: They define what libc has too: the linker takes the first that it meets.
 _FIRST: Final = ("clock.c", "heap.c")
 #: The wheel's npm has no command of its own that works without a PATH.
@@ -63,11 +68,11 @@ class Toolchain:
         pinned = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
         self._pip(
             *("download", *pinned, "-d", str(target), "-r", str(SOURCE_REQUIREMENTS)),
-            what="QuickJS-NG's sources from PyPI",
+            what="the sources of QuickJS-NG and ada from PyPI",
         )
-        (archive,) = target.glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
-            packed.extractall(target, filter="data")
+        for archive in target.glob("*.tar.gz"):
+            with tarfile.open(archive) as packed:
+                packed.extractall(target, filter="data")
         _mark_done(target, SOURCE_REQUIREMENTS)
 
     def _install_packages(self) -> None:
@@ -93,19 +98,37 @@ class Toolchain:
         run([str(self.python), "-m", "pip", "--quiet", *arguments], what)
 
     def compile(self, out: Path) -> None:
-        """The engine without its prelude."""
-        (source,) = (self.folder / "source").glob("*/upstream-quickjs")
-        glue = sorted(
-            (str(path) for path in GLUE.glob("*.c")), key=lambda path: (Path(path).name not in _FIRST, path)
+        """The engine without its prelude. Two of its files take as long as all others: each is a process of its own."""
+        (quickjs,) = (self.folder / "source").glob("*/upstream-quickjs")
+        (ada,) = (self.folder / "source").glob("*/ada_url")
+        glue = sorted(GLUE.glob("*.c*"), key=lambda path: (path.name not in _FIRST, path.name))
+        # quickjs.c and ada.cpp come in through glue/*_unit.*.
+        sources = [*glue, *(quickjs / name for name in ("libregexp.c", "libunicode.c", "dtoa.c"))]
+        objects = self.folder / "objects"
+        shutil.rmtree(objects, ignore_errors=True)
+        objects.mkdir()
+        include = ["-I", str(quickjs), "-I", str(ada), "-I", str(GLUE)]
+
+        def compiled(source: Path) -> str:
+            made = objects / f"{source.name}.o"
+            self._zig(source.suffix == ".cpp", "-c", *_DEFINES, *include, str(source), "-o", str(made))
+            return str(made)
+
+        with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+            longest_first = sorted(sources, key=lambda path: "_unit." not in path.name)
+            made = dict(zip(longest_first, pool.map(compiled, longest_first), strict=True))
+        self._zig(
+            False,
+            *("-mexec-model=reactor", *(made[source] for source in sources)),
+            *(f"-Wl,-z,stack-size={_STACK_BYTES}", "-Wl,--strip-all", "-o", str(out)),
         )
-        # quickjs.c comes in through glue/quickjs_unit.c.
-        parts = [str(source / name) for name in ("libregexp.c", "libunicode.c", "dtoa.c")]
+
+    def _zig(self, is_cpp: bool, *arguments: str) -> None:
+        language = ["c++", *_CPP] if is_cpp else ["cc"]
         run(
             [
-                *(str(self.python), "-m", "ziglang", "cc", "-target", "wasm32-wasi", f"-mcpu={_CPU}", "-O2"),
-                *("-mexec-model=reactor", "-DNDEBUG", "-D_GNU_SOURCE", "-D_WASI_EMULATED_SIGNAL", "-w"),
-                *("-I", str(source), "-I", str(GLUE), *glue, *parts),
-                *(f"-Wl,-z,stack-size={_STACK_BYTES}", "-Wl,--strip-all", "-o", str(out)),
+                *(str(self.python), "-m", "ziglang", *language, "-target", "wasm32-wasi", f"-mcpu={_CPU}"),
+                *("-O2", "-w", *arguments),
             ],
             "compiling the engine",
         )

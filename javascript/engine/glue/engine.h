@@ -106,7 +106,14 @@ bool span_is(const uint8_t *bytes, size_t size, const char *text);
 const char *text_of(JSContext *ctx, size_t *size, JSValueConst value);
 /* The bytes of a buffer or a view, borrowed until it changes; NULL with a TypeError. */
 const uint8_t *bytes_of(JSContext *ctx, size_t *size, JSValueConst value);
+/* What is no UTF-8 becomes U+FFFD, as often as the Encoding Standard says. */
+JSValue text_from_utf8(JSContext *ctx, const uint8_t *bytes, size_t size);
 void text_define(JSContext *ctx, JSValueConst host);
+
+/* -- url.c, form.c -------------------------------------------------------------------------------------------- */
+
+void url_define(JSContext *ctx, JSValueConst host);
+void form_define(JSContext *ctx, JSValueConst host);
 
 /* -- clock.c -------------------------------------------------------------------------------------------------- */
 

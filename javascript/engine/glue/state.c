@@ -142,6 +142,8 @@ static void define_host(JSValueConst host)
     };
     JS_SetPropertyFunctionList(engine_context, host, functions, sizeof functions / sizeof *functions);
     text_define(engine_context, host);
+    url_define(engine_context, host);
+    form_define(engine_context, host);
     clock_define(engine_context, host);
     operations_define(engine_context, host);
     flow_define(engine_context, host);

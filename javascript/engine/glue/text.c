@@ -96,25 +96,12 @@ static JSValue utf8_encode(JSContext *ctx, JSValueConst this_value, int argc, JS
     return bytes;
 }
 
-/* utf8Decode(bytes, fatal) → string; what is no UTF-8 becomes U+FFFD, as often as the standard says, or throws. */
-static JSValue utf8_decode(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+/* The text of bytes in which `count` sequences are no UTF-8. */
+static JSValue replaced(JSContext *ctx, const uint8_t *bytes, size_t size, size_t count)
 {
-    (void)this_value;
-    size_t size, replacements = 0, bad;
-    const uint8_t *bytes = bytes_of(ctx, &size, argv[0]);
-    if (!bytes)
-        return JS_EXCEPTION;
     const uint8_t *end = bytes + size;
-    for (const uint8_t *at = bytes; at < end;) {
-        size_t good = character(at, end, &bad);
-        replacements += good == 0;
-        at += good ? good : bad;
-    }
-    if (replacements == 0)
-        return JS_NewStringLen(ctx, (const char *)bytes, size);
-    if (argc > 1 && JS_ToBool(ctx, argv[1]))
-        return JS_ThrowTypeError(ctx, "The encoded data was not valid for encoding utf-8");
-    char *whole = js_malloc(ctx, size + 3 * replacements), *to = whole;
+    size_t bad;
+    char *whole = js_malloc(ctx, size + 3 * count), *to = whole;
     if (!whole)
         return JS_EXCEPTION;
     for (const uint8_t *at = bytes; at < end;) {
@@ -126,6 +113,38 @@ static JSValue utf8_decode(JSContext *ctx, JSValueConst this_value, int argc, JS
     JSValue text = JS_NewStringLen(ctx, whole, (size_t)(to - whole));
     js_free(ctx, whole);
     return text;
+}
+
+/* Sequences that are no UTF-8. */
+static size_t count_bad(const uint8_t *bytes, size_t size)
+{
+    const uint8_t *end = bytes + size;
+    size_t count = 0, bad;
+    for (const uint8_t *at = bytes; at < end;) {
+        size_t good = character(at, end, &bad);
+        count += good == 0;
+        at += good ? good : bad;
+    }
+    return count;
+}
+
+JSValue text_from_utf8(JSContext *ctx, const uint8_t *bytes, size_t size)
+{
+    size_t count = count_bad(bytes, size);
+    return count ? replaced(ctx, bytes, size, count) : JS_NewStringLen(ctx, (const char *)bytes, size);
+}
+
+/* utf8Decode(bytes, fatal) → string; what is no UTF-8 becomes U+FFFD, or throws. */
+static JSValue utf8_decode(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value;
+    size_t size;
+    const uint8_t *bytes = bytes_of(ctx, &size, argv[0]);
+    if (!bytes)
+        return JS_EXCEPTION;
+    if (argc > 1 && JS_ToBool(ctx, argv[1]) && count_bad(bytes, size))
+        return JS_ThrowTypeError(ctx, "The encoded data was not valid for encoding utf-8");
+    return text_from_utf8(ctx, bytes, size);
 }
 
 /* latin1Decode(bytes) → string of one character a byte */

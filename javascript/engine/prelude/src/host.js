@@ -21,6 +21,9 @@ export const {
   headerName, headerValue, isAscii,
   // flow(): what the code that runs is part of (node:async_hooks), undefined mostly. enterFlow(value).
   flow, enterFlow,
+  // URL, the class. urlParams(make): what makes a URL's searchParams. urlQuery(url), urlQuery(url, text): its `search`, and
+  // changes it. formList(text): [[name, value]…], formText(list): application/x-www-form-urlencoded.
+  URL, urlParams, urlQuery, formList, formText,
   // clone(value): a deep copy through the engine's own serialization.
   clone,
 } = host;
