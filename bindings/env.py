@@ -13,6 +13,7 @@ from bindings.secret_store import NamedSecret, SealedSecrets
 from bindings.service import Lookup, NamedService
 from model.capabilities import Binding, Fetcher, WorkerEnv, WorkerRunner
 from model.identity import NamespaceName, ScriptName
+from model.messages import Entry
 from model.rates import decode_rate_limit
 from model.scripts import BindingKind, ScriptVersion
 from storage.cache_store import owner_of
@@ -66,8 +67,14 @@ def build_env(
                     rates, version.ref.namespace, version.tenant, decode_rate_limit(spec.target)
                 )
             case BindingKind.SERVICE:
+                named = spec.entrypoint is not None or spec.props is not None
                 value = NamedService(
-                    runner, lookup, version.account, version.ref.namespace, ScriptName(spec.target)
+                    runner,
+                    lookup,
+                    version.account,
+                    version.ref.namespace,
+                    ScriptName(spec.target),
+                    Entry(spec.entrypoint, spec.props) if named else None,
                 )
             case BindingKind.DISPATCH_NAMESPACE:
                 value = StoredDispatcher(

@@ -73,7 +73,7 @@ from bindings.queues import (
 from bindings.rate_limit import KEY_BYTES as RATE_KEY_BYTES
 from bindings.rate_limit import rate_limit_limit
 from bindings.secret_store import secret_get
-from bindings.service import service_fetch
+from bindings.service import METHOD_CHARACTERS, service_call, service_fetch
 from model.analytics import BLOB_BYTES, BLOBS, DOUBLES, INDEX_BYTES, POINTS
 from model.call_egress import MAX_EGRESS_HOSTS
 from model.capabilities import GuestEvent, Operation, OperationResult, OperationTable
@@ -572,6 +572,25 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
             True,
         ),
         service_fetch,
+    ),
+    (
+        OperationNotes(
+            "service.call",
+            "Call a method of an entry point of another worker in JavaScript. Arguments and result travel as bodies, "
+            "in the words of that engine.",
+            (("request", _REQUEST), ("method", "str")),
+            _RESPONSE,
+            _WORKER_CALL,
+            (
+                *_REQUEST_LIMITS,
+                f"a method's name {METHOD_CHARACTERS} characters",
+                "16 workers deep",
+                "CPU time and subrequests are taken off the caller's",
+            ),
+            BindingKind.SERVICE,
+            True,
+        ),
+        service_call,
     ),
     (
         OperationNotes(

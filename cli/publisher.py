@@ -81,9 +81,9 @@ class LocalPublisher:
             stored = await asyncio.to_thread(self._cache.read_delta, digest)
         except ImageUnavailable:
             loaded = await self._load(digest, bundle, owner)
-            return PreparedModule(digest, loaded.handlers, _ms(loaded.startup_us))
+            return PreparedModule(digest, loaded.handlers, _ms(loaded.startup_us), loaded.entrypoints)
         await asyncio.to_thread(self._cache.touch, digest)
-        return PreparedModule(digest, stored.facts.handlers, 0)
+        return PreparedModule(digest, stored.facts.handlers, 0, stored.facts.entrypoints)
 
     async def _load(self, digest: str, bundle: bytes, owner: str) -> LoadedScript:
         await self._have_javascript()

@@ -12,9 +12,11 @@ class PreparedModule:
 
     #: sha256 of its bytes, hex.
     digest: str
-    #: "fetch", "queue", "scheduled".
+    #: "fetch", "queue", "scheduled", "tail".
     handlers: frozenset[str]
     startup_time_ms: int
+    #: As ScriptVersion has them.
+    entrypoints: tuple[str, ...] | None = None
 
 
 class Publisher(Protocol):

@@ -34,6 +34,9 @@ from storage.script_records import Deployment
 
 MOST_TAGS: Final = 8
 TEXT_BYTES: Final = 5 * 1024
+#: Characters of an export's name.
+ENTRYPOINT: Final = 128
+MOST_TAIL_CONSUMERS: Final = 8
 TENANT_TAG: Final = "tenant:"
 #: Of a cache binding without a name.
 DEFAULT_CACHE: Final = "default"
@@ -70,6 +73,7 @@ class UploadMetadata(msgspec.Struct):
     bindings: list[dict[str, Any]] = []
     keep_bindings: list[str] = []
     limits: dict[str, Any] | None = None
+    tail_consumers: list[dict[str, Any]] | None = None
 
 
 def parse_metadata(data: bytes) -> UploadMetadata:
@@ -89,6 +93,7 @@ def plan_deployment(account: AccountId, ref: ScriptRef, metadata: UploadMetadata
         limits=parse_limits(metadata.limits or {}),
         secret_texts=secret_texts,
         account=account,
+        tail_consumers=_parse_tail_consumers(ref, metadata.tail_consumers or []),
     )
 
 
@@ -251,9 +256,56 @@ def _parse_binding(kind: BindingKind, name: str, binding: Mapping[str, Any], fie
             target = named(parse_dataset_name, str(text), f"{field}.dataset")
         case BindingKind.KV_NAMESPACE | BindingKind.QUEUE:
             target = _required_text(binding, _TARGET_KEYS[kind], field)
-    return RequestedBinding(
-        kind, name, target, shared, field, outbound, _delivery_delay(kind, binding, field)
-    )
+    entrypoint, props = _entry(kind, binding, field)
+    delay = _delivery_delay(kind, binding, field)
+    return RequestedBinding(kind, name, target, shared, field, outbound, delay, entrypoint, props)
+
+
+def _entry(kind: BindingKind, binding: Mapping[str, Any], field: str) -> tuple[str | None, str | None]:
+    """Of a service's binding: the entry point, and the JSON of its props."""
+    if kind is not BindingKind.SERVICE:
+        return None, None
+    name, props = binding.get("entrypoint"), binding.get("props")
+    where = f"{field}.entrypoint"
+    if name is not None and not (
+        isinstance(name, str) and 0 < len(name) <= ENTRYPOINT and name.isprintable()
+    ):
+        raise ApiError(
+            400,
+            Code.VALIDATION,
+            f"{where}: {_shown(name)}; the name of an export, of 1 to {ENTRYPOINT} characters, is right",
+            where,
+        )
+    where = f"{field}.props"
+    if props is not None and not isinstance(props, dict):
+        raise ApiError(400, Code.VALIDATION, f"{where}: {_shown(props)}; a JSON object is right", where)
+    text = None if props is None else msgspec.json.encode(props).decode()
+    _check_size(text or "", where)
+    return None if name == "default" else name, text
+
+
+def _parse_tail_consumers(ref: ScriptRef, given: list[dict[str, Any]]) -> tuple[str, ...]:
+    if len(given) > MOST_TAIL_CONSUMERS:
+        raise ApiError(
+            400,
+            Code.VALIDATION,
+            f"tail_consumers: {len(given)}; at most {MOST_TAIL_CONSUMERS} are allowed",
+            "tail_consumers",
+        )
+    names: list[str] = []
+    for index, consumer in enumerate(given):
+        field = f"tail_consumers[{index}]"
+        namespace = consumer.get("namespace")
+        if namespace is not None and namespace != ref.namespace:
+            raise ApiError(
+                400,
+                Code.VALIDATION,
+                f"{field}.namespace: {_shown(namespace)}; a consumer is a script of the same namespace or a plain one,"
+                " by its name alone",
+                f"{field}.namespace",
+            )
+        names.append(parse_script_field(_required_text(consumer, "service", field), f"{field}.service"))
+    return tuple(dict.fromkeys(names))
 
 
 def _delivery_delay(kind: BindingKind, binding: Mapping[str, Any], field: str) -> int | None:

@@ -163,6 +163,7 @@ class DispatchApp:
                 request.client.ip,
                 0 if request.hop is None else self._hops_of(request.hop),
                 outbound_worker=version.outbound_worker,
+                http_protocol=request.client.protocol,
             )
             ending = worker.begin_fetch(request, responder, context, _NO_PARAMS, None, visitor)
         except BaseException:
@@ -240,6 +241,7 @@ class DispatchApp:
                 _NO_PARAMS,
                 request.client.ip,
                 0 if request.hop is None else self._hops_of(request.hop),
+                http_protocol=request.client.protocol,
             )
             response = await hook.run(request, HookEnv(Dispatcher(self._runner, namespace, context)))
             if response.body is None or isinstance(response.body, bytes):

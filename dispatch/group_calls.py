@@ -27,7 +27,7 @@ from dispatch.handover import (
 )
 from dispatch.responses import AsgiResponder
 from dispatch.route_index import RouteIndex
-from dispatch.runner import TreeRunner
+from dispatch.runner import TreeRunner, no_entry
 from dispatch.workers import Workers
 from model.capabilities import EventContext
 from model.errors import (
@@ -40,7 +40,7 @@ from model.errors import (
 )
 from model.identity import RayId, TenantId
 from model.isolation import DEFAULT_GROUP, IsolationGroups
-from model.messages import StreamClosed
+from model.messages import Entry, StreamClosed
 from model.outcome import EventOutcome
 from model.scripts import BindingKind, ScriptRef, ScriptVersion
 from model.tasks import in_task
@@ -148,6 +148,7 @@ class GroupCalls:
                 holds.asker,
                 question.egress_hosts,
                 budget=budget,
+                http_protocol=question.http_protocol,
             )
             ending = await worker.fetch(
                 question.request(body), responder, context, question.params, question.limits, visitor
@@ -198,8 +199,10 @@ class GroupCalls:
     def _version(self, question: Question) -> ScriptVersion:
         ref = question.ref
         version = self._index.script(ref)
-        if version is None or "fetch" not in version.handlers:
-            raise VisitorError("there is no worker here", detail=f"{ref} is not there, or has no `fetch`")
+        if version is None or no_entry(version, question.entry) is not None:
+            raise VisitorError(
+                "there is no worker here", detail=f"{ref} is not there, or has not what is asked for"
+            )
         if self._group != DEFAULT_GROUP and self._groups.group_of(version) != self._group:
             # Between two looks at the store its tags changed, or the other process makes this up.
             raise LoadShed(_ELSEWHERE)
@@ -225,7 +228,7 @@ class GroupCalls:
             or self._groups.group_of(caller) != from_group
             or question.depth < 1
             or not is_known(question, self._standing)
-            or not (question.asks or (target is not None and is_bound(caller, target)))
+            or not (question.asks or (target is not None and is_bound(caller, target, question.entry)))
         ):
             raise VisitorError(
                 "there is no worker here",
@@ -233,16 +236,20 @@ class GroupCalls:
             )
 
 
-def is_bound(caller: ScriptVersion, target: ScriptVersion) -> bool:
-    """Whether a service binding or a dispatch namespace of `caller` leads to `target`. Pure."""
+def is_bound(caller: ScriptVersion, target: ScriptVersion, entry: Entry | None = None) -> bool:
+    """Whether a service binding of `caller` leads to `target`, and to this `entry` of it, or a dispatch namespace does,
+    which has no entry points. Pure.
+    """
     if caller.account != target.account:
         return False
     ref: ScriptRef = target.ref
     for spec in caller.bindings:
         if spec.kind is BindingKind.SERVICE:
-            if spec.target == ref.script and ref.namespace in (None, caller.ref.namespace):
+            wanted = (None, None) if entry is None else (entry.name, entry.props)
+            leads_there = spec.target == ref.script and ref.namespace in (None, caller.ref.namespace)
+            if leads_there and (spec.entrypoint, spec.props) == wanted:
                 return True
-        elif spec.kind is BindingKind.DISPATCH_NAMESPACE and spec.target == ref.namespace:
+        elif spec.kind is BindingKind.DISPATCH_NAMESPACE and entry is None and spec.target == ref.namespace:
             return True
     return False
 

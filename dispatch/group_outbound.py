@@ -69,6 +69,7 @@ def asker_of(question: Question, index: RouteIndex, permit: TreePermit) -> Event
         question.client_ip,
         question.hops,
         egress_hosts=question.egress_hosts,
+        http_protocol=question.http_protocol,
     )
 
 

@@ -18,7 +18,7 @@ from model.capabilities import EventContext
 from model.errors import LoadShed, OperationError, OperationErrorCode, PlatformError, PlatformFault
 from model.identity import NamespaceName, ScriptName
 from model.limits import Limits
-from model.messages import Body, ByteSource, Client, Header, IncomingRequest
+from model.messages import Body, ByteSource, Client, Entry, Header, IncomingRequest
 from model.outcome import EventOutcome
 from model.scripts import OutboundWorker, ScriptRef
 from model.tree_budget import TreeBudget
@@ -64,6 +64,22 @@ class Outbound(msgspec.Struct, array_like=True):
         return OutboundWorker(_ref(self.namespace, self.script), None, params)
 
 
+class Entered(msgspec.Struct, array_like=True):
+    """A model.messages.Entry."""
+
+    name: Annotated[str, Meta(max_length=512)] | None
+    props: Annotated[str, Meta(max_length=8_192)] | None
+    call: Annotated[str, Meta(max_length=512)] | None
+
+    @staticmethod
+    def of(entry: Entry) -> Entered:
+        return Entered(entry.name, entry.props, entry.call)
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.name, self.props, self.call)
+
+
 class Question(msgspec.Struct, array_like=True):
     """A request for `script`, as routing or a calling worker made it. `caller_…`: of a worker's call, who.
 
@@ -99,6 +115,12 @@ class Question(msgspec.Struct, array_like=True):
     egress: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=2_048)] | None = None
     #: `limits` are what is left of its caller's, for it and what it calls by service bindings together.
     shares_budget: bool = False
+    entered: Entered | None = None
+    http_protocol: Annotated[str, Meta(max_length=16)] = ""
+
+    @property
+    def entry(self) -> Entry | None:
+        return None if self.entered is None else self.entered.entry
 
     @property
     def egress_hosts(self) -> EgressHosts | None:
@@ -134,7 +156,8 @@ class Question(msgspec.Struct, array_like=True):
             self.headers,
             body,
             self.content_length,
-            Client(self.client_ip, self.tls, self.ray_id),
+            Client(self.client_ip, self.tls, self.ray_id, self.http_protocol),
+            self.entry,
         )
 
 
@@ -223,6 +246,8 @@ def question_of(
             hook,
             None if context.egress_hosts is None else list(context.egress_hosts),
             context.budget is not None,
+            None if request.entry is None else Entered.of(request.entry),
+            context.http_protocol,
         )
     )
 

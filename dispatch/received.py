@@ -68,7 +68,7 @@ _MAX_PLAIN: Final = 4_096
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
-class ReceivedRequest(IncomingRequest):
+class ReceivedRequest(IncomingRequest, kw_only=True):
     """`body` is None or an AsgiBody until `take_body`."""
 
     #: Value of the hop header, which no worker sees. Signed by the gateway: to be verified, not believed.
@@ -189,9 +189,18 @@ def receive_request(
         [*kept, *_set_by_us(ip, chain, scheme), ray],
         AsgiBody(receive) if is_chunked or content_length else None,
         content_length,
-        Client(ip, scheme == "https", ray_id),
-        hop,
+        Client(
+            ip,
+            scheme == "https",
+            ray_id,
+            "" if is_trusted else _PROTOCOLS.get(scope.get("http_version", ""), ""),
+        ),
+        hop=hop,
     )
+
+
+#: By the version that ASGI says.
+_PROTOCOLS: Final = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1"}
 
 
 @lru_cache(maxsize=65_536)

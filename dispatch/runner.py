@@ -23,6 +23,7 @@ from model.hostname import InvalidHostname, parse_host
 from model.identity import RayId
 from model.messages import (
     Client,
+    Entry,
     Headers,
     IncomingRequest,
     OutgoingRequest,
@@ -153,7 +154,7 @@ class TreeRunner:
         self, ref: ScriptRef, request: OutgoingRequest, caller: EventContext, options: CallOptions
     ) -> Response:
         """See model.capabilities.WorkerRunner."""
-        worker = self.find(ref)
+        worker = self.find(ref, options.entry)
         stands = in_force(worker.version, caller, options.outbound_worker)
         if options.outbound_params:
             check_declared(stands.worker, options.outbound_params)
@@ -178,11 +179,11 @@ class TreeRunner:
         options = CallOptions(params=params)
         return await self._start(worker, request, responder, asker, options, InForce(named, asker))
 
-    def find(self, ref: ScriptRef) -> AnyWorker:
-        """Raises OperationError(worker_not_found)."""
+    def find(self, ref: ScriptRef, entry: Entry | None = None) -> AnyWorker:
+        """Raises OperationError(worker_not_found), also when there is nothing at `entry`."""
         worker = self._workers.get(ref) if self._workers is not None else None
-        if worker is None or "fetch" not in worker.version.handlers:
-            why = "" if worker is None else ": it has no `fetch` handler"
+        why = "" if worker is None else no_entry(worker.version, entry)
+        if worker is None or why is not None:
             raise OperationError(OperationErrorCode.WORKER_NOT_FOUND, f"{_NOT_FOUND}: {ref.script}{why}")
         return worker
 
@@ -199,7 +200,7 @@ class TreeRunner:
             raise OperationError(
                 OperationErrorCode.LIMIT_EXCEEDED, f"workers called each other more than {MAX_DEPTH} deep"
             )
-        incoming = _incoming(request, caller)
+        incoming = _incoming(request, caller, options.entry)
         context = _context(worker.version, caller, options, stands)
         try:
             caller.permit.nested()
@@ -283,10 +284,24 @@ def _context(
         stands.asker,
         narrowed(caller.egress_hosts, options.egress_hosts),
         budget=caller.budget if options.shares_budget else None,
+        http_protocol=caller.http_protocol,
     )
 
 
-def _incoming(request: OutgoingRequest, caller: EventContext) -> IncomingRequest:
+def no_entry(version: ScriptVersion, entry: Entry | None) -> str | None:
+    """Why a call can't go there, to follow the worker's name; None: it can. Pure."""
+    if entry is None or (entry.name is None and entry.call is None):
+        return None if "fetch" in version.handlers else ": it has no `fetch` handler"
+    entrypoints = version.entrypoints
+    if entrypoints is None:
+        return ": it is not in JavaScript, and so it has `fetch` alone, without entry points and methods"
+    if entry.name is not None and entry.name not in entrypoints:
+        there = ", ".join(entrypoints) or "none"
+        return f": it has no entry point {entry.name!r}; there are {there}"
+    return None
+
+
+def _incoming(request: OutgoingRequest, caller: EventContext, entry: Entry | None) -> IncomingRequest:
     """The called worker's view of a subrequest. Raises OperationError(invalid_argument)."""
     try:
         parts = urlsplit(request.url)
@@ -299,8 +314,8 @@ def _incoming(request: OutgoingRequest, caller: EventContext) -> IncomingRequest
         )
     headers = [*request.headers, (b"host", parts.netloc.encode("ascii"))]
     length = len(request.body) if isinstance(request.body, bytes) else None
-    client = Client(caller.client_ip, parts.scheme == "https", RayId(caller.ray_id))
+    client = Client(caller.client_ip, parts.scheme == "https", RayId(caller.ray_id), caller.http_protocol)
     path = parts.path or "/"
     return IncomingRequest(
-        request.method, request.url, host.name, path, headers, request.body, length, client
+        request.method, request.url, host.name, path, headers, request.body, length, client, entry
     )

@@ -13,7 +13,7 @@ import msgspec
 from model.analytics import DataPoint
 from model.call_egress import EgressHosts
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
-from model.messages import ByteSource, OutgoingRequest, Response
+from model.messages import ByteSource, Entry, OutgoingRequest, Response
 from model.scripts import HostnameRoutes, OutboundStep, OutboundWorker, ScriptRef, ScriptVersion
 from model.sql import SqlExecuted, SqlResult, SqlStatement
 from model.tree_budget import TreeBudget
@@ -66,6 +66,8 @@ class EventContext(msgspec.Struct):
     data_points: int = 0
     #: Of its caller, by a service binding, or its own since it called one; None: its limits are its own alone.
     budget: TreeBudget | None = None
+    #: As model.messages.Client has it, of the visitor's request.
+    http_protocol: str = ""
 
 
 class Fetcher(Protocol):
@@ -100,7 +102,8 @@ class CallOptions:
     the plan's; `params` reach the worker as `params` of its Request; `outbound_params` reach the egress
     policy and the outbound worker, and the worker itself never sees them. `outbound_worker` is the one that the
     dispatcher's binding names. `egress_hosts` narrow what the worker may send, and what it calls in turn.
-    `shares_budget`: what the worker uses is taken off the caller's own (EventContext.budget).
+    `shares_budget`: what the worker uses is taken off the caller's own (EventContext.budget). `entry` is where in the
+    worker the call leads; None: to its `fetch` handler.
     """
 
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -109,6 +112,7 @@ class CallOptions:
     outbound_worker: OutboundWorker | None = None
     egress_hosts: EgressHosts | None = None
     shares_budget: bool = False
+    entry: Entry | None = None
 
 
 class WorkerRunner(Protocol):
@@ -119,7 +123,8 @@ class WorkerRunner(Protocol):
     ) -> Response:
         """Returns when the worker has started its response; the body streams.
 
-        Raises OperationError: worker_not_found (message starts with "Worker not found"), worker_failed
+        Raises OperationError: worker_not_found (message starts with "Worker not found"; also when it has no such
+        entry point), worker_failed
         (its outcome and why), load_shed, limit_exceeded (depth), invalid_argument (outbound params that the
         outbound worker in force does not declare).
         """
@@ -401,8 +406,10 @@ class AnalyticsDataset(Protocol):
 class ServiceTarget(Protocol):
     """The worker at the other end of a service binding."""
 
-    async def fetch(self, request: OutgoingRequest, caller: EventContext) -> Response:
-        """Raises as WorkerRunner.run."""
+    async def fetch(
+        self, request: OutgoingRequest, caller: EventContext, call: str | None = None
+    ) -> Response:
+        """`call`: a method, whose arguments are the request's body. Raises as WorkerRunner.run."""
 
 
 class Dispatcher(Protocol):

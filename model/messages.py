@@ -58,6 +58,19 @@ class Client(msgspec.Struct):
     ip: str
     tls: bool
     ray_id: str
+    #: As `HTTP/1.1`; "" where who asked is behind a proxy, and so nobody knows.
+    protocol: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Where in a worker in JavaScript a service binding leads."""
+
+    #: An export's name; None: the default one.
+    name: str | None = None
+    #: JSON of an object, for `ctx.props`.
+    props: str | None = None
+    #: A method to be called: the request's body are its arguments, the response's is what became of it. None: `fetch`.
+    call: str | None = None
 
 
 class IncomingRequest(msgspec.Struct):
@@ -75,6 +88,8 @@ class IncomingRequest(msgspec.Struct):
     #: None when there is no body, or it is chunked.
     content_length: int | None
     client: Client
+    #: None: the `fetch` handler, as for a visitor's.
+    entry: Entry | None = None
 
 
 @dataclass(slots=True)

@@ -75,6 +75,10 @@ class BindingSpec:
     outbound: OutboundWorker | None = None
     #: Of a queue: seconds of messages that name no delay of their own; None: the queue's.
     delivery_delay_s: int | None = None
+    #: Of a service: an export of the worker; None: the default one.
+    entrypoint: str | None = None
+    #: Of a service: JSON of an object that the other end is told, as `ctx.props`.
+    props: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class ScriptVersion:
     version: VersionId
     #: sha256 of the module bytes, hex: the key in the object store and the AOT cache.
     module_digest: str
-    #: "fetch", "queue", "scheduled": the handlers that the module exports.
+    #: "fetch", "queue", "scheduled", "tail": the handlers that the module exports.
     handlers: frozenset[str]
     bindings: tuple[BindingSpec, ...] = ()
     tags: tuple[str, ...] = ()
@@ -99,6 +103,10 @@ class ScriptVersion:
     modified_at_s: float = 0.0
     #: As its dispatch namespace says now; like `trusted`, not of the version itself.
     outbound_worker: OutboundWorker | None = None
+    #: Of a worker in JavaScript: what a service binding may name, `default` where that is a class. None: it is none.
+    entrypoints: tuple[str, ...] | None = None
+    #: Names of scripts that are told what became of its events, looked up as a service is.
+    tail_consumers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

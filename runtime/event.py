@@ -18,6 +18,7 @@ from model.observer import EventRecord, LogLine
 from model.outcome import PAGES, EventOutcome
 from runtime import metering
 from runtime.abi.core_module.codec import GuestException
+from runtime.abi.core_module.host_calls import ERROR
 from runtime.abi.core_module.wasi import GuestExit
 from runtime.aot_cache import ImageUnavailable
 from runtime.capi.failures import GuestTrap, PoolExhausted
@@ -286,7 +287,7 @@ class Event:
         now_ms = time.time_ns() // 1_000_000
         for level, text in sandbox.take_lines():
             line = text.decode("utf-8", "replace")
-            observer.logged(_line(context, now_ms, level, line, self._traced(line)))
+            observer.logged(_line(context, now_ms, min(level, ERROR), line, self._traced(line)))
 
     def report(self, ending: Ending) -> None:
         sandbox, context, request, responder = self.sandbox, self.context, self.request, self.responder

@@ -47,9 +47,11 @@ class FetchEvent(Event):
         if body is not None and not isinstance(body, bytes):
             body_stream = self._body_stream = sandbox.session.lend_stream(body)
         worker = self.worker
-        return codec.encode_request(
-            self._given, worker.env.vars, self._params, body_stream, worker.told_bindings
-        )
+        told, cf = worker.told_bindings, None
+        if told is not None and worker.version.trusted:
+            protocol = self._given.client.protocol
+            cf = {"httpProtocol": protocol} if protocol else {}
+        return codec.encode_request(self._given, worker.env.vars, self._params, body_stream, told, cf)
 
     def finish(self, sandbox: Sandbox, result: int) -> Awaitable[None] | None:
         """Make of what the handler returned the end of the response."""

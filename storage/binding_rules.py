@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from model.identity import NamespaceName, TenantId
+from model.identity import NamespaceName, ScriptName, TenantId
 from model.scripts import BindingKind, BindingSpec, OutboundWorker, ScriptRef, ScriptVersion
 from storage.control_failures import ChangeRefused, Rule
-from storage.control_records import Owner, Read, describe, to_kv_namespace, to_owner, to_queue
+from storage.control_records import (
+    Owner,
+    Read,
+    decode_script,
+    describe,
+    to_kv_namespace,
+    to_owner,
+    to_queue,
+)
 from storage.migrations import load_queries
 from storage.outbound_workers import check_outbound_worker
-from storage.script_removal import script_exists, service_users
+from storage.script_removal import service_users
 
 #: Cloudflare's bound on variables and secrets, taken for bindings of all kinds together.
 MOST_BINDINGS = 128
@@ -34,6 +42,8 @@ class RequestedBinding:
     field: str
     outbound: OutboundWorker | None = None
     delivery_delay_s: int | None = None
+    entrypoint: str | None = None
+    props: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,15 @@ def resolve_bindings(
         target = wanted.target
         if wanted.kind is BindingKind.QUEUE:
             target = _queue_id(read, wanted)
-        spec = BindingSpec(wanted.kind, wanted.name, target, wanted.outbound, wanted.delivery_delay_s)
+        spec = BindingSpec(
+            wanted.kind,
+            wanted.name,
+            target,
+            wanted.outbound,
+            wanted.delivery_delay_s,
+            wanted.entrypoint,
+            wanted.props,
+        )
         _check(read, ref, tenant, spec, wanted.shared, wanted.field)
         resolved[wanted.name] = ResolvedBinding(spec, wanted.shared)
     for name, where in request.inherited.items():
@@ -132,7 +150,9 @@ def _check(read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shar
             owner = to_owner(rows[0][2], rows[0][3])
             _check_owner(ref, tenant, owner, shared, where, f"database {rows[0][1]!r}")
         case BindingKind.SERVICE:
-            _check_service(read, ref, tenant, spec, shared, where)
+            found = _find_service(read, ref, tenant, spec.target, shared, f"{where}.service")
+            if found is not None and spec.entrypoint is not None:
+                _check_entrypoint(found, spec, f"{where}.entrypoint")
         case BindingKind.DISPATCH_NAMESPACE:
             if ref.namespace is not None:
                 raise _invalid(
@@ -156,24 +176,68 @@ def _check(read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shar
             pass  # nothing that another could own
 
 
-def _check_service(
-    read: Read, ref: ScriptRef, tenant: TenantId, spec: BindingSpec, shared: bool, where: str
-) -> None:
-    for namespace in dict.fromkeys((ref.namespace, None)):
-        target = ScriptRef(namespace, spec.target)  # type: ignore[arg-type]  # parsed by who asked
-        if target == ref:
-            return
-        if not script_exists(read, target):
-            continue
-        if namespace is not None:
-            rows = read(
-                "SELECT tenant FROM scripts WHERE namespace = ? AND name = ?", (namespace, spec.target)
-            )
-            owner = Owner(namespace, TenantId(rows[0][0]))
-            _check_owner(ref, tenant, owner, shared, where, f"script {spec.target!r}")
+def check_tail_consumers(read: Read, ref: ScriptRef, tenant: TenantId, names: Sequence[str]) -> None:
+    """Each is a worker with a `tail` handler, of the same tenant or a plain one. What the script that is uploaded has
+    itself is not known yet, and is left to `check_own`.
+
+    Raises ChangeRefused: binding_invalid, not_the_owner.
+    """
+    for index, name in enumerate(names):
+        where = f"tail_consumers[{index}].service"
+        found = _find_service(read, ref, tenant, name, False, where)
+        if found is not None:
+            _check_tail(found, where)
+
+
+def check_own(version: ScriptVersion) -> None:
+    """What leads from the script to itself is there. Raises ChangeRefused: binding_invalid."""
+    for spec in version.bindings:
+        own = spec.kind is BindingKind.SERVICE and spec.target == version.ref.script
+        if own and spec.entrypoint is not None:
+            _check_entrypoint(version, spec, f"binding {spec.name}: entrypoint")
+    if version.ref.script in version.tail_consumers:
+        _check_tail(version, "tail_consumers")
+
+
+def _check_entrypoint(target: ScriptVersion, spec: BindingSpec, where: str) -> None:
+    there = target.entrypoints
+    if there is not None and spec.entrypoint in there:
         return
+    has = "it is not in JavaScript" if there is None else f"there are {', '.join(there) or 'none'}"
+    raise ChangeRefused(
+        Rule.BINDING_INVALID,
+        f"{where}: {describe(target.ref)} has no entry point {spec.entrypoint!r}; {has}",
+        where,
+    )
+
+
+def _check_tail(target: ScriptVersion, where: str) -> None:
+    if "tail" not in target.handlers:
+        raise ChangeRefused(
+            Rule.BINDING_INVALID, f"{where}: {describe(target.ref)} exports no `tail` handler", where
+        )
+
+
+def _find_service(
+    read: Read, ref: ScriptRef, tenant: TenantId, name: str, shared: bool, where: str
+) -> ScriptVersion | None:
+    """The script that the name leads to from `ref`; None where that is `ref` itself."""
+    for namespace in dict.fromkeys((ref.namespace, None)):
+        target = ScriptRef(namespace, ScriptName(name))
+        if target == ref:
+            return None
+        rows = read(load_queries("control")["script"], (namespace or "", name))
+        if not rows:
+            continue
+        found = decode_script(rows[0][0])
+        if namespace is not None:
+            owner = Owner(namespace, found.tenant)
+            _check_owner(ref, tenant, owner, shared, where.rpartition(".")[0], f"script {name!r}")
+        return found
     places = "the account" if ref.namespace is None else f"namespace {ref.namespace!r} and the account"
-    raise _invalid(where, "service", f"there is no script {spec.target[:80]!r} in {places}; upload it first")
+    raise ChangeRefused(
+        Rule.BINDING_INVALID, f"{where}: there is no script {name[:80]!r} in {places}; upload it first", where
+    )
 
 
 def _check_owner(ref: ScriptRef, tenant: TenantId, owner: Owner, shared: bool, where: str, what: str) -> None:

@@ -10,7 +10,9 @@ from model.scripts import BindingKind, ScriptRef, ScriptVersion
 from storage.binding_rules import (
     BindingRequest,
     ResolvedBinding,
+    check_own,
     check_service_users,
+    check_tail_consumers,
     resolve_bindings,
 )
 from storage.changes import record_change
@@ -50,6 +52,8 @@ class Deployment:
     #: New texts of the secret_text bindings among `bindings`.
     secret_texts: Mapping[str, str] = field(default_factory=dict)
     account: AccountId = DEFAULT_ACCOUNT
+    #: As ScriptVersion has them.
+    tail_consumers: tuple[str, ...] = ()
 
 
 class ScriptRecords:
@@ -110,7 +114,12 @@ class ScriptRecords:
         return tenant
 
     async def deploy(
-        self, deployment: Deployment, digest: str, handlers: frozenset[str], seal: Seal
+        self,
+        deployment: Deployment,
+        digest: str,
+        handlers: frozenset[str],
+        seal: Seal,
+        entrypoints: tuple[str, ...] | None = None,
     ) -> ScriptVersion:
         """Replace the version that is served; secrets that no binding names any more go with it.
 
@@ -142,7 +151,10 @@ class ScriptRecords:
                 limits=dict(deployment.limits),
                 created_at_s=now / 1000 if before is None else before.created_at_s,
                 modified_at_s=now / 1000,
+                entrypoints=entrypoints,
+                tail_consumers=deployment.tail_consumers,
             )
+            check_own(version)
             self._store(tx, version, resolved)
             self._replace_secrets(tx, version, deployment.secret_texts, seal, now)
             return version
@@ -190,6 +202,7 @@ class ScriptRecords:
         before = self._find(read, ref)
         tenant = deployment.tenant or (TenantId(ref.script) if before is None else before.tenant)
         resolved = resolve_bindings(read, ref, tenant, deployment.bindings, before)
+        check_tail_consumers(read, ref, tenant, deployment.tail_consumers)
         check_service_users(read, ref, tenant)
         owner = Owner(ref.namespace, tenant)
         if ref.namespace is None or (before is not None and before.tenant == tenant):

@@ -27,7 +27,7 @@ async def settings(call: Call) -> Response:
             "limits": show_limits(version.limits),
             "handlers": sorted(version.handlers),
             "logpush": False,
-            "tail_consumers": [],
+            "tail_consumers": [{"service": name} for name in version.tail_consumers],
             "usage_model": "standard",
             "compatibility_date": "",
             "compatibility_flags": [],
@@ -74,6 +74,10 @@ def _show(call: Call, spec: BindingSpec) -> dict[str, Any]:
             shown["id"] = shown["database_id"] = spec.target
         case BindingKind.SERVICE:
             shown["service"] = spec.target
+            if spec.entrypoint is not None:
+                shown["entrypoint"] = spec.entrypoint
+            if spec.props is not None:
+                shown["props"] = msgspec.Raw(spec.props.encode())
         case BindingKind.DISPATCH_NAMESPACE:
             shown["namespace"] = spec.target
             if spec.outbound is not None:

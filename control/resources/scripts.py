@@ -45,7 +45,9 @@ async def put(call: Call) -> Response:
     def seal(name: str, version: int, text: str) -> bytes:
         return call.services.sealer.seal(call.account, ref, name, version, text)
 
-    version = await call.store.scripts.deploy(deployment, digest, prepared.handlers, seal)
+    version = await call.store.scripts.deploy(
+        deployment, digest, prepared.handlers, seal, prepared.entrypoints
+    )
     return success(_show(version) | {"startup_time_ms": prepared.startup_time_ms})
 
 
@@ -158,7 +160,7 @@ def _show(version: ScriptVersion) -> dict[str, Any]:
         "has_assets": False,
         "has_modules": True,
         "logpush": False,
-        "tail_consumers": [],
+        "tail_consumers": [{"service": name} for name in version.tail_consumers],
         "usage_model": "standard",
         "created_on": rfc3339(version.created_at_s * 1000),
         "modified_on": rfc3339(version.modified_at_s * 1000),

@@ -23,7 +23,17 @@ RECORD: Final = _HERE / "engine.sha256"
 FOLDER: Final = ROOT / "build" / "javascript"
 
 #: All that a finished engine exports; what built it is gone.
-EXPORTS: Final = ("memory", "alloc", "fetch", "queue", "scheduled", "js_compile", "js_load", "js_warm")
+EXPORTS: Final = (
+    "memory",
+    "alloc",
+    "fetch",
+    "queue",
+    "scheduled",
+    "tail",
+    "js_compile",
+    "js_load",
+    "js_warm",
+)
 
 
 def recipe_digest() -> str:

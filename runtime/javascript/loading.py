@@ -37,7 +37,7 @@ _TEXT: Final = 2_000
 #: Of exported classes: how many, and how long a name is.
 _MOST_NAMES, _NAME = 1_000, 512
 
-_HANDLERS: Final = frozenset({"fetch", "queue", "scheduled"})
+_HANDLERS: Final = frozenset({"fetch", "queue", "scheduled", "tail"})
 
 
 class LoadFailed(Exception):
@@ -85,10 +85,10 @@ class JavaScript:
         told, memory, startup_ns = self._run(loading, {"seed": seed, "code": code}, with_memory=True)
         handlers = frozenset(_names(told.get("handlers"))) & _HANDLERS
         entrypoints = tuple(sorted(_names(told.get("entrypoints"))))
-        if not handlers:
+        if not handlers and not entrypoints:
             _fail(
                 "the worker has no handler: `export default { async fetch(request, env, ctx) { … } }` is right, or"
-                " `queue` or `scheduled`"
+                " `queue`, `scheduled` or `tail`"
             )
         try:
             delta = difference(self._base, memory)

@@ -88,12 +88,24 @@ class Namespace:
         return answer(request)
 
 
+class CallableService:
+    """A ServiceTarget."""
+
+    async def fetch(
+        self, request: OutgoingRequest, caller: EventContext, call: str | None = None
+    ) -> Response:
+        assert call is not None
+        return answer(request)
+
+
 def asking(name: str, request: object, options: object = None) -> Work:
     if name == "fetch":
         env = WorkerEnv(fetcher=MemoryFetcher(answer))
         return lambda: run(name, None, request, event=MemoryEvent(env))
     if name == "service.fetch":
         return lambda: run(name, MemoryFetcher(answer), request)
+    if name == "service.call":
+        return lambda: run(name, CallableService(), request, options or "add")
     return lambda: run(name, Namespace(), "shop", request, options)
 
 
@@ -138,6 +150,7 @@ class Called:
         VersionId("1"),
         "",
         frozenset({"fetch"}),
+        entrypoints=("default",),
     )
     fetch_limits = Limits()
 
@@ -152,11 +165,12 @@ def at_depth(name: str, depth: int) -> Work:
         runner.use(cast("Workers", {Called.version.ref: Called()}))
         event = MemoryEvent()
         event.context.depth = depth
-        if name == "service.fetch":
+        if name.startswith("service."):
             lent: object = NamedService(
                 runner, lambda _ref: Called.version, DEFAULT_ACCOUNT, None, ScriptName("b")
             )
-            answered = await run(name, lent, {"url": URL}, event=event)
+            method = ("add",) if name == "service.call" else ()
+            answered = await run(name, lent, {"url": URL}, *method, event=event)
         else:
             request = OutgoingRequest("GET", URL, (), None)
             answered = await runner.run(Called.version.ref, request, event.context, CallOptions())
@@ -169,7 +183,7 @@ def at_depth(name: str, depth: int) -> Work:
 
 DEPTH = {
     name: [Edge(at_depth(name, 15), at_depth(name, 16), LIMIT)]
-    for name in ("service.fetch", "dispatch.fetch")
+    for name in ("service.fetch", "service.call", "dispatch.fetch")
 }
 
 # -- KV, queues ----------------------------------------------------------------------------------------------

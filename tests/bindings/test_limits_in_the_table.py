@@ -36,7 +36,9 @@ from tests.bindings.limit_edges import (
     MIB,
     OAEP,
     PSS,
+    URL,
     Edge,
+    asking,
     batch,
     cached,
     crypto,
@@ -137,6 +139,13 @@ CASES: dict[str, dict[str, list[Edge]]] = {
     "service.fetch": {
         "URL 16 KiB, 128 headers, 128 KiB of them": of_requests("service.fetch"),
         "16 workers deep": DEPTH["service.fetch"],
+    },
+    "service.call": {
+        "URL 16 KiB, 128 headers, 128 KiB of them": of_requests("service.call"),
+        "a method's name 256 characters": [
+            Edge(asking("service.call", {"url": URL}, "m" * 256), asking("service.call", {"url": URL}, "m" * 257))
+        ],
+        "16 workers deep": DEPTH["service.call"],
     },
     "dispatch.fetch": {
         "URL 16 KiB, 128 headers, 128 KiB of them": of_requests("dispatch.fetch"),

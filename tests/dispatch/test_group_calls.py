@@ -18,6 +18,7 @@ from dispatch.group_outbound import stands
 from dispatch.handover import (
     INLINE_BYTES,
     AnswerHead,
+    Entered,
     NoMessage,
     Outbound,
     Question,
@@ -38,7 +39,7 @@ from model.capabilities import EventContext
 from model.errors import LoadShed, VisitorError
 from model.identity import AccountId, NamespaceName, RayId, ScriptName, TenantId, VersionId
 from model.isolation import DEFAULT_GROUP, parse_groups
-from model.messages import BytesSource, Client, IncomingRequest, OutgoingRequest, Response
+from model.messages import BytesSource, Client, Entry, IncomingRequest, OutgoingRequest, Response
 from model.outcome import EventOutcome
 from model.scripts import (
     BindingKind,
@@ -94,6 +95,31 @@ def test_a_worker_may_call_what_a_binding_of_it_leads_to(
 ) -> None:
     assert is_bound(version(caller, *bindings), version(target)) is bound
     assert not is_bound(version(caller, *bindings), version(target, account="another"))
+
+
+@pytest.mark.parametrize(
+    ("bound_to", "asked", "bound"),
+    [
+        ((None, None), None, True),
+        ((None, None), Entry(call="add"), True),  # a method of the default one
+        (("Admin", None), Entry("Admin"), True),
+        (("Admin", None), Entry("Admin", call="add"), True),
+        (("Admin", None), None, False),  # not its `fetch` handler
+        (("Admin", None), Entry("Other"), False),
+        (("Admin", '{"of":"a"}'), Entry("Admin", '{"of":"a"}'), True),
+        (("Admin", '{"of":"a"}'), Entry("Admin", '{"of":"b"}'), False),  # no props of its own making
+        (("Admin", '{"of":"a"}'), Entry("Admin"), False),
+        ((None, None), Entry("Admin"), False),
+    ],
+)
+def test_a_worker_may_call_the_entry_point_that_its_binding_names_and_no_other(
+    bound_to: tuple[str | None, str | None], asked: Entry | None, bound: bool
+) -> None:
+    caller = version("trial/a")
+    binding = BindingSpec(SERVICE, "B", "b", None, None, *bound_to)
+    assert is_bound(replace(caller, bindings=(binding,)), version("trial/b"), asked) is bound
+    dispatcher = replace(caller, bindings=(BindingSpec(DISPATCH, "D", "trial"),))
+    assert is_bound(dispatcher, version("trial/b"), asked) is (asked is None)
 
 
 class Store:
@@ -372,6 +398,14 @@ def test_a_question_says_what_the_request_said() -> None:
         "/",
     )
     assert request.client.ip == "192.0.2.1"
+
+
+def test_a_question_says_which_entry_point_is_called() -> None:
+    entry = Entry("Admin", '{"of":"a"}', "add")
+    said = parse_question(question("trial/b", "trial/a", entered=Entered.of(entry), http_protocol="HTTP/1.1"))
+    request = said.request(None)
+    assert (request.entry, request.client.protocol) == (entry, "HTTP/1.1")
+    assert parse_question(question("trial/b", "trial/a")).request(None).entry is None
 
 
 def test_a_large_body_follows_and_a_small_one_comes_along() -> None:

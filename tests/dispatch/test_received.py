@@ -59,9 +59,11 @@ def received(
     query: bytes = b"",
     scheme: str = "http",
     host: Sequence[Header] = (HOST,),
+    http_version: str = "1.1",
 ) -> ReceivedRequest:
     scope = {
         "type": "http",
+        "http_version": http_version,
         "method": "GET",
         "scheme": scheme,
         "client": (peer, 1234) if peer else None,
@@ -199,6 +201,21 @@ def test_the_visitor_behind_trusted_proxies(said: list[bytes], ip: str, passed_o
     assert request.client.ip == ip
     assert set_by_host(request)[b"cf-connecting-ip"] == ip.encode()
     assert set_by_host(request)[b"x-forwarded-for"] == passed_on
+
+
+@pytest.mark.parametrize(
+    ("version", "trusted", "protocol"),
+    [
+        ("1.1", NOBODY, "HTTP/1.1"),
+        ("1.0", NOBODY, "HTTP/1.0"),
+        ("9", NOBODY, ""),
+        ("1.1", TrustedProxies(["192.0.2.0/24"]), ""),  # that is how the proxy speaks, and not its visitor
+    ],
+)
+def test_the_visitor_s_protocol_is_known_where_nothing_is_between(
+    version: str, trusted: TrustedProxies, protocol: str
+) -> None:
+    assert received(trusted=trusted, http_version=version).client.protocol == protocol
 
 
 def test_a_trusted_proxy_says_what_scheme_the_visitor_used() -> None:

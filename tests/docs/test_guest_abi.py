@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from model.identity import RayId
-from model.messages import Client, IncomingRequest
+from model.messages import Client, Entry, IncomingRequest
 from model.outcome import EventOutcome
 from runtime import artifact, signatures, streams
 from runtime.abi.core_module import calls, codec, event_streams, host_calls, session, values
@@ -71,8 +71,8 @@ def test_fields_of_a_call_have_rows(field: str) -> None:
 
 def test_keys_of_a_request_are_those_that_are_encoded() -> None:
     client = Client("192.0.2.1", True, RayId("0"))
-    request = IncomingRequest("GET", "https://a.example/", "a.example", "/", [], b"x", 1, client)
-    sent = msgpack.unpackb(codec.encode_request(request, {}, {}, None, ())).keys() | {"body_stream"}
+    request = IncomingRequest("GET", "https://a.example/", "a.example", "/", [], b"x", 1, client, Entry())
+    sent = msgpack.unpackb(codec.encode_request(request, {}, {}, None, (), {})).keys() | {"body_stream"}
     assert {code(row[0]) for row in table(PAGE, "### Request")} == sent
 
 

@@ -16,7 +16,7 @@ async def test_an_entry_point_class_is_made_for_each_event() -> None:
         export default class extends WorkerEntrypoint { async fetch(request) { return new Response(`${this.env.A} ${typeof this.ctx.waitUntil} ${request.method}`); } }
         export class Other extends WorkerEntrypoint { ping() {} }"""
     worker = tenant(source)
-    assert worker.loaded == {"handlers": ["fetch"], "entrypoints": ["Other"]}
+    assert worker.loaded == {"handlers": ["fetch"], "entrypoints": ["default", "Other"]}
     assert (await worker.get()).text == "undefined function GET"
 
 

@@ -34,7 +34,7 @@ _ANSWERS: Final = {
     "load error": {
         "error": {"kind": "TypeError", "message": "x is not a function", "file": "worker.js", "line": 7}
     },
-    "loaded": {"ok": {"handlers": ["fetch", "tail"], "entrypoints": ["Api"]}},
+    "loaded": {"ok": {"handlers": ["fetch", "email"], "entrypoints": ["Api"]}},
     "nothing": {"ok": {"handlers": [], "entrypoints": []}},
 }
 _CALL: Final = {"ops": [], "wait": "all"}

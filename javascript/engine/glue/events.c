@@ -100,3 +100,8 @@ EXPORT(scheduled) int64_t engine_scheduled(uint8_t *input, size_t size)
 {
     return serve("scheduled", input, size);
 }
+
+EXPORT(tail) int64_t engine_tail(uint8_t *input, size_t size)
+{
+    return serve("tail", input, size);
+}

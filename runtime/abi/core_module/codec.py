@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgpack
 import msgspec
 
-from model.messages import Header, Headers, IncomingRequest, RequestChanges
+from model.messages import Entry, Header, Headers, IncomingRequest, RequestChanges
 from runtime.abi.core_module.guest_headers import decode_changes, decode_headers
 from runtime.abi.core_module.values import (
     FEW_VALUES_BYTES,
@@ -44,9 +44,10 @@ def encode_request(
     params: Mapping[str, str],
     body_stream: int | None,
     bindings: Sequence[tuple[str, str]] | None = None,
+    cf: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A Request. `body_stream` is the id of its body when that is not bytes; `bindings` are (name, type), for a
-    worker that is to be told.
+    """A Request. `body_stream` is the id of its body when that is not bytes; `bindings` are (name, type), and `cf` what
+    is known of the connection, for a worker that is to be told.
     """
     client = request.client
     value: dict[str, object] = {
@@ -59,11 +60,20 @@ def encode_request(
     }
     if bindings is not None:
         value["env"] = bindings
+    if cf is not None:
+        value["cf"] = cf
+    if request.entry is not None:
+        value["entry"] = _entry_value(request.entry)
     if body_stream is not None:
         value["body_stream"] = body_stream
     elif request.body is not None:
         value["body"] = request.body
     return pack_known(value)
+
+
+def _entry_value(entry: Entry) -> dict[str, str]:
+    told = {"name": entry.name, "props": entry.props, "call": entry.call}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _told(headers: Headers) -> list[tuple[str, str | bytes]]:

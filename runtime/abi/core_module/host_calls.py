@@ -13,6 +13,9 @@ from runtime.capi.guest import AbiViolation, Guest
 
 #: Of one line: longer ones are cut, with a mark.
 LINE_BYTES: Final = 16 * 1024
+#: The highest level of a line: an exception that nobody caught. Its readers see an error.
+UNCAUGHT: Final = 5
+ERROR: Final = 4
 
 
 class GuestIo:
@@ -68,7 +71,7 @@ def log(guest: Guest, level: int, pointer: int, size: int) -> None:
     keep = io.room_for(size + 1)  # the line end counts, so that empty lines are not free
     if keep:
         text = guest.read(pointer, min(keep, size))
-        io.lines.append((min(level, 4), text if len(text) == size else text + b" [cut]"))
+        io.lines.append((min(level, UNCAUGHT), text if len(text) == size else text + b" [cut]"))
 
 
 CORE_FUNCTIONS: Final[dict[str, Callable[..., int | None]]] = {"call": call, "take": take, "log": log}

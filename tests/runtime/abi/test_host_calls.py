@@ -27,7 +27,9 @@ def test_line_is_cut_before_it_is_read(pointer: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "kept"), [(0, 0), (1, 1), (4, 4), (5, 4), (-1, 4)], ids=["debug", "info", "error", "5", "-1"]
+    ("level", "kept"),
+    [(0, 0), (1, 1), (4, 4), (5, 5), (6, 5), (-1, 5)],
+    ids=["debug", "info", "error", "uncaught", "6", "-1"],
 )
 def test_line_is_logged_with_its_level(level: int, kept: int) -> None:
     with caller("log", level, 8, 5) as guest:

@@ -13,7 +13,7 @@ export const {
   serving, mayAsk,
   // now(): UNIX ms, which stand still between operations. fillRandom(view). random(): as Math.random.
   now, fillRandom, random,
-  // log(level, text): 0 debug, 1 info, 2 notice, 3 warning, 4 error.
+  // log(level, text): 0 debug, 1 info, 2 notice, 3 warning, 4 error, 5 what nobody caught.
   log,
   // utf8Encode(text), utf8Decode(bytes, fatal), latin1Encode(text): null where it can't, latin1Decode(bytes).
   utf8Encode, utf8Decode, latin1Encode, latin1Decode,

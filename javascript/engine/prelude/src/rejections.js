@@ -15,6 +15,6 @@ export function report() {
   unhandled.clear();
   if (!serving()) return; // of a top level: what it left behind has no event to belong to
   for (const [promise, reason] of found) {
-    if (dispatch('unhandledrejection', { promise, reason })) log(4, `Uncaught (in promise) ${show(reason)}`);
+    if (dispatch('unhandledrejection', { promise, reason })) log(5, `Uncaught (in promise) ${show(reason)}`);
   }
 }

@@ -45,7 +45,7 @@ export function runTimer() {
   try {
     inFlow(timer.flow, timer.callback, undefined, timer.values);
   } catch (error) {
-    log(4, `Uncaught ${show(error)}`);
+    log(5, `Uncaught ${show(error)}`);
   }
 }
 

@@ -4,6 +4,7 @@ import { BODY } from '../fetch/body.js';
 import { outgoing } from '../fetch/headers.js';
 import { Request } from '../fetch/request.js';
 import { responseFrom } from '../fetch/response.js';
+import { stubOf } from '../rpc/stub.js';
 
 class Fetcher {
   #fetch;
@@ -28,7 +29,7 @@ function absolute(input) {
   return typeof input === 'string' && input.startsWith('/') ? `https://fake-host${input}` : input;
 }
 
-export const service = (name) => new Fetcher((given, body, signal) => ask('service.fetch', name, signal, given, body));
+export const service = (name) => stubOf(name, new Fetcher((given, body, signal) => ask('service.fetch', name, signal, given, body)));
 
 const LIMITS = { cpuMs: 'cpu_ms', subRequests: 'subrequests' };
 

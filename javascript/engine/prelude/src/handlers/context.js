@@ -4,6 +4,7 @@ import { show } from '../errors.js';
 import { log } from '../host.js';
 
 let waitsOf;
+let current = null;
 
 class ExecutionContext {
   #waits = null;
@@ -19,11 +20,15 @@ class ExecutionContext {
 
   waitUntil(promise) {
     this.#waits ??= [];
-    this.#waits.push(Promise.resolve(promise).catch((error) => log(4, `Uncaught (in waitUntil) ${show(error)}`)));
+    this.#waits.push(Promise.resolve(promise).catch((error) => log(5, `Uncaught (in waitUntil) ${show(error)}`)));
   }
 
   // There is no origin behind a worker here to pass on to: what is thrown is the worker's answer.
   passThroughOnException() {}
+
+  get exports() {
+    throw new Error('ctx.exports is not supported here: give the worker a service binding to itself, with the entry point\'s name.');
+  }
 
   abort(reason) {
     throw reason ?? new Error('The worker ended itself.');
@@ -31,6 +36,15 @@ class ExecutionContext {
 }
 
 describeClass(ExecutionContext);
+
+// Of the event that is served: what a service binding says is its props, else what a dispatcher passed.
+export function contextFor({ entry, params }) {
+  current = new ExecutionContext(entry === undefined ? params : JSON.parse(entry.props ?? '{}'));
+  return current;
+}
+
+// The one of the event that is served; null: none is.
+export const currentContext = () => current;
 
 export const isWaiting = (context) => waitsOf(context) !== null;
 

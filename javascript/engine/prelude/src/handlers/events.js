@@ -54,4 +54,11 @@ class QueueEvent extends ExtendableEvent {
   }
 }
 
-export { ExtendableEvent, FetchEvent, QueueEvent, ScheduledEvent };
+class TailEvent extends ExtendableEvent {
+  constructor(traces, context) {
+    super('tail', context);
+    Object.assign(this, { events: traces, traces });
+  }
+}
+
+export { ExtendableEvent, FetchEvent, QueueEvent, ScheduledEvent, TailEvent };

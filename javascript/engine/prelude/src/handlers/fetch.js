@@ -1,15 +1,18 @@
 // A visitor's request, or another worker's.
 import { BODY } from '../fetch/body.js';
 import { requestFrom } from '../fetch/request.js';
-import { ExecutionContext } from './context.js';
+import { serveCall } from './call.js';
+import { contextFor } from './context.js';
 import { FetchEvent } from './events.js';
-import { find } from './registry.js';
+import { entryOf, find, look } from './registry.js';
 import { respond } from './respond.js';
 
 export function serveFetch(event, env) {
+  const { entry } = event;
+  if (entry !== undefined && entry.call !== undefined) return serveCall(event, env);
   const request = requestFrom(event);
-  const context = new ExecutionContext(event.params);
-  const handler = find('fetch');
+  const context = contextFor(event);
+  const handler = entry === undefined || entry.name === undefined ? find('fetch') : look(entryOf(entry.name), 'fetch');
   if (!handler) throw new TypeError('Handler does not export a fetch() function.');
   const response = handler.listener
     ? new FetchEvent(request, context).dispatchTo(handler.listener)

@@ -5,8 +5,9 @@ import { failed } from './failed.js';
 import { serveFetch } from './fetch.js';
 import { serveQueue } from './queue.js';
 import { serveScheduled } from './scheduled.js';
+import { serveTail } from './tail.js';
 
-const served = { fetch: serveFetch, queue: serveQueue, scheduled: serveScheduled };
+const served = { fetch: serveFetch, queue: serveQueue, scheduled: serveScheduled, tail: serveTail };
 
 export function handle(name, event) {
   try {

@@ -1,7 +1,7 @@
 // A batch of messages, and what becomes of each: acknowledged unless it is to come again. Whoever speaks first of a
 // message is heard, as of the batch; a message's own word goes before the batch's.
 import { integer } from '../integer.js';
-import { ExecutionContext, settled } from './context.js';
+import { contextFor, settled } from './context.js';
 import { QueueEvent } from './events.js';
 import { failed } from './failed.js';
 import { find } from './registry.js';
@@ -63,7 +63,7 @@ function retried(options) {
 }
 
 export async function serveQueue(event, env) {
-  const context = new ExecutionContext();
+  const context = contextFor(event);
   const batch = new MessageBatch(event);
   const handler = find('queue');
   if (!handler) throw new TypeError('Handler does not export a queue() function.');

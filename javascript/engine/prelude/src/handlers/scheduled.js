@@ -1,5 +1,5 @@
 // A cron tick.
-import { ExecutionContext, settled } from './context.js';
+import { contextFor, settled } from './context.js';
 import { ScheduledEvent } from './events.js';
 import { find } from './registry.js';
 
@@ -14,7 +14,7 @@ class ScheduledController {
 }
 
 export async function serveScheduled(event, env) {
-  const context = new ExecutionContext();
+  const context = contextFor(event);
   const controller = new ScheduledController(event);
   const handler = find('scheduled');
   if (!handler) throw new TypeError('Handler does not export a scheduled() function.');
