@@ -44,7 +44,17 @@ def recipe_digest() -> str:
         PRELUDE / "package-lock.json",
         REQUIREMENTS,
         SOURCE_REQUIREMENTS,
-        *(_HERE / name for name in ("build.py", "snapshot.py", "starting.py", "toolchain.py")),
+        *(
+            _HERE / name
+            for name in (
+                "build.py",
+                "placing.py",
+                "snapshot.py",
+                "starting.py",
+                "toolchain.py",
+                "training.py",
+            )
+        ),
     ]
     return _digest_of(files)
 
@@ -69,12 +79,12 @@ def is_current(built: Path = artifact.BUILT) -> bool:
 
 
 def build(built: Path = artifact.BUILT, folder: Path = FOLDER) -> bytes:
-    """Build it anew. Raises ToolFailed, PreludeFailed, NotSnapshottable."""
+    """Build it anew. Raises ToolFailed, PreludeFailed, TrainingFailed, NotSnapshottable."""
     recipe = recipe_digest()
     tools = Toolchain(folder)
     tools.prepare()
     raw = _compiled(tools, folder)
-    engine = snapshot(raw, start_engine_image(raw, tools.bundle()), EXPORTS)
+    engine = snapshot(raw, start_engine_image(raw, tools.bundle(), EXPORTS), EXPORTS)
     built.parent.mkdir(exist_ok=True)
     built.write_bytes(engine)
     built.with_suffix(".recipe").write_text(recipe)

@@ -6,10 +6,13 @@ Nothing of this machine gets in: the clock stands at 1970 (glue/clock.c), and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from javascript.engine.placing import read_blocks, table
+from javascript.engine.snapshot import snapshot
+from javascript.engine.training import written_by_workers
 from runtime.abi.core_module.host_calls import GuestIo
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.capi.guest import Guest
@@ -26,34 +29,56 @@ class PreludeFailed(Exception):
     """The prelude does not compile, or threw: its message and stack."""
 
 
-def start_engine_image(raw: bytes, prelude: str) -> bytes:
-    """The memory of an instance of `raw` after `prelude` was evaluated in it. Raises PreludeFailed."""
+def start_engine_image(raw: bytes, prelude: str, exports: Collection[str]) -> bytes:
+    """The memory of an instance of `raw` after `prelude` was evaluated in it. Raises PreludeFailed.
+
+    It is evaluated twice: what workers write to in the engine that comes out first decides where blocks lie in the
+    second.
+    """
     engine = Engine(EngineSettings(slots=2, accelerator="off"))
-    module = engine.compile(raw)
-    pre = make_linker(engine).instantiate_pre(module)
-    try:
+    with _ready(engine, raw) as pre:
         with _instance(engine, pre) as guest:
             bytecode = _call(guest, "build_compile", prelude.encode())
-        with _instance(engine, pre) as guest:
-            before = _stack_pointer(guest)
-            _call(guest, "build_start", bytecode)
-            if _stack_pointer(guest) != before:
-                raise PreludeFailed("the shadow stack does not end where it began")
-            return guest.read(0, guest.memory_size())
+        memory, blocks = _started(engine, pre, bytecode, None)
+        with _ready(engine, snapshot(raw, memory, exports)) as first:
+            written = written_by_workers(lambda: _instance(engine, first, is_finished=True), _call)
+        return _started(engine, pre, bytecode, table(read_blocks(blocks), written))[0]
+
+
+@contextmanager
+def _ready(engine: Engine, wasm: bytes) -> Iterator[InstancePre]:
+    module = engine.compile(wasm)
+    pre = make_linker(engine).instantiate_pre(module)
+    try:
+        yield pre
     finally:
         pre.close()
         module.close()
 
 
+def _started(engine: Engine, pre: InstancePre, bytecode: bytes, places: bytes | None) -> tuple[bytes, bytes]:
+    """The memory, and the blocks that it was cut into, unless they got places."""
+    with _instance(engine, pre) as guest:
+        if places is not None:
+            _raw_call(guest, "build_place", places)
+        before = _stack_pointer(guest)
+        _call(guest, "build_start", bytecode)
+        if _stack_pointer(guest) != before:
+            raise PreludeFailed("the shadow stack does not end where it began")
+        memory = guest.read(0, guest.memory_size())
+        return memory, _call(guest, "build_blocks", b"") if places is None else b""
+
+
 @contextmanager
-def _instance(engine: Engine, pre: InstancePre) -> Iterator[Guest]:
+def _instance(engine: Engine, pre: InstancePre, *, is_finished: bool = False) -> Iterator[Guest]:
     guest = Guest(engine, _MEMORY_BYTES, _CPU_NS, GuestIo(1_000, 1 << 20))
     try:
         guest.begin_instantiate(pre)
         _finish(guest)
-        guest.find_exports("_initialize", needs_alloc=False)
-        guest.begin_call("start")
-        _finish(guest)
+        if not is_finished:
+            guest.find_exports("_initialize", needs_alloc=False)
+            guest.begin_call("start")
+            _finish(guest)
         yield guest
     finally:
         guest.close()

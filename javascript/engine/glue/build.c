@@ -33,7 +33,7 @@ static int64_t answer_failure(void)
 /* The prelude's source → its bytecode */
 EXPORT(build_compile) int64_t build_compile(char *source, size_t size)
 {
-    if (!engine_open())
+    if (!engine_open(NULL))
         return answer_failure();
     char *text = malloc(size + 1);
     memcpy(text, source, size);
@@ -49,8 +49,13 @@ EXPORT(build_compile) int64_t build_compile(char *source, size_t size)
 /* Starts the engine with the prelude's bytecode: the memory is the engine's from then on. 0, or what went wrong. */
 EXPORT(build_start) int64_t build_start(uint8_t *bytecode, size_t size)
 {
-    if (!engine_open() || !engine_start(bytecode, size))
+    if (!engine_open(&placing_functions) || !engine_start(bytecode, size))
         return answer_failure();
+    engine_allocate_with(engine_runtime, NULL);
+    if (!placing_end()) {
+        JS_ThrowInternalError(engine_context, "two evaluations of the prelude allocate different blocks");
+        return answer_failure();
+    }
     memset(bytecode, 0, size);
     free(bytecode);
     heap_seal(ROOM_BYTES);

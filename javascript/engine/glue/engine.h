@@ -22,6 +22,9 @@ void engine_allow_eval(JSContext *ctx, bool allowed);
 /* Bytes that the heap has handed out. */
 size_t engine_heap_bytes(JSRuntime *rt);
 
+/* NULL: malloc and its like, without a detour. */
+void engine_allocate_with(JSRuntime *rt, const JSMallocFunctions *functions);
+
 /* JS_DefinePropertyValue for a plain object of our own making, in a tenth of the time; below 0: an exception. */
 int engine_add_property(JSContext *ctx, JSValueConst object, JSAtom name, JSValue value);
 
@@ -37,8 +40,8 @@ extern JSRuntime *engine_runtime;
 extern JSContext *engine_context;
 extern Phase engine_phase;
 
-/* A runtime and a context with everything that code can see but the prelude. */
-bool engine_open(void);
+/* A runtime and a context with everything that code can see but the prelude. NULL: malloc and its like. */
+bool engine_open(const JSMallocFunctions *functions);
 /* At the start of every export: the shadow stack begins anew. */
 void engine_enter(Phase phase);
 /* Throws, and says false, unless an event is being served. `what` begins the message. */
@@ -65,6 +68,12 @@ extern const char *const engine_entry_names[ENTRY_COUNT];
 bool engine_set_entries(JSValueConst entries);
 /* The result, owned; JS_EXCEPTION with the exception pending. */
 JSValue engine_call(Entry entry, int argc, JSValue *argv);
+
+/* -- placing.c: while the engine is built ----------------------------------------------------------------------- */
+
+extern const JSMallocFunctions placing_functions;
+/* False: the blocks are not those that the table of places was made for. */
+bool placing_end(void);
 
 /* -- msgpack.c ------------------------------------------------------------------------------------------------ */
 

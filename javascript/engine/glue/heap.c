@@ -272,6 +272,17 @@ size_t malloc_usable_size(void *block)
     return block ? size_of(block) - HEADER : 0;
 }
 
+size_t heap_block_bytes(size_t wanted)
+{
+    unsigned class;
+    return fit(wanted, &class);
+}
+
+void heap_adopt(void *block, size_t bytes)
+{
+    set_size(block, (uint32_t)bytes);
+}
+
 void heap_seal(size_t room)
 {
     memset(small, 0, sizeof small);

@@ -14,4 +14,10 @@ size_t heap_extend(size_t pages);
 /* What is here now is kept for long: forget its gaps, begin on a page of its own, with so much room at least. */
 void heap_seal(size_t room);
 
+/* How many bytes a block of `wanted` has, its header included: a multiple of 8. */
+size_t heap_block_bytes(size_t wanted);
+/* Makes a block of so many bytes of memory that the heap gave out as part of another; its address is a multiple of 8, and the 4
+ * bytes in front are its header. It can be freed like any other. */
+void heap_adopt(void *block, size_t bytes);
+
 #endif

@@ -80,6 +80,11 @@ void engine_allow_eval(JSContext *ctx, bool allowed)
     ctx->eval_internal = allowed ? __JS_EvalInternal : refuse_eval;
 }
 
+void engine_allocate_with(JSRuntime *rt, const JSMallocFunctions *functions)
+{
+    rt->mf = functions ? *functions : def_malloc_funcs;
+}
+
 size_t engine_heap_bytes(JSRuntime *rt)
 {
     return rt->malloc_state.malloc_size;

@@ -149,9 +149,9 @@ static void define_host(JSValueConst host)
     flow_define(engine_context, host);
 }
 
-bool engine_open(void)
+bool engine_open(const JSMallocFunctions *functions)
 {
-    engine_runtime = JS_NewRuntime();
+    engine_runtime = functions ? JS_NewRuntime2(functions, NULL) : JS_NewRuntime();
     if (!engine_runtime)
         return false;
     JS_SetMaxStackSize(engine_runtime, STACK_BYTES);
