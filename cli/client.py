@@ -293,7 +293,11 @@ def _query_string(query: Query | None) -> str:
 def _refusal(status: int, envelope: Mapping[str, Any]) -> ApiError:
     errors = envelope.get("errors")
     problems = [
-        Problem(code if isinstance(code := error.get("code"), int) else 0, str(error.get("message") or ""))
+        Problem(
+            code if isinstance(code := error.get("code"), int) else 0,
+            str(error.get("message") or ""),
+            meta if isinstance(meta := error.get("meta"), dict) else {},
+        )
         for error in (errors if isinstance(errors, list) else [])
         if isinstance(error, dict)
     ]

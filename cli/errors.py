@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -57,6 +58,7 @@ class Problem:
 
     code: int
     message: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ApiError(CliError):

@@ -81,7 +81,9 @@ class LocalPublisher:
             stored = await asyncio.to_thread(self._cache.read_delta, digest)
         except ImageUnavailable:
             loaded = await self._load(digest, bundle, owner)
-            return PreparedModule(digest, loaded.handlers, _ms(loaded.startup_us), loaded.entrypoints)
+            return PreparedModule(
+                digest, loaded.handlers, _ms(loaded.startup_us), loaded.entrypoints, loaded.lines
+            )
         await asyncio.to_thread(self._cache.touch, digest)
         return PreparedModule(digest, stored.facts.handlers, 0, stored.facts.entrypoints)
 

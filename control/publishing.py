@@ -17,6 +17,8 @@ class PreparedModule:
     startup_time_ms: int
     #: As ScriptVersion has them.
     entrypoints: tuple[str, ...] | None = None
+    #: (level, text) of what a script's top level logged, if it ran now.
+    lines: tuple[tuple[int, str], ...] = ()
 
 
 class Publisher(Protocol):

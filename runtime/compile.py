@@ -37,6 +37,9 @@ MESSAGE_SIZE: Final = struct.Struct("<Q")
 MODULE: Final = "module"
 JAVASCRIPT: Final = "javascript"
 
+#: What whoever deploys is told of what a top level logged: lines, and characters of one.
+_MOST_LINES, _LINE = 101, 16 * 1024
+
 #: `-m` looks there for a child's code, wherever the server was started.
 _ROOT: Final = Path(__file__).parents[1]
 _UNCONFINED: Final = (sys.executable, "-m", "runtime.compile_child")
@@ -68,6 +71,8 @@ class LoadedScript:
     handlers: frozenset[str]
     entrypoints: tuple[str, ...]
     startup_us: int
+    #: (level, text) of what the top level logged.
+    lines: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ class Compiler:
         answer = await self._in_child(JAVASCRIPT, bundle, memory_bytes)
         script = answer.get("script")
         if isinstance(script, dict):
-            raise ScriptRefused(ScriptError(**script))
+            raise ScriptRefused(ScriptError(**script | {"lines": _lines(script.get("lines"))}))
         delta, startup_us = answer.get("delta"), answer.get("startup_us")
         handlers, entrypoints = answer.get("handlers"), answer.get("entrypoints")
         if not isinstance(delta, bytes) or not isinstance(startup_us, int):
@@ -132,7 +137,13 @@ class Compiler:
             await asyncio.to_thread(parse, delta)
         except MalformedDelta as error:
             raise CompileRefused(f"the compiler gave no answer: {error}") from error
-        return LoadedScript(delta, frozenset(map(str, handlers)), tuple(map(str, entrypoints)), startup_us)
+        return LoadedScript(
+            delta,
+            frozenset(map(str, handlers)),
+            tuple(map(str, entrypoints)),
+            startup_us,
+            _lines(answer.get("lines")),
+        )
 
     async def _in_child(self, kind: str, data: bytes, memory_bytes: int) -> dict[str, object]:
         job: bytes = msgpack.packb([kind, data, memory_bytes])
@@ -184,6 +195,18 @@ class Compiler:
     async def _start(self) -> _Child:
         # The JavaScript engine's image goes ahead: a spare has read it when its job comes.
         return _Child(PipedChild(self._argv, _ROOT, _message(self._javascript)), bool(self._javascript))
+
+
+def _lines(told: object) -> tuple[tuple[int, str], ...]:
+    """A child that was taken over may say anything."""
+    if not isinstance(told, list):
+        return ()
+    pairs = [line for line in told[:_MOST_LINES] if isinstance(line, list) and len(line) == 2]
+    return tuple(
+        (level, text[:_LINE])
+        for level, text in pairs
+        if isinstance(level, int) and 0 <= level <= 4 and isinstance(text, str)
+    )
 
 
 def _message(data: bytes) -> bytes:

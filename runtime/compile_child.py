@@ -80,7 +80,7 @@ def compile_and_try(engine: Engine, wasm: bytes, memory_bytes: int) -> dict[str,
 
 
 def load(javascript: JavaScript | None, data: bytes, memory_bytes: int) -> dict[str, object]:
-    """`{delta, handlers, entrypoints, startup_us}`, or `{script}` with what JavaScript says of itself, or `{error}`."""
+    """`{delta, handlers, entrypoints, startup_us, lines}`, or `{script}`: what JavaScript says, or `{error}`."""
     if javascript is None:
         return {"error": "there is no JavaScript engine in this compile child"}
     try:
@@ -93,6 +93,7 @@ def load(javascript: JavaScript | None, data: bytes, memory_bytes: int) -> dict[
         "handlers": sorted(loaded.handlers),
         "entrypoints": list(loaded.entrypoints),
         "startup_us": loaded.startup_us,
+        "lines": loaded.lines,
     }
 
 

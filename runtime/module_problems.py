@@ -54,6 +54,8 @@ class ScriptError:
     line: int = 0
     column: int = 0
     stack: str = ""
+    #: (level, text) of what the top level had logged by then.
+    lines: tuple[tuple[int, str], ...] = ()
 
     def __str__(self) -> str:
         """As `Uncaught TypeError: x is not a function at worker.js:3:5`."""

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from cli.client import ApiClient, Part, encode_multipart
+from cli.commands.logs import level_name
 from cli.commands.routes import describe_target, find_routes, hostname_pattern, target_of
 from cli.commands.secrets import read_secret, read_stdin_text
 from cli.deployment import MAIN_MODULE, Deployment, check_names, parse_secret_lines, upload_metadata
@@ -361,6 +362,11 @@ def _upload(
         return client.upload(
             client.script(deployment.namespace, deployment.name), body, content_type, progress.advance
         )
+    except ApiError as error:
+        progress.close()
+        for problem in error.problems:
+            _note_logs(problem.meta)
+        raise
     finally:
         progress.close()
 
@@ -392,3 +398,10 @@ def _report(
     )
     for pattern in patterns:
         say(f"  {pattern} → {label(deployment.namespace, deployment.name)}")
+    _note_logs(described)
+
+
+def _note_logs(described: Mapping[str, Any]) -> None:
+    """What the top level said when it ran, which is at no other time."""
+    for line in described.get("startup_logs") or []:
+        note(f"{level_name(line.get('level'))}: {printable(line.get('text'))}")

@@ -58,9 +58,12 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
 
 def _readable(line: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(line["at_ms"] / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
-    level = line.get("level")
-    word = LEVELS[level] if isinstance(level, int) and 0 <= level < len(LEVELS) else str(level)
-    return f"{at} {printable(word):6} {printable(line.get('ray_id'))} {printable(line['text'])}"
+    word = level_name(line.get("level"))
+    return f"{at} {word:6} {printable(line.get('ray_id'))} {printable(line['text'])}"
+
+
+def level_name(level: object) -> str:
+    return LEVELS[level] if isinstance(level, int) and 0 <= level < len(LEVELS) else printable(level)
 
 
 def _poll(client: ApiClient, path: str, cursor: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +49,8 @@ async def put(call: Call) -> Response:
     version = await call.store.scripts.deploy(
         deployment, digest, prepared.handlers, seal, prepared.entrypoints
     )
-    return success(_show(version) | {"startup_time_ms": prepared.startup_time_ms})
+    startup = {"startup_time_ms": prepared.startup_time_ms, "startup_logs": _show_lines(prepared.lines)}
+    return success(_show(version) | startup)
 
 
 async def list_all(call: Call) -> Response:
@@ -114,12 +116,14 @@ async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:
         return await call.services.publisher.prepare(module, owner)
     except ScriptFailed as error:
         failed = await asyncio.to_thread(in_sources, error.error, module)
+        told = asdict(failed)
+        logs = {"startup_logs": _show_lines(told.pop("lines"))}
         raise ApiError(
             400,
             Code.VALIDATION,
             f"main_module: {failed}",
             "main_module",
-            meta={"problem": str(error.code), **asdict(failed)},
+            meta={"problem": str(error.code), **told, **logs},
         ) from error
     except InvalidModule as error:
         raise ApiError(
@@ -174,3 +178,8 @@ ENDPOINTS = [
     *(Endpoint("DELETE", path, delete) for path in SCRIPT),
     *(Endpoint("GET", f"{path}/content", content) for path in SCRIPT),
 ]
+
+
+def _show_lines(lines: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
+    """As the log of a script shows them: guest-abi's levels, 0 debug … 4 error."""
+    return [{"level": level, "text": text} for level, text in lines]

@@ -8,7 +8,7 @@ operation is answered.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgpack
@@ -27,8 +27,8 @@ from runtime.module_problems import ScriptError
 COMPILE_CPU_MS: Final = 10_000
 #: Of the top level, as elsewhere.
 LOAD_CPU_MS: Final = 1_000
-#: What it may log meanwhile; nobody keeps it.
-_LINES, _LINE_BYTES = 200, 64 * 1024
+#: What it may log meanwhile: whoever deploys is told.
+_LINES, _LINE_BYTES = 100, 16 * 1024
 #: A fresh engine alone.
 _ENGINE_MEMORY_BYTES: Final = 128 << 20
 #: A bundle's bytecode comes out of the sandbox in one piece.
@@ -36,6 +36,10 @@ _ANSWER_BYTES: Final = 64 << 20
 _TEXT: Final = 2_000
 #: Of exported classes: how many, and how long a name is.
 _MOST_NAMES, _NAME = 1_000, 512
+
+#: Levels of lines: of one that is ours, and of the highest that its readers know.
+_WARNING: Final = 3
+_ERROR: Final = 4
 
 _HANDLERS: Final = frozenset({"fetch", "queue", "scheduled", "tail"})
 
@@ -56,6 +60,8 @@ class Loaded:
     entrypoints: tuple[str, ...]
     #: CPU time of the top level.
     startup_us: int
+    #: (level, text) of what the top level logged; the last says how many more there were.
+    lines: tuple[tuple[int, str], ...]
 
 
 class JavaScript:
@@ -66,7 +72,7 @@ class JavaScript:
         self._engine = engine
         self._module: Module = engine.image_from_bytes(image)
         self._pre = make_linker(engine).instantiate_pre(self._module)
-        fresh = self._instance(_ENGINE_MEMORY_BYTES, 1_000)
+        fresh = self._instance(_ENGINE_MEMORY_BYTES, 1_000, GuestIo(0, 0))
         try:
             fresh.find_exports("js_load", needs_alloc=True)
             self._base = fresh.read(0, fresh.memory_size())
@@ -82,7 +88,7 @@ class JavaScript:
         if not isinstance(code, bytes):
             _fail("the JavaScript engine gave no bytecode")
         loading = _Step("the top level", "js_load", memory_bytes, LOAD_CPU_MS)
-        told, memory, startup_ns = self._run(loading, {"seed": seed, "code": code}, with_memory=True)
+        told, memory, startup_ns, lines = self._run(loading, {"seed": seed, "code": code}, with_memory=True)
         handlers = frozenset(_names(told.get("handlers"))) & _HANDLERS
         entrypoints = tuple(sorted(_names(told.get("entrypoints"))))
         if not handlers and not entrypoints:
@@ -94,10 +100,10 @@ class JavaScript:
             delta = difference(self._base, memory)
         except DeltaTooLarge as error:
             _fail(str(error))
-        return Loaded(delta, handlers, entrypoints, startup_ns // 1000)
+        return Loaded(delta, handlers, entrypoints, startup_ns // 1000, lines)
 
-    def _instance(self, memory_bytes: int, cpu_ms: int) -> Guest:
-        guest = Guest(self._engine, memory_bytes, cpu_ms * 1_000_000, GuestIo(_LINES, _LINE_BYTES))
+    def _instance(self, memory_bytes: int, cpu_ms: int, io: GuestIo) -> Guest:
+        guest = Guest(self._engine, memory_bytes, cpu_ms * 1_000_000, io)
         try:
             guest.begin_instantiate(self._pre)
             while not guest.poll():
@@ -110,7 +116,16 @@ class JavaScript:
 
     def _run(self, step: _Step, argument: object, *, with_memory: bool = False) -> _Ran:
         """Call one export in an instance of its own."""
-        guest = self._instance(step.memory_bytes, step.cpu_ms)
+        io = GuestIo(_LINES, _LINE_BYTES)
+        guest = self._instance(step.memory_bytes, step.cpu_ms, io)
+        try:
+            return self._run_in(guest, step, argument, with_memory)
+        except LoadFailed as failed:
+            raise LoadFailed(replace(failed.error, lines=_lines(io))) from failed
+        finally:
+            guest.close()
+
+    def _run_in(self, guest: Guest, step: _Step, argument: object, with_memory: bool) -> _Ran:
         try:
             guest.find_exports(step.export, needs_alloc=True)
             data: bytes = msgpack.packb(argument)
@@ -126,11 +141,10 @@ class JavaScript:
             spent = time.thread_time_ns() - started
             result = guest.result_i64()
             told = _answer(guest, result >> 32, result & 0xFFFF_FFFF)
-            return _Ran(told, guest.read(0, guest.memory_size()) if with_memory else b"", spent)
+            memory = guest.read(0, guest.memory_size()) if with_memory else b""
+            return _Ran(told, memory, spent, _lines(guest.data))
         except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
             _fail(_why(step, guest, failure))
-        finally:
-            guest.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +156,12 @@ class _Step:
 
 
 class _Ran(NamedTuple):
-    """What an export answered, the memory afterwards where that was wanted, and ns of CPU time."""
+    """What an export answered, the memory afterwards where that was wanted, ns of CPU time, and what was logged."""
 
     told: dict[str, Any]
     memory: bytes
     spent_ns: int
+    lines: tuple[tuple[int, str], ...]
 
 
 def _call(guest: Guest, what: str, *arguments: int) -> None:
@@ -172,6 +187,15 @@ def _answer(guest: Guest, pointer: int, size: int) -> dict[str, Any]:
         return dict(told["ok"])
     error = told.get("error") if isinstance(told, dict) else None
     raise LoadFailed(read_error(error))
+
+
+def _lines(io: object) -> tuple[tuple[int, str], ...]:
+    if not isinstance(io, GuestIo):
+        return ()
+    lines = [(min(level, _ERROR), text.decode("utf-8", "replace")) for level, text in io.lines]
+    if io.dropped:
+        lines.append((_WARNING, f"{io.dropped} more lines were dropped"))
+    return tuple(lines)
 
 
 def read_error(error: object) -> ScriptError:

@@ -135,7 +135,10 @@ def test_what_typescript_throws_is_told_with_the_line_of_its_source(
         ("for (;;);\nexport default { fetch() {} };", ("more than 1000 ms of CPU time",)),
         ("export const x = 1;", ("handler",)),
         ("import './missing.js';\nexport default { fetch() {} };", ("missing.js",)),
-        ("await fetch('http://x.example/');\nexport default { fetch() {} };", ("global scope",)),
+        (
+            "await fetch('http://x.example/');\nexport default { fetch() {} };",
+            ("global scope", "refused.js:1"),
+        ),
         (
             "const x = 1;\nsetTimeout(() => {}, 1);\nexport default { fetch() {} };",
             ("global scope", "refused.js:2"),
@@ -159,6 +162,14 @@ def test_script_that_can_not_run_is_refused_with_the_line(
     told = deploy("refused", source, expect=1)
     for word in words:
         assert word in told, told
+
+
+def test_what_the_top_level_logs_is_told_by_the_deployment_alone(deploy: Deploy) -> None:
+    source = "console.warn('made', { tables: 2 });\nexport default { fetch() { return new Response('x'); } };"
+    assert "warn: made { tables: 2 }" in deploy("tells", source)
+    told = deploy("tells", "console.log('so far');\nnull.x;\n", expect=1)
+    assert "info: so far" in told
+    assert "tells.js:2" in told
 
 
 def test_new_version_is_seen_by_the_next_request(platform: Platform, deploy: Deploy) -> None:

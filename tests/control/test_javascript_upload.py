@@ -249,6 +249,14 @@ async def test_error_of_the_script_is_told_with_its_place(host: Host) -> None:
     )
 
 
+async def test_what_was_logged_before_the_error_is_told_with_it(host: Host) -> None:
+    host.publisher.failure = ScriptFailed(ScriptError("Error", "x", lines=((1, "so far"),)))
+    response = await host.api.put(
+        script_path("shop"), files=form(("index.js", ESM, b"x"), main_module="index.js")
+    )
+    assert response.json()["errors"][0]["meta"]["startup_logs"] == [{"level": 1, "text": "so far"}]
+
+
 async def test_error_of_a_bundle_is_told_with_its_place_in_the_source(host: Host) -> None:
     host.publisher.failure = ScriptFailed(
         ScriptError("RangeError", "of what?", "index.js", 4, 15, "    at price (index.js:4:15)")

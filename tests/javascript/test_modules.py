@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.javascript.harness import Refused, handler, instance, load, tenant
+from runtime.abi.core_module.host_calls import GuestIo
+from tests.javascript.harness import Refused, compile_modules, handler, instance, load, tenant
 
 
 async def test_modules_import_each_other_by_relative_names() -> None:
@@ -89,3 +90,25 @@ async def test_two_loads_leave_the_same_memory() -> None:
             load(guest, worker.code)
             images.append(guest.read(0, guest.memory_size()))
     assert images[0] == images[1]
+
+
+def test_the_top_level_s_lines_reach_the_host_and_a_rejection_that_nobody_awaited_is_one() -> None:
+    source = "console.log('made'); Promise.reject(new Error('lost')); export default { fetch() {} };"
+    code = compile_modules([("index.js", "esm", source.encode())], "index.js")
+    io = GuestIo(10, 1_000)
+    with instance(io) as guest:
+        load(guest, code)
+    lines = [text.decode() for _, text in io.lines]
+    assert lines[0] == "made"
+    assert lines[1].startswith("Uncaught (in promise) Error: lost\n    at ")
+    assert "index.js:1:" in lines[1]
+
+
+def test_what_a_top_level_await_is_rejected_with_is_no_line() -> None:
+    code = compile_modules(
+        [("index.js", "esm", b"await Promise.reject(1); export default { fetch() {} };")], "index.js"
+    )
+    io = GuestIo(10, 1_000)
+    with instance(io) as guest, pytest.raises(Refused):
+        load(guest, code)
+    assert io.lines == []

@@ -211,6 +211,9 @@ static JSValue evaluate(JSContext *ctx, JSValue main)
     JSValue done = JS_EvalFunction(ctx, main);
     if (JS_IsException(done))
         return done;
+    /* What it is rejected with is the answer. */
+    if (definition && JS_IsPromise(done))
+        JS_PromiseMarkAsHandled(ctx, done);
     engine_run_jobs();
     if (!definition) {
         JS_FreeValue(ctx, done);

@@ -114,7 +114,7 @@ static JSValue log_line(JSContext *ctx, JSValueConst this_value, int argc, JSVal
     int level;
     if (JS_ToInt32(ctx, &level, argv[0]) < 0)
         return JS_EXCEPTION;
-    if (engine_phase == SERVING)
+    if (engine_phase != BUILDING)
         log_text(level, argv[1]);
     return JS_UNDEFINED;
 }

@@ -58,7 +58,9 @@ def test_same_bundle_loaded_twice_is_the_same_delta() -> None:
 
 
 def test_what_the_top_level_logs_is_no_failure() -> None:
-    assert toy().load(worker("L"), b"seed", 64 * MIB).handlers == {"fetch"}
+    loaded = toy().load(worker("L"), b"seed", 64 * MIB)
+    assert loaded.handlers == {"fetch"}
+    assert len(loaded.lines) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 // Promises that were rejected, and that nobody handled by the time the microtasks were done.
-import { log, serving } from './host.js';
+import { log } from './host.js';
 import { show } from './errors.js';
 import { dispatch } from './global_events.js';
 
@@ -13,7 +13,6 @@ export function rejection(promise, reason, handled) {
 export function report() {
   const found = [...unhandled];
   unhandled.clear();
-  if (!serving()) return; // of a top level: what it left behind has no event to belong to
   for (const [promise, reason] of found) {
     if (dispatch('unhandledrejection', { promise, reason })) log(5, `Uncaught (in promise) ${show(reason)}`);
   }
