@@ -30,6 +30,7 @@ class Code:
     AUTHENTICATION: Final = 10000
     INTERNAL: Final = 10002
     NO_AUTHORIZATION: Final = 9106
+    NO_USER: Final = 9109
     NO_ROUTE: Final = 7003
     METHOD: Final = 7001
     INVALID_NAME: Final = 10016
@@ -37,8 +38,12 @@ class Code:
     BODY: Final = 10026
     TOO_LARGE: Final = 10027
     KEY_NOT_FOUND: Final = 10009
+    #: wrangler then takes a plain script for new, and uploads it with one PUT.
+    SERVICE_MISSING: Final = 10090
+    NO_WORKERS_DEV: Final = 10063
     D1_SQL: Final = 7500
     HOST: Final = 20000
+    ROUTE_TIE: Final = 20002
     POLICY: Final = 20020
     #: In `messages` of a success: the policy was taken.
     POLICY_WARNING: Final = 20026
@@ -83,7 +88,7 @@ _RULES: Final[Mapping[Rule, tuple[int, int]]] = {
     Rule.NOT_THE_OWNER: (403, Code.VALIDATION),
     Rule.SECRET_MISSING: (404, 10056),
     Rule.ROUTE_MISSING: (404, 20001),
-    Rule.ROUTE_TIE: (409, 20002),
+    Rule.ROUTE_TIE: (409, Code.ROUTE_TIE),
     Rule.HEADER_ROUTES_OFF: (400, 20003),
     Rule.HEADER_ROUTES_IN_USE: (409, 20004),
     Rule.HOSTNAME_MISSING: (404, 20005),

@@ -18,6 +18,20 @@ async def verify_token(call: Call) -> Response:
     return success({"id": call.token.id, "status": "active", "name": call.token.name})
 
 
+async def user(call: Call) -> Response:
+    """What clients take to mean: go on, without an e-mail address."""
+    raise ApiError(
+        403, Code.NO_USER, "a token here is no user's; `GET /client/v4/user/tokens/verify` says which it is"
+    )
+
+
+async def memberships(call: Call) -> Response:
+    """Clients then ask for the accounts."""
+    raise ApiError(
+        403, Code.AUTHENTICATION, "a token here is no user's; `GET /client/v4/accounts` lists them"
+    )
+
+
 async def list_all(call: Call) -> Response:
     page = parse_page(call.query)
     accounts = sorted(call.services.accounts)
@@ -35,6 +49,8 @@ def _show(account: str) -> dict[str, Any]:
 
 ENDPOINTS = [
     Endpoint("GET", f"{API}/user/tokens/verify", verify_token),
+    Endpoint("GET", f"{API}/user", user),
+    Endpoint("GET", f"{API}/memberships", memberships),
     Endpoint("GET", f"{API}/accounts", list_all),
     Endpoint("GET", ACCOUNT, get),
 ]
