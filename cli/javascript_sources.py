@@ -54,7 +54,7 @@ _SPECIFIERS: Final = re.compile(
 _BUILT_IN: Final = ("node:", "cloudflare:")
 
 _ESBUILD_S: Final = 120.0
-_ESBUILD: Final = (
+ESBUILD_OPTIONS: Final = (
     "--bundle",
     "--format=esm",
     "--target=es2022",
@@ -193,7 +193,7 @@ def _bundle(main: Path, root: Path, why: str) -> Sources:
         raise BadUsage(f"{main}: there is no such file")
     with tempfile.TemporaryDirectory(prefix="tenantry-esbuild-") as folder:
         output = Path(folder) / f"{main.stem}.js"
-        command = [esbuild, str(main), *_ESBUILD, f"--outfile={output}"]
+        command = [esbuild, str(main), *ESBUILD_OPTIONS, f"--outfile={output}"]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=_ESBUILD_S, errors="replace"

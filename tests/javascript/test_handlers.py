@@ -181,3 +181,21 @@ async def test_what_can_t_be_deployed_is_refused_with_its_place(
     assert message in refused.value.error["message"]
     if line is not None:
         assert (refused.value.error["file"], refused.value.error["line"]) == ("index.js", line)
+
+
+async def test_a_stack_begins_with_name_and_message_and_may_be_set_to_anything() -> None:
+    body = """
+        class Mine extends Error { name = 'Mine'; }
+        const set = new Error('a'); set.stack = undefined;
+        return Response.json([new TypeError('no').stack, new Mine('m').stack.split('\\n')[0], set.stack ?? 'none', Object.keys(set)]);"""
+    told = json.loads((await tenant(handler(body)).get()).body)
+    assert told[0].startswith("TypeError: no\n    at fetch (index.js:5:")
+    assert "tenantry:prelude" not in told[0]
+    assert told[1:] == ["Mine: m", "none", []]
+
+
+async def test_headers_that_frame_a_connection_are_passed_over() -> None:
+    headers = "{ 'transfer-encoding': 'chunked', connection: 'keep-alive', 'keep-alive': 'timeout=5', te: 'trailers', x: 'kept' }"
+    answer = await tenant(handler(f"return new Response('a', {{ headers: {headers} }});")).get()
+    assert answer.error is None, answer.lines
+    assert {name for name, _ in answer.headers} == {"content-type", "x"}

@@ -24,7 +24,7 @@ LANGUAGE = set(
 
 def listed() -> dict[str, str]:
     """Each global of the table → "works", "differs" or "missing"."""
-    section = PAGE.read_text().partition("### Globals")[2].partition("\n## ")[0]
+    section = PAGE.read_text().partition("### Globals")[2].partition("\n##")[0]
     found: dict[str, str] = {}
     for line in section.splitlines():
         cells = line.split("|")

@@ -1,4 +1,5 @@
 // Errors: those of operations, and how any of them is told.
+import { framesOf } from './error_stack.js';
 
 // What the platform refused or failed at; `code` is of docs/errors.md.
 export function failure({ code, message }) {
@@ -11,13 +12,14 @@ function define(error, name, value) {
   Object.defineProperty(error, name, { value, writable: true, configurable: true, enumerable: false });
 }
 
+const FRAME = /^\s*at /;
 const OURS = /\btenantry:prelude\b|\(native\)$/;
 const PLACE = /\(?([^()\s]+):(\d+):(\d+)\)?$/;
 
 // The tenant's own lines of a stack; the platform's say nothing to anybody who did not write it.
 function frames(error) {
-  const stack = typeof error?.stack === 'string' ? error.stack : '';
-  return stack.split('\n').filter((line) => line.trim() && !OURS.test(line));
+  const stack = isError(error) ? framesOf(error) : '';
+  return typeof stack !== 'string' ? [] : stack.split('\n').filter((line) => FRAME.test(line) && !OURS.test(line));
 }
 
 // `TypeError: message`, then where; the cause below it.

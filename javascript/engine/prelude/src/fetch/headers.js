@@ -175,7 +175,15 @@ export function headersFrom(pairs, immutable = true) {
   return makeOf(pairs, immutable);
 }
 
-export const pairsOf = (headers) => sendable(listOf(headers));
+// They frame a connection, which is the host's to frame. Frameworks set them where they stream, proxies pass them on, and
+// Workers pass over them. `upgrade` asks for something that there is not: the host says so.
+const OF_A_CONNECTION = new Set(['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding']);
+const isOfAConnection = ([name]) => OF_A_CONNECTION.has(name);
+
+export function pairsOf(headers) {
+  const pairs = listOf(headers);
+  return sendable(pairs.some(isOfAConnection) ? pairs.filter((pair) => !isOfAConnection(pair)) : pairs);
+}
 
 // Most are ASCII, and go as they are.
 export function sendable(pairs) {
