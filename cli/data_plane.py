@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from bindings.env import build_env
 from bindings.operations import OPERATIONS
 from bindings.queue_delivery import DeliverySettings, QueueDelivery
 from bindings.secret_store import SealedSecrets
+from bindings.tail_delivery import TailDelivery
+from bindings.trace_items import Item
 from cli.egress_policies import EgressPolicies
 from cli.isolation import Isolation
 from cli.local_dispatch import LocalDispatch
@@ -37,6 +39,7 @@ from model.capabilities import EventContext
 from model.errors import OperationError, OperationErrorCode, PlatformFault
 from model.identity import NamespaceName, new_ray_id
 from model.observer import Observer
+from model.outcome import EventOutcome
 from model.queues import ConsumerRecord
 from model.scripts import ScriptRef, ScriptVersion
 from outbound.addresses import AddressRanges
@@ -79,6 +82,8 @@ _log = logging.getLogger("tenantry.data_plane")
 T = TypeVar("T")
 
 _CHECK_LOG_S: Final = 1.0
+#: For what tail consumers are still to be told when the process ends.
+_LAST_TRACES_S: Final = 2.0
 #: In the data folder: a file for each SQL database.
 D1_FOLDER: Final = "d1"
 #: Where visitors reach this host when something before it passes their connections on.
@@ -139,6 +144,7 @@ class DataPlane:
         points: PointSink,
         link: ControlLink,
         on_settled: Callable[[str, int], None],
+        on_traces: Callable[[str, int], None],
         on_unexplained_memory: Callable[[int], None],
         isolation: Isolation | None = None,
     ) -> None:
@@ -204,7 +210,10 @@ class DataPlane:
         self.admission = Admission(AdmissionLimits.for_slots(engine.settings.slots, memory_bytes))
         self.running = RunningEvents(settings.memory_share_bytes, self._shed, on_unexplained_memory)
         self.lanes = Lanes()
-        self._host = RuntimeHost(engine, self.lanes, self.pool, OPERATIONS, observer, self.running)
+        self.tails = TailDelivery(self.index.script, self._run_tail, on_traces)
+        self._host = RuntimeHost(
+            engine, self.lanes, self.pool, OPERATIONS, observer, self.running, self.tails.offer
+        )
         self.workers = Workers(self.index, self._make_worker)
         self._runner.use(self.workers)
         self._isolation = isolation
@@ -302,6 +311,7 @@ class DataPlane:
 
     async def close(self) -> None:
         """End what still runs, and let go of everything. `begin_drain` comes first."""
+        await self.tails.stop(_LAST_TRACES_S)
         self.running.doom_all()
         if self._delivery_stopped is not None:
             await self._delivery_stopped
@@ -369,7 +379,24 @@ class DataPlane:
         ending, answer = await self._background(worker, partial(worker.background, "queue", event))
         return verdict_of(ending.outcome, ending.message, answer)
 
-    async def _background(self, worker: Worker, run: Callable[[EventContext], Awaitable[T]]) -> T:
+    async def _run_tail(self, ref: ScriptRef, items: Sequence[Item], hops: int) -> bool:
+        """Raises PlatformFault when nothing has run."""
+        worker = self.workers.get(ref)
+        if not isinstance(worker, Worker):
+            raise PlatformFault(f"{ref} does not run in this process")
+        event = {"traces": list(items), "vars": dict(worker.env.vars)}
+        run = partial(worker.background, "tail", event)
+        ending, _ = await self._background(worker, run, hops=hops, untraced=True)
+        return ending.outcome is EventOutcome.OK
+
+    async def _background(
+        self,
+        worker: Worker,
+        run: Callable[[EventContext], Awaitable[T]],
+        *,
+        hops: int = 0,
+        untraced: bool = False,
+    ) -> T:
         version = worker.version
         expected = worker.expected_bytes
         permit = self.admission.try_admit(version.tenant, expected)
@@ -386,7 +413,9 @@ class DataPlane:
                 new_ray_id(),
                 0,
                 permit,
+                hops=hops,
                 outbound_worker=version.outbound_worker,
+                untraced=untraced,
             )
             return await run(context)
         finally:

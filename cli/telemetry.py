@@ -69,6 +69,9 @@ class WorkerTelemetry:
     def queue_settled(self, result: str, count: int) -> None:
         self._counters.count("tenantry_queue_messages_total", result).value += count
 
+    def traces(self, result: str, count: int) -> None:
+        self._counters.count("tenantry_traces_total", result).value += count
+
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._send_lines()), loop.create_task(self._send_snapshots())]

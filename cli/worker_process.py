@@ -111,6 +111,7 @@ async def _serve(
         telemetry.points,
         _link(control),
         telemetry.queue_settled,
+        telemetry.traces,
         give_way,
         isolation,
     )

@@ -149,6 +149,7 @@ class GroupCalls:
                 question.egress_hosts,
                 budget=budget,
                 http_protocol=question.http_protocol,
+                untraced=question.untraced,
             )
             ending = await worker.fetch(
                 question.request(body), responder, context, question.params, question.limits, visitor

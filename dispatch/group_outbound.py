@@ -70,6 +70,7 @@ def asker_of(question: Question, index: RouteIndex, permit: TreePermit) -> Event
         question.hops,
         egress_hosts=question.egress_hosts,
         http_protocol=question.http_protocol,
+        untraced=question.untraced,
     )
 
 

@@ -117,6 +117,7 @@ class Question(msgspec.Struct, array_like=True):
     shares_budget: bool = False
     entered: Entered | None = None
     http_protocol: Annotated[str, Meta(max_length=16)] = ""
+    untraced: bool = False
 
     @property
     def entry(self) -> Entry | None:
@@ -248,6 +249,7 @@ def question_of(
             context.budget is not None,
             None if request.entry is None else Entered.of(request.entry),
             context.http_protocol,
+            context.untraced,
         )
     )
 

@@ -285,6 +285,7 @@ def _context(
         narrowed(caller.egress_hosts, options.egress_hosts),
         budget=caller.budget if options.shares_budget else None,
         http_protocol=caller.http_protocol,
+        untraced=caller.untraced,
     )
 
 

@@ -68,6 +68,8 @@ class EventContext(msgspec.Struct):
     budget: TreeBudget | None = None
     #: As model.messages.Client has it, of the visitor's request.
     http_protocol: str = ""
+    #: It is a tail handler's, or called from one: nobody is told what becomes of it, or tails would tail each other.
+    untraced: bool = False
 
 
 class Fetcher(Protocol):

@@ -17,7 +17,7 @@ class EventRecord(msgspec.Struct, gc=False):
     """
 
     ray_id: RayId
-    #: "fetch", "queue", "scheduled"
+    #: "fetch", "queue", "scheduled", "tail"
     trigger: str
     namespace: NamespaceName | None
     script: ScriptName | str

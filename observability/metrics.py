@@ -59,7 +59,7 @@ class Metric:
         return 2 + len(self.bounds_us) if self.kind == HISTOGRAM else 1
 
 
-_TRIGGER = Label("trigger", ("fetch", "queue", "scheduled"))
+_TRIGGER = Label("trigger", ("fetch", "queue", "scheduled", "tail"))
 _OUTCOME = Label("outcome", tuple(outcome.value for outcome in EventOutcome))
 _GROUP = Label("group", source="the groups that --isolation-groups names")
 
@@ -117,6 +117,12 @@ METRICS: Final = (
         COUNTER,
         "Visitors that were ended because they took a response, or sent a request's body, too slowly.",
         (Label("direction", ("request", "response")),),
+    ),
+    Metric(
+        "tenantry_traces_total",
+        COUNTER,
+        "Traces of events for tail consumers; dropped ones found no room, or nobody to be told.",
+        (Label("result", ("delivered", "failed", "dropped")),),
     ),
     Metric("tenantry_log_lines_total", COUNTER, "Log lines of guests that were kept."),
     Metric("tenantry_log_lines_dropped_total", COUNTER, "Log lines of guests that found no room."),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from model.capabilities import EventContext
 from runtime.abi.core_module import codec, values
 from runtime.event import Event
 from runtime.sandbox import Sandbox
+from runtime.tracing import background_event
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
@@ -17,14 +19,18 @@ _RESULT_BYTES: Final = 1 << 20
 
 
 class BackgroundEvent(Event):
-    """A batch of messages or a cron tick."""
+    """A batch of messages, a cron tick, or traces of other events."""
 
     __slots__ = ("_value", "answer")
 
     def __init__(
         self, worker: Worker, context: EventContext, handler: str, value: Mapping[str, object]
     ) -> None:
-        super().__init__(worker, handler, context, worker.background_limits)
+        limits = worker.background_limits
+        if handler == "tail":
+            # Of it many wait for one another.
+            limits = replace(limits, wall_ms=min(limits.wall_ms, worker.fetch_limits.wall_ms))
+        super().__init__(worker, handler, context, limits)
         self._value = value
         #: What the handler returned, an `{error: …}` too.
         self.answer: object = None
@@ -36,6 +42,9 @@ class BackgroundEvent(Event):
     def encode(self, sandbox: Sandbox) -> bytes:
         bindings = self.worker.told_bindings
         return values.encode(self._value if bindings is None else {**self._value, "env": bindings})
+
+    def asked(self, status: int) -> Mapping[str, object] | None:
+        return background_event(self.trigger, self._value)
 
     def finish(self, sandbox: Sandbox, result: int) -> None:
         if result:

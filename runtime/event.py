@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from model.capabilities import EventContext
@@ -16,6 +16,7 @@ from model.limits import Limits
 from model.messages import IncomingRequest, Responder, StreamClosed, Visitor
 from model.observer import EventRecord, LogLine
 from model.outcome import PAGES, EventOutcome
+from model.traces import EventTrace
 from runtime import metering
 from runtime.abi.core_module.codec import GuestException
 from runtime.abi.core_module.host_calls import ERROR
@@ -29,6 +30,7 @@ from runtime.memory_budget import expected_bytes
 from runtime.metering import Ending
 from runtime.running import Running
 from runtime.sandbox import Sandbox
+from runtime.tracing import TraceNotes
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
@@ -48,7 +50,7 @@ class Event:
 
     __slots__ = (
         "_loaded", "context", "host", "limits", "passing_on", "request", "responder", "response_ended", "running",
-        "sandbox", "started", "trigger", "visitor", "worker",
+        "sandbox", "started", "trace", "trigger", "visitor", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +75,8 @@ class Event:
         self.sandbox: Sandbox | None = None
         self.running: Running | None = None
         self.response_ended = False
+        #: What its script's tail consumers are to be told; None: there are none.
+        self.trace = TraceNotes() if worker.is_traced and not context.untraced else None
         self._loaded: LoadedModule | None = None
         #: The task that passes a body on after the guest is gone: dooming cancels it.
         self.passing_on: asyncio.Task[Any] | None = None
@@ -83,6 +87,10 @@ class Event:
 
     def finish(self, sandbox: Sandbox, result: int) -> Awaitable[None] | None:
         """Take what the handler returned: at once, or in what is to be awaited."""
+        raise NotImplementedError
+
+    def asked(self, status: int) -> Mapping[str, object] | None:
+        """What it was asked, for its trace. `status` is what was answered, 0 for nothing."""
         raise NotImplementedError
 
     def begin(self) -> Ending | Coroutine[Any, Any, Ending]:
@@ -288,6 +296,8 @@ class Event:
         for level, text in sandbox.take_lines():
             line = text.decode("utf-8", "replace")
             observer.logged(_line(context, now_ms, min(level, ERROR), line, self._traced(line)))
+            if self.trace is not None:
+                self.trace.add(now_ms, level, line)
 
     def report(self, ending: Ending) -> None:
         sandbox, context, request, responder = self.sandbox, self.context, self.request, self.responder
@@ -302,6 +312,9 @@ class Event:
         status = 0
         if responder is not None:
             status = responder.status if responder.started else PAGES[ending.outcome].status
+        wall_us = int((time.monotonic() - self.started) * 1e6)
+        if self.trace is not None:
+            self._tell(self.trace, sandbox, ending, wall_us, status)
         self.host.observer.completed(
             EventRecord(
                 context.ray_id,
@@ -312,7 +325,7 @@ class Event:
                 ending.outcome,
                 status,
                 sandbox.cpu_us,
-                int((time.monotonic() - self.started) * 1e6),
+                wall_us,
                 sandbox.peak_memory,
                 sandbox.subrequests,
                 _bytes_in(request),
@@ -322,6 +335,22 @@ class Event:
                 "" if request is None else request.path,
                 ending.message,
                 context.depth,
+            )
+        )
+
+    def _tell(self, notes: TraceNotes, sandbox: Sandbox, ending: Ending, wall_us: int, status: int) -> None:
+        self.host.traced(
+            EventTrace(
+                self.context,
+                self.worker.version.tail_consumers,
+                self.asked(status),
+                ending.outcome,
+                ending.message,
+                time.time_ns() // 1_000_000 - wall_us // 1_000,
+                sandbox.cpu_us,
+                wall_us,
+                tuple(notes.lines),
+                sandbox.io.dropped > 0,
             )
         )
 

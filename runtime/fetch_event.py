@@ -18,6 +18,7 @@ from runtime.capi.guest import AbiViolation
 from runtime.event import Event
 from runtime.fiber import Stopped
 from runtime.sandbox import Sandbox
+from runtime.tracing import request_event
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
@@ -52,6 +53,9 @@ class FetchEvent(Event):
             protocol = self._given.client.protocol
             cf = {"httpProtocol": protocol} if protocol else {}
         return codec.encode_request(self._given, worker.env.vars, self._params, body_stream, told, cf)
+
+    def asked(self, status: int) -> Mapping[str, object]:
+        return request_event(self._given, status)
 
     def finish(self, sandbox: Sandbox, result: int) -> Awaitable[None] | None:
         """Make of what the handler returned the end of the response."""

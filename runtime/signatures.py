@@ -106,4 +106,4 @@ ALLOC_SIGNATURE: Final = _type("i32", "i32")
 HANDLER_SIGNATURE: Final = _type("i32 i32", "i64")
 INITIALIZE_SIGNATURE: Final = _type("")
 #: Exports that answer events, by the trigger's name.
-HANDLERS: Final = ("fetch", "queue", "scheduled")
+HANDLERS: Final = ("fetch", "queue", "scheduled", "tail")

@@ -15,6 +15,7 @@ from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits, combine
 from model.messages import IncomingRequest, Responder, Visitor
 from model.observer import Observer
 from model.scripts import BindingKind, ScriptVersion
+from model.traces import Traced, untold
 from runtime.background_event import BackgroundEvent
 from runtime.capi.engine_store import Engine
 from runtime.fetch_event import FetchEvent
@@ -34,6 +35,8 @@ class RuntimeHost:
     operations: OperationTable
     observer: Observer
     running: RunningEvents
+    #: Told what became of events whose scripts name a tail consumer.
+    traced: Traced = untold
 
 
 class Worker:
@@ -46,6 +49,8 @@ class Worker:
         self.variables = tuple(f"{name}={value}\0".encode() for name, value in env.vars.items())
         ceiling = host.engine.settings.memory_bytes
         self.fetch_limits, self.background_limits = _limits_of(tuple(sorted(version.limits.items())), ceiling)
+        #: Its script has tail consumers.
+        self.is_traced = bool(version.tail_consumers)
         #: Its events begin in the pool lane until then (monotonic).
         self.off_loop_until_s = 0.0
         #: (name, type) of each binding, for the event of a worker in JavaScript, whose `env` is made of them.
@@ -93,7 +98,7 @@ class Worker:
     async def background(
         self, handler: str, value: Mapping[str, object], context: EventContext
     ) -> tuple[Ending, object]:
-        """Run `queue` or `scheduled` on an event that no visitor waits for; `value` is as the ABI has it.
+        """Run `queue`, `scheduled` or `tail` on an event that no visitor waits for; `value` is as the ABI has it.
 
         The second of the pair is what the handler returned, None for 0; with an ending that is not OK it is an
         `{error: …}`, if the handler came to return anything.

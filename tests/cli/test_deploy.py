@@ -285,7 +285,7 @@ def test_bad_input_is_refused_before_anything_is_sent(
         (b"(module)", "WebAssembly text"),
         (b"\0asm\x0d\0\1\0", "component"),
         (worker_module()[:-3], "cut off"),
-        (b"\0asm\1\0\0\0", "fetch, queue or scheduled"),
+        (b"\0asm\1\0\0\0", "fetch, queue, scheduled or tail"),
     ],
 )
 def test_file_that_is_no_worker_is_refused_without_a_round_trip(

@@ -151,7 +151,7 @@ REFUSED = [
     ('(import "env" "t" (table 1 funcref))' + BODY, P.UNKNOWN_IMPORT, "is a table: only functions"),
     ('(import "env" "g" (global i32))' + BODY, P.UNKNOWN_IMPORT, "is a global: only functions"),
     # exports
-    (MEMORY + ALLOC, P.MISSING_EXPORT, "fetch, queue or scheduled"),
+    (MEMORY + ALLOC, P.MISSING_EXPORT, "fetch, queue, scheduled or tail"),
     (MEMORY + '(func (export "_start"))', P.COMMAND, "-mexec-model=reactor"),
     (ALLOC + HANDLER, P.MISSING_EXPORT, "export it as 'memory'"),
     (MEMORY + HANDLER, P.MISSING_EXPORT, "'alloc' of type (i32) -> i32"),
