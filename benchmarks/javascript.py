@@ -7,6 +7,7 @@ from statistics import median, quantiles
 
 from benchmarks.figures import Figure
 from benchmarks.host import BenchFailed, BenchHost, expect_ok, sample
+from benchmarks.js_bundles.bundling import HONO_APP, bundled
 from benchmarks.load import get
 from benchmarks.throughput import compare, one_core, ratio_figure
 
@@ -14,6 +15,16 @@ _DEPLOYS = 15
 #: Long enough for the next compile child to be ready.
 _PAUSE_S = 2.0
 _GOAL_MS = 20.0
+_ROUNDS_A_ROUTE = 5
+_AUTHORIZED = b"Authorization: Bearer open sesame\r\n"
+#: Of js_bundles/hono_app.js.
+_HONO = [
+    get("hono.localhost"),
+    get("hono.localhost", "/json"),
+    get("hono.localhost", "/users/7?q=x"),
+    b"POST /echo HTTP/1.1\r\nHost: hono.localhost\r\nContent-Length: 7\r\n\r\n" + b'{"a":1}',
+    get("hono.localhost", "/admin/stats").replace(b"Accept:", _AUTHORIZED + b"Accept:", 1),
+]
 
 
 def hello() -> list[Figure]:
@@ -28,6 +39,23 @@ def hello() -> list[Figure]:
     return [
         ratio_figure("JavaScript hello, a fresh heap each", "core-module hello, both routed", pairs, 0.25)
     ]
+
+
+def hono() -> list[Figure]:
+    """Five routes, one after the other. Each request finds the application as its top level left it: Hono builds its
+    router in the first request that it sees, so each builds it.
+    """
+    with one_core() as (host, load, _):
+        host.deploy("hello-js", sample("hello_js", ".js"), "hello-js.localhost")
+        host.deploy("hono", bundled(HONO_APP), "hono.localhost")
+        expect_ok(host.request("hono.localhost", "/users/7?q=x"), "Hono")
+        load.connect("hello", host.port, [get("hello-js.localhost")])
+        pid = host.worker_pid
+        pairs = []
+        for number, request in enumerate(_HONO):
+            load.connect(f"route {number}", host.port, [request])
+            pairs += compare(load, (f"route {number}", pid), ("hello", pid), _ROUNDS_A_ROUTE)
+    return [ratio_figure("Hono, five routes, a fresh heap each", "JavaScript hello", pairs, 0.4)]
 
 
 def deploy() -> list[Figure]:

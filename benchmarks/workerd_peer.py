@@ -40,28 +40,41 @@ export default { fetch(request, env) {
 """
 
 
+#: A name that it has not heard: a new isolate, as every request has one with us.
+_FRESH: Final = """
+const code = { compatibilityDate: "%s", mainModule: "tenant.js", modules: { "tenant.js": %s } };
+let number = 0;
+export default { fetch(request, env) {
+  return env.LOADER.get("fresh" + number++, () => code).getEntrypoint().fetch(request);
+} };
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Workerd:
     """A running one. `services` is the port of the dispatcher with a service for each tenant, `loader` the port
-    of one that makes tenants with the dynamic loader when they are first asked for.
+    of one that makes tenants with the dynamic loader when they are first asked for, `fresh` of one that makes one
+    for every request.
     """
 
     pid: int
     services: int
     loader: int
+    fresh: int
 
 
 @contextmanager
-def workerd(tenants: int) -> Iterator[Workerd]:
-    """`t0.localhost` … are its tenants. Raises PeerMissing."""
+def workerd(tenants: int, source: str = _TENANT) -> Iterator[Workerd]:
+    """`t0.localhost` … are its tenants, each a worker of this source. Raises PeerMissing."""
     executable = peers.workerd()
-    services, loader = free_ports(2)
+    services, loader, fresh = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="tenantry-peer-") as name:
         folder = Path(name)
-        (folder / "tenant.js").write_text(_TENANT)
+        (folder / "tenant.js").write_text(source)
         (folder / "dispatcher.js").write_text(_DISPATCHER)
-        (folder / "loader.js").write_text(_LOADER % (_DATE, json.dumps(_TENANT)))
-        (folder / "config.capnp").write_text(_config(tenants, services, loader))
+        (folder / "loader.js").write_text(_LOADER % (_DATE, json.dumps(source)))
+        (folder / "fresh.js").write_text(_FRESH % (_DATE, json.dumps(source)))
+        (folder / "config.capnp").write_text(_config(tenants, services, loader, fresh))
         log = folder / "log"
         with log.open("wb") as out:
             # The dynamic loader is behind this switch; nothing else is changed by it.
@@ -77,7 +90,7 @@ def workerd(tenants: int) -> Iterator[Workerd]:
                         f"workerd did not become ready: {log.read_text(errors='replace')[-500:]}"
                     )
                 time.sleep(0.02)
-            yield Workerd(process.pid, services, loader)
+            yield Workerd(process.pid, services, loader, fresh)
         finally:
             process.terminate()
             try:
@@ -87,7 +100,7 @@ def workerd(tenants: int) -> Iterator[Workerd]:
                 process.wait()
 
 
-def _config(tenants: int, services: int, loader: int) -> str:
+def _config(tenants: int, services: int, loader: int, fresh: int) -> str:
     names = [f"t{number}" for number in range(tenants)]
     workers = "\n".join(f'    (name = "{name}", worker = .tenant),' for name in names)
     bindings = ", ".join(f'(name = "{name}", service = "{name}")' for name in names)
@@ -102,10 +115,13 @@ def _config(tenants: int, services: int, loader: int) -> str:
         'using Workerd = import "/workerd/workerd.capnp";\n'
         "const config :Workerd.Config = (\n  services = [\n"
         '    (name = "dispatcher", worker = .dispatcher),\n    (name = "loading", worker = .loading),\n'
+        '    (name = "fresh", worker = .fresh),\n'
         f"{workers}\n  ],\n  sockets = [\n"
         f'    (name = "a", address = "127.0.0.1:{services}", http = (), service = "dispatcher"),\n'
-        f'    (name = "b", address = "127.0.0.1:{loader}", http = (), service = "loading"),\n  ]\n);\n'
+        f'    (name = "b", address = "127.0.0.1:{loader}", http = (), service = "loading"),\n'
+        f'    (name = "c", address = "127.0.0.1:{fresh}", http = (), service = "fresh"),\n  ]\n);\n'
         + worker("tenant", "tenant.js", "")
         + worker("dispatcher", "dispatcher.js", bindings)
         + worker("loading", "loader.js", '(name = "LOADER", workerLoader = ())')
+        + worker("fresh", "fresh.js", '(name = "LOADER", workerLoader = ())')
     )
