@@ -36,6 +36,8 @@ class Deployment:
     limits: Pairs = ()
     #: Names of bindings that may lead to another tenant's.
     shared: Sequence[str] = ()
+    #: Compatibility flags.
+    flags: Sequence[str] = ()
 
     @property
     def known_tenant(self) -> str | None:
@@ -168,6 +170,8 @@ def upload_metadata(
         metadata["tags"] = list(deployment.tags)
     if deployment.tenant is not None:
         metadata["tenant"] = deployment.tenant
+    if deployment.flags:
+        metadata["compatibility_flags"] = list(deployment.flags)
     if deployment.limits:
         metadata["limits"] = parse_limits(deployment.limits)
     return metadata

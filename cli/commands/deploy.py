@@ -106,6 +106,13 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
     multiple=True,
     help="Let the --kv, --d1, --queue or --service of this name lead to another tenant's; repeatable.",
 )
+@click.option(
+    "--compatibility-flag",
+    "flags",
+    multiple=True,
+    metavar="NAME",
+    help="For JavaScript: nodejs_compat, for globals and modules of Node.js; repeatable.",
+)
 @click.option("--limit", "limits", type=pair("NUMBER"), multiple=True, help="Such as cpu_ms=200; repeatable.")
 @json_option
 @client_command
@@ -128,6 +135,7 @@ def command(
     caches: tuple[tuple[str, str], ...],
     datasets: tuple[tuple[str, str], ...],
     shared: tuple[str, ...],
+    flags: tuple[str, ...],
     limits: tuple[tuple[str, str], ...],
     as_json: bool,
 ) -> None:
@@ -164,6 +172,7 @@ def command(
         datasets=datasets,
         limits=limits,
         shared=shared,
+        flags=flags,
     )
     check_names(deployment)
     new_patterns = _unrouted(client, patterns, deployment)

@@ -81,7 +81,16 @@ def test_metadata_has_every_kind_of_binding(host: RecordingApi, run: Run, module
         *("deploy", str(module), "--name", "hello", "--namespace", "production", "--tenant", "acme"),
         *("--tag", "plan:free", "--tag", "eu", "--var", "GREETING=Hi=there", "--var", "EMPTY="),
         *("--kv", "CARTS=carts", "--queue", "ORDERS=orders", "--service", "AUTH=auth"),
-        *("--dispatch", "TENANTS=tenants", "--secret", "KEY", "--limit", "cpu_ms=200"),
+        *(
+            "--dispatch",
+            "TENANTS=tenants",
+            "--secret",
+            "KEY",
+            "--limit",
+            "cpu_ms=200",
+            "--compatibility-flag",
+            "nodejs_compat",
+        ),
         stdin=b"s3cret\n",
     )
     assert metadata_of(host.only("PUT")) == {
@@ -89,6 +98,7 @@ def test_metadata_has_every_kind_of_binding(host: RecordingApi, run: Run, module
         "tags": ["plan:free", "eu"],
         "tenant": "acme",
         "limits": {"cpu_ms": 200},
+        "compatibility_flags": ["nodejs_compat"],
         "keep_bindings": ["secret_text"],
         "bindings": [
             {"type": "plain_text", "name": "GREETING", "text": "Hi=there"},

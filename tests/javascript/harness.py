@@ -91,9 +91,9 @@ def _finish(guest: Guest) -> None:
     guest.finish()
 
 
-def compile_modules(modules: Sequence[tuple[str, str, bytes]], main: str) -> bytes:
+def compile_modules(modules: Sequence[tuple[str, str, bytes]], main: str, flags: Sequence[str] = ()) -> bytes:
     with instance() as guest:
-        answer = deploy_call(guest, "js_compile", {"main": main, "modules": modules, "flags": []})
+        answer = deploy_call(guest, "js_compile", {"main": main, "modules": modules, "flags": list(flags)})
         return bytes(answer["code"])
 
 
@@ -132,8 +132,9 @@ class Tenant:
         env: WorkerEnv,
         limits: Limits,
         extra_env: Sequence[tuple[str, str]] = (),
+        flags: Sequence[str] = (),
     ) -> None:
-        self.code = compile_modules(modules, main)
+        self.code = compile_modules(modules, main, flags)
         self.env = env
         self.limits = limits
         #: A busy machine takes several times the usual: what is about the limit gives one of its own.
@@ -246,6 +247,7 @@ def tenant(
     kind: str = "esm",
     limits: Mapping[str, int] | None = None,
     json_vars: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> Tenant:
     """A worker whose main module is `source`. Raises Refused."""
     modules = [("index.js", kind, source.encode()), *others]
@@ -255,6 +257,7 @@ def tenant(
         env or WorkerEnv(),
         replace(FETCH_LIMITS, **(limits or {})),
         [(name, str(BindingKind.JSON)) for name in json_vars],
+        flags,
     )
 
 

@@ -86,6 +86,14 @@ static char *copy_name(JSContext *ctx, const uint8_t *bytes, size_t size)
     return js_strndup(ctx, (const char *)bytes, size);
 }
 
+static bool configure(JSContext *ctx, JSValue flags)
+{
+    JSValue done = engine_call(ENTRY_CONFIGURE, 1, &flags);
+    bool ok = !JS_IsException(done);
+    JS_FreeValue(ctx, done);
+    return ok;
+}
+
 /* -- js_compile ----------------------------------------------------------------------------------------------- */
 
 static bool write_module(JSContext *ctx, Writer *writer, Module *module)
@@ -126,6 +134,7 @@ EXPORT(js_compile) int64_t js_compile(uint8_t *input, size_t size)
     Reader reader = {input, input + size};
     ModuleTable table = {.compiling = true};
     char *main_name = NULL;
+    JSValue flags = JS_UNDEFINED;
     const uint8_t *key, *value;
     size_t key_size, value_size;
     uint32_t keys;
@@ -143,11 +152,12 @@ EXPORT(js_compile) int64_t js_compile(uint8_t *input, size_t size)
         } else if (span_is(key, key_size, "modules"))
             ok = read_modules(ctx, &reader, &table);
         else {
-            JSValue flags = read_value(ctx, &reader, RESULT_NESTING);
-            ok = !JS_IsException(flags);
             JS_FreeValue(ctx, flags);
+            flags = read_value(ctx, &reader, RESULT_NESTING);
+            ok = !JS_IsException(flags);
         }
     }
+    ok = ok && configure(ctx, flags);
     if (!ok || !main_name) {
         if (ok)
             bad_input(ctx);
@@ -165,11 +175,11 @@ EXPORT(js_compile) int64_t js_compile(uint8_t *input, size_t size)
     for (uint32_t i = 0; i < table.count; i++)
         kept += table.modules[i].type != MODULE_UNKNOWN;
     Writer code = {.most = OUTPUT_BYTES}, writer = {.most = OUTPUT_BYTES};
-    ok = write_array(ctx, &code, 2) && write_text(ctx, &code, main_name) && write_array(ctx, &code, kept);
+    ok = write_array(ctx, &code, 3) && write_text(ctx, &code, main_name) && write_array(ctx, &code, kept);
     for (uint32_t i = 0; ok && i < table.count; i++)
         ok = table.modules[i].type == MODULE_UNKNOWN || write_module(ctx, &code, &table.modules[i]);
-    ok = ok && write_map(ctx, &writer, 1) && write_text(ctx, &writer, "ok") && write_map(ctx, &writer, 1) &&
-         write_text(ctx, &writer, "code") && write_bytes(ctx, &writer, code.bytes, code.size);
+    ok = ok && write_value(ctx, &code, flags, RESULT_NESTING) && write_map(ctx, &writer, 1) &&
+         write_text(ctx, &writer, "ok") && write_map(ctx, &writer, 1) && write_text(ctx, &writer, "code") && write_bytes(ctx, &writer, code.bytes, code.size);
     return ok ? answer(&writer) : answer_failure(ctx);
 }
 
@@ -233,13 +243,17 @@ static JSValue load_code(JSContext *ctx, Reader *code, ModuleTable *table)
     const uint8_t *name;
     size_t size;
     uint32_t parts;
-    if (!read_array(code, &parts) || parts != 2 || !read_span(code, &name, &size)) {
+    if (!read_array(code, &parts) || parts != 3 || !read_span(code, &name, &size)) {
         bad_input(ctx);
         return JS_EXCEPTION;
     }
     char *main_name = copy_name(ctx, name, size);
     if (!main_name || !read_modules(ctx, code, table))
         return JS_EXCEPTION;
+    JSValue flags = read_value(ctx, code, RESULT_NESTING);
+    if (JS_IsException(flags) || !configure(ctx, flags))
+        return JS_EXCEPTION;
+    JS_FreeValue(ctx, flags);
     modules_use(table);
     JSValue main;
     bool ok = read_code(ctx, table, main_name, &main);

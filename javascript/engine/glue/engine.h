@@ -60,6 +60,7 @@ typedef enum {
     ENTRY_RESOLVE,   /* (base, specifier) → the module's name, or throws */
     ENTRY_BUILTIN,   /* (name) → a namespace object of the platform's, or undefined */
     ENTRY_COMMONJS,  /* (name, run) → what module.exports is after it ran */
+    ENTRY_CONFIGURE, /* (flags) the compatibility flags of what is compiled or loaded */
     ENTRY_LOADED,    /* (namespace | undefined) → {handlers, entrypoints}, or throws */
     ENTRY_COUNT,
 } Entry;
@@ -179,6 +180,8 @@ ModuleType module_type(const uint8_t *bytes, size_t size);
 const char *module_type_name(ModuleType type);
 /* From here on imports are looked up in `table`; NULL: no upload is at hand, only what is loaded already. */
 void modules_use(ModuleTable *table);
+/* For the prelude: files of the upload that an import() or a require() asks for. */
+void modules_define(JSContext *ctx, JSValueConst host);
 Module *modules_find(ModuleTable *table, const char *name);
 /* Compiles a module's code, once. False with an exception pending. */
 bool module_compile(JSContext *ctx, Module *module);

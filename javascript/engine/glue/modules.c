@@ -242,6 +242,97 @@ static JSModuleDef *load(JSContext *ctx, const char *name, void *opaque)
     return NULL;
 }
 
+/* -- require() ------------------------------------------------------------------------------------------------ */
+
+/* An ES module's namespace, which is evaluated now; one that waits for something can't be had so. */
+static JSValue namespace_now(JSContext *ctx, Module *module)
+{
+    if (!module->definition) {
+        JSValue code = module_read(ctx, module);
+        if (JS_IsException(code))
+            return code;
+        JS_FreeValue(ctx, code); /* the context keeps it */
+    }
+    JSValue value = JS_DupValue(ctx, JS_MKPTR(JS_TAG_MODULE, module->definition));
+    if (JS_ResolveModule(ctx, value) < 0) {
+        JS_FreeValue(ctx, value);
+        return JS_EXCEPTION;
+    }
+    JSValue done = JS_EvalFunction(ctx, value);
+    if (JS_IsException(done))
+        return done;
+    JSPromiseStateEnum state = JS_PromiseState(ctx, done);
+    JSValue reason = state == JS_PROMISE_REJECTED ? JS_PromiseResult(ctx, done) : JS_UNDEFINED;
+    if (state == JS_PROMISE_REJECTED)
+        JS_PromiseMarkAsHandled(ctx, done);
+    JS_FreeValue(ctx, done);
+    if (state == JS_PROMISE_REJECTED)
+        return JS_Throw(ctx, reason);
+    if (state == JS_PROMISE_PENDING)
+        return JS_ThrowPlainError(ctx, "\"%s\" has a top-level await: import() it", module->name);
+    return JS_GetModuleNamespace(ctx, module->definition);
+}
+
+static JSValue value_of(JSContext *ctx, Module *module)
+{
+    JSValue code;
+    switch (module->type) {
+    case MODULE_ESM:
+        return namespace_now(ctx, module);
+    case MODULE_COMMONJS:
+        code = module_read(ctx, module);
+        return JS_IsException(code) ? code : JS_EvalFunction(ctx, code);
+    case MODULE_TEXT:
+        return JS_NewStringLen(ctx, (const char *)module->bytes, module->size);
+    case MODULE_DATA:
+        return JS_NewArrayBufferCopy(ctx, module->bytes, module->size);
+    case MODULE_JSON:
+        return parse_json(ctx, module);
+    default:
+        return JS_UNDEFINED;
+    }
+}
+
+/* file(name) → what require() of an uploaded file is: of CommonJS its function, yet to be run */
+static JSValue file(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value, (void)argc;
+    const char *name = JS_ToCString(ctx, argv[0]);
+    if (!name)
+        return JS_EXCEPTION;
+    Module *module = modules_find(current, name);
+    JS_FreeCString(ctx, name);
+    return module ? value_of(ctx, module) : JS_UNDEFINED;
+}
+
+/* files() → [[name, type]…]: none after the top level has run */
+static JSValue files(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value, (void)argc, (void)argv;
+    JSValue list = JS_NewArray(ctx);
+    uint32_t count = 0;
+    for (uint32_t i = 0; current && i < current->count; i++) {
+        Module *module = &current->modules[i];
+        if (module->type == MODULE_UNKNOWN)
+            continue;
+        JSValue pair = JS_NewArray(ctx);
+        if (JS_SetPropertyUint32(ctx, pair, 0, JS_NewString(ctx, module->name)) < 0 ||
+            JS_SetPropertyUint32(ctx, pair, 1, JS_NewString(ctx, type_names[module->type])) < 0 ||
+            JS_SetPropertyUint32(ctx, list, count++, pair) < 0)
+            return JS_EXCEPTION;
+    }
+    return list;
+}
+
+void modules_define(JSContext *ctx, JSValueConst host)
+{
+    static const JSCFunctionListEntry functions[] = {
+        JS_CFUNC_DEF("file", 1, file),
+        JS_CFUNC_DEF("files", 0, files),
+    };
+    JS_SetPropertyFunctionList(ctx, host, functions, sizeof functions / sizeof *functions);
+}
+
 void modules_use(ModuleTable *table)
 {
     current = table;

@@ -15,7 +15,7 @@ JSContext *engine_context;
 Phase engine_phase;
 
 const char *const engine_entry_names[ENTRY_COUNT] = {
-    "handle", "timers", "failure", "rejection", "report", "describe", "resolve", "builtin", "commonjs", "loaded",
+    "handle", "timers", "failure", "rejection", "report", "describe", "resolve", "builtin", "commonjs", "configure", "loaded",
 };
 static JSValue entries[ENTRY_COUNT];
 static bool has_rejections;
@@ -147,6 +147,7 @@ static void define_host(JSValueConst host)
     clock_define(engine_context, host);
     operations_define(engine_context, host);
     flow_define(engine_context, host);
+    modules_define(engine_context, host);
 }
 
 bool engine_open(const JSMallocFunctions *functions)

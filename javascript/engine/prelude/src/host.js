@@ -24,6 +24,8 @@ export const {
   // URL, the class. urlParams(make): what makes a URL's searchParams. urlQuery(url), urlQuery(url, text): its `search`, and
   // changes it. formList(text): [[name, value]…], formText(list): application/x-www-form-urlencoded.
   URL, urlParams, urlQuery, formList, formText,
+  // file(name): what require() of an uploaded file gives, or undefined; files(): [name, type] of each. While the top level runs.
+  file, files,
   // clone(value): a deep copy through the engine's own serialization.
   clone,
 } = host;

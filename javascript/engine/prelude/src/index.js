@@ -7,10 +7,12 @@ import './timers.js';
 import { describe, failure } from './errors.js';
 import { handle } from './handlers/index.js';
 import { loaded } from './handlers/registry.js';
-import { builtin, commonjs, resolve } from './modules/index.js';
+import { commonjs } from './modules/commonjs.js';
+import { configure } from './modules/configure.js';
+import { builtinNamespace as builtin, resolve } from './modules/names.js';
 import { rejection, report } from './rejections.js';
 import { runTimer as timers } from './timers.js';
 
 export const entries = {
-  handle, timers, failure, rejection, report, describe, resolve, builtin, commonjs, loaded,
+  handle, timers, failure, rejection, report, describe, resolve, builtin, commonjs, configure, loaded,
 };

@@ -1,5 +1,6 @@
 // What a worker's top level left to be called: its default export, its entry points, its listeners.
 import { handlerOf } from '../global_events.js';
+import { keepFiles } from '../modules/commonjs.js';
 import { WorkerEntrypoint } from '../modules/workers.js';
 
 const HANDLERS = ['fetch', 'queue', 'scheduled', 'tail'];
@@ -10,6 +11,7 @@ const entries = new Map();
 
 // Called when the top level was evaluated. Throws what whoever deploys is told.
 export function loaded(namespace) {
+  keepFiles();
   exported = namespace === undefined ? null : namespace.default ?? null;
   for (const name of HANDLERS) found[name] = exported === null ? listenerOf(name) : look(exported, name);
   if (isClass(exported)) entries.set('default', exported);
