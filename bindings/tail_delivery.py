@@ -16,7 +16,7 @@ from typing import Literal
 from bindings.service import Lookup
 from bindings.trace_items import Item, item_of, weight_of
 from model.errors import PlatformError
-from model.identity import ScriptName
+from model.identity import AccountId, NamespaceName, ScriptName, TenantId
 from model.scripts import ScriptRef
 from model.traces import EventTrace
 
@@ -85,10 +85,10 @@ class TailDelivery:
             self._told("dropped", len(trace.consumers))
 
     def _offer(self, trace: EventTrace) -> None:
-        weight = weight_of(trace)
+        weight, context = weight_of(trace), trace.context
         item: Item | None = None
         for name in trace.consumers:
-            ref = consumer_of(self._lookup, trace, name)
+            ref = consumer_of(self._lookup, context.account, context.namespace, context.tenant, name)
             if ref is None or self._stopping or self._bytes + weight > self._settings.total_bytes:
                 self._told("dropped", 1)
                 continue
@@ -160,16 +160,17 @@ class TailDelivery:
             await asyncio.gather(*late, return_exceptions=True)
 
 
-def consumer_of(lookup: Lookup, trace: EventTrace, name: str) -> ScriptRef | None:
-    """The script that is told, looked up as a service is: the namespace's own first, then a plain one. None: there is
-    none, it has no `tail` handler, or it is another tenant's by now.
+def consumer_of(
+    lookup: Lookup, account: AccountId, namespace: NamespaceName | None, tenant: TenantId, name: str
+) -> ScriptRef | None:
+    """The script that is told of events of this tenant's scripts, looked up as a service is: the namespace's own first,
+    then a plain one. None: there is none, it has no `tail` handler, or it is another tenant's by now.
     """
-    context = trace.context
-    for namespace in dict.fromkeys((context.namespace, None)):
-        found = lookup(ScriptRef(namespace, ScriptName(name)))
-        if found is None or found.account != context.account:
+    for place in dict.fromkeys((namespace, None)):
+        found = lookup(ScriptRef(place, ScriptName(name)))
+        if found is None or found.account != account:
             continue
-        is_own = namespace is None or found.tenant == context.tenant
+        is_own = place is None or found.tenant == tenant
         return found.ref if is_own and "tail" in found.handlers else None
     return None
 

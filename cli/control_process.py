@@ -30,6 +30,7 @@ from cli.publisher import LocalPublisher
 from cli.replicas import ImagesAhead, MachineReplicas, ReplicaNews, count_replicas, held_keys, shown
 from cli.scheduled_runs import ScheduledRuns
 from cli.stores import address_from_config, open_stores
+from cli.tail_link import take_over
 from control.app import create_control_app
 from control.cron_runner import CronRunner
 from control.deletions import finish_deletions
@@ -537,7 +538,16 @@ def _answer_workers(
         await publisher.remake(str(payload["digest"]))
         return True
 
+    async def tail(group: str, payload: object) -> object:
+        try:
+            return await take_over(
+                payload, store.script, lambda version: groups.group_of(version) == group, processes.trigger
+            )
+        except ApiError as error:
+            raise ChannelError(error.message) from error
+
     for name, channel in processes.channels.items():
+        channel.on_request("tail", partial(tail, group_of_process(name)))
         channel.on_request("secret_key", partial(secret_key, group_of_process(name)))
         channel.on_request("material_key", partial(material_key, group_of_process(name)))
         channel.on_request("recompile", recompile)

@@ -18,7 +18,7 @@ from bindings.env import build_env
 from bindings.operations import OPERATIONS
 from bindings.queue_delivery import DeliverySettings, QueueDelivery
 from bindings.secret_store import SealedSecrets
-from bindings.tail_delivery import TailDelivery
+from bindings.tail_delivery import RunTail, TailDelivery
 from bindings.trace_items import Item
 from cli.egress_policies import EgressPolicies
 from cli.isolation import Isolation
@@ -130,6 +130,8 @@ class ControlLink:
     material_key: MaterialKeyFor
     #: (module digest, why) → the image is there.
     recompile: Callable[[str, str], Awaitable[None]]
+    #: Traces for a consumer that runs in other processes, as `TailDelivery` has it run.
+    tail: RunTail
 
 
 class DataPlane:
@@ -238,6 +240,7 @@ class DataPlane:
             signer.verify,
         )
         self._on_settled = on_settled
+        self._tail_elsewhere = link.tail
         self.delivery = QueueDelivery(
             self._queues,
             self._list_consumers,
@@ -283,8 +286,8 @@ class DataPlane:
         return reasons
 
     async def trigger(self, ref: ScriptRef, kind: str, payload: Mapping[str, object]) -> dict[str, object]:
-        """Run `scheduled` once, now: a cron trigger is due, or somebody asked for it by hand. Whatever is raised,
-        nothing has run.
+        """Run `scheduled` once, now: a cron trigger is due, or somebody asked for it by hand; or `tail`, for another
+        group's process. Whatever is raised, nothing has run.
         """
         if self.draining:
             raise OperationError(OperationErrorCode.UNAVAILABLE, "this process is about to end; try again")
@@ -295,6 +298,9 @@ class DataPlane:
             raise OperationError(
                 OperationErrorCode.UNAVAILABLE, f"{ref} has just moved to other processes; try again"
             )
+        if kind == "tail" and kind in worker.version.handlers:
+            ended_well = await self._run_tail(ref, payload["traces"], int(payload["hops"]))  # type: ignore[arg-type, call-overload]  # as control checked
+            return {"outcome": "ok" if ended_well else "exception"}
         if kind != "scheduled" or kind not in worker.version.handlers:
             raise OperationError(
                 OperationErrorCode.INVALID_ARGUMENT,
@@ -382,8 +388,10 @@ class DataPlane:
     async def _run_tail(self, ref: ScriptRef, items: Sequence[Item], hops: int) -> bool:
         """Raises PlatformFault when nothing has run."""
         worker = self.workers.get(ref)
-        if not isinstance(worker, Worker):
-            raise PlatformFault(f"{ref} does not run in this process")
+        if isinstance(worker, RemoteWorker):
+            return await self._tail_elsewhere(ref, items, hops)
+        if worker is None:
+            raise PlatformFault(f"{ref} is not there")
         event = {"traces": list(items), "vars": dict(worker.env.vars)}
         run = partial(worker.background, "tail", event)
         ending, _ = await self._background(worker, run, hops=hops, untraced=True)

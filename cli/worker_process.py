@@ -7,12 +7,13 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 
+from bindings.trace_items import Item
 from cli.confining import confine_worker
 from cli.d1_link import answer_control
 from cli.data_plane import ControlLink, DataPlane, DataPlaneSettings
@@ -20,6 +21,7 @@ from cli.descriptors import DescriptorShares, share_out
 from cli.isolation import Isolation
 from cli.process_logging import log_to_stderr
 from cli.stores import address_from_config
+from cli.tail_link import hand_over
 from cli.telemetry import WorkerTelemetry
 from dispatch.hook import Hook, load_hook
 from edge.door import DoorLimits
@@ -188,7 +190,10 @@ def _link(control: Channel) -> ControlLink:
         except ChannelError as error:
             raise ImageUnavailable(str(error)) from error
 
-    return ControlLink(secret_key, material_key, recompile)
+    async def tail(ref: ScriptRef, items: Sequence[Item], hops: int) -> bool:
+        return await hand_over(control.request, ref, items, hops)
+
+    return ControlLink(secret_key, material_key, recompile, tail)
 
 
 def _trigger(plane: DataPlane) -> Any:

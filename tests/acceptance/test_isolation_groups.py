@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cli.client import Part, encode_multipart
 from demo.upstream import start_api, start_dns
 from tests.acceptance import test_tenants
 from tests.acceptance.platform import SAMPLES, Platform, read_head, read_response, wait_until
+from tests.support.javascript_engine import built_engine
 
 #: Two tiers by tag, a customer by namespace, and the account's plain workers.
 GROUPS = "free:tag=tier:free&workers=2,vip:namespace=acme"
@@ -105,6 +107,67 @@ def test_a_tag_moves_a_worker_at_its_next_deploy(host: Platform) -> None:
     wait_until(lambda: host.log().count('"script":"c-moves"') == before + 6)
     lines = [json.loads(line) for line in host.log().splitlines() if '"script":"c-moves"' in line]
     assert {line["process"] for line in lines[before:]} <= DOOR
+
+
+ESM = "application/javascript+module"
+
+
+def upload(host: Platform, script: str, part: Part, **metadata: object) -> None:
+    head = Part(
+        "metadata",
+        json.dumps({"main_module": "index.js", "tenant": "acme", **metadata}).encode(),
+        "application/json",
+    )
+    content_type, body = encode_multipart([head, part])
+    path = f"/client/v4/accounts/default/workers/dispatch/namespaces/tests/scripts/{script}"
+    _, answer = host.api("PUT", path, body, headers={"Content-Type": content_type})
+    assert answer["success"], answer
+
+
+def test_javascript_calls_and_is_tailed_across_groups(host: Platform) -> None:
+    built_engine()
+
+    def put(script: str, source: str, **metadata: object) -> None:
+        upload(host, script, Part("index.js", source.encode(), ESM, "index.js"), **metadata)
+
+    host.deploy("hello", "js-first", "--tenant", "acme")  # the namespace
+    put(
+        "js-tail",
+        "export default { tail(events) { for (const e of events) console.log(JSON.stringify(e)); } };",
+    )
+    callee = """
+        import { WorkerEntrypoint } from 'cloudflare:workers';
+        export class Admin extends WorkerEntrypoint { sum(a, b) { return [a + b, this.ctx.props.of]; } }
+        export default { fetch() { return new Response('not this'); } };"""
+    tailed = [{"service": "js-tail"}]
+    put("js-callee", callee, tail_consumers=tailed)
+    caller = (
+        "export default { async fetch(request, env) { return Response.json(await env.ADMIN.sum(1, 2)); } };"
+    )
+    admin = {
+        "type": "service",
+        "name": "ADMIN",
+        "service": "js-callee",
+        "entrypoint": "Admin",
+        "props": {"of": "x"},
+    }
+    put("js-caller", caller, bindings=[admin], tags=["tier:free"], tail_consumers=tailed)
+    host.run("routes", "add", "js-caller.localhost", "--namespace", "tests", "--script", "js-caller")
+    answer = host.request("js-caller.localhost")
+    assert (answer.status, answer.body) == (200, '[3,"x"]')
+    assert told(host, "js-caller") <= FREE_PROCESSES
+    assert told(host, "js-callee") <= DOOR
+    path = "/client/v4/accounts/default/workers/dispatch/namespaces/tests/scripts/js-tail/logs"
+
+    def traced() -> dict[str, object]:
+        lines = host.api("GET", path)[1]["result"]["lines"]
+        items = [json.loads(line["text"]) for line in lines]
+        return {item["scriptName"]: item["event"] for item in items}
+
+    wait_until(lambda: len(traced()) == 2)
+    assert traced()["js-callee"] == {"rpcMethod": "sum"}
+    assert "request" in str(traced()["js-caller"])
+    assert told(host, "js-tail") <= DOOR
 
 
 def test_limits_hold_and_their_pages_are_the_same(host: Platform) -> None:

@@ -47,7 +47,8 @@ def test_a_consumer_is_the_tenant_s_own_or_a_plain_script(
     scripts: list[ScriptVersion], found: ScriptRef | None
 ) -> None:
     there = {each.ref: each for each in scripts}
-    assert consumer_of(there.get, trace(), "tail") == found
+    told = trace().context
+    assert consumer_of(there.get, told.account, told.namespace, told.tenant, "tail") == found
 
 
 class Bench:
