@@ -169,6 +169,14 @@ def find_esbuild(near: Path) -> str | None:
     return shutil.which("esbuild")
 
 
+def _is_wanted(root: Path) -> bool:
+    """The project names esbuild, so it was only never installed."""
+    try:
+        return b'"esbuild"' in (root / "package.json").read_bytes()
+    except OSError:
+        return False
+
+
 def _project_of(path: Path) -> Path:
     """The folder by which its author knows the sources: that of npm's package.json, else the one that was named or
     worked in.
@@ -183,14 +191,15 @@ def _project_of(path: Path) -> Path:
 
 
 def _bundle(main: Path, root: Path, why: str) -> Sources:
-    esbuild = find_esbuild(main)
-    if esbuild is None:
-        raise CliError(
-            f"{why}: it has to be bundled, and esbuild is not installed here",
-            hint="npm install --save-dev esbuild (in the worker's folder), and deploy again",
-        )
     if not main.is_file():
         raise BadUsage(f"{main}: there is no such file")
+    esbuild = find_esbuild(main)
+    if esbuild is None:
+        install = "npm install" if _is_wanted(root) else "npm install --save-dev esbuild"
+        raise CliError(
+            f"{why}: it has to be bundled, and esbuild is not installed here",
+            hint=f"{install} (in {root}), and deploy again",
+        )
     with tempfile.TemporaryDirectory(prefix="tenantry-esbuild-") as folder:
         output = Path(folder) / f"{main.stem}.js"
         command = [esbuild, str(main), *ESBUILD_OPTIONS, f"--outfile={output}"]

@@ -37,16 +37,43 @@ export default {
 };
 """
 
+_HONO: Final = """\
+// A request in, a response out: Hono finds the route. Each request has a heap of its own: nothing is kept between two
+// of them but what you put into a binding (c.env.NOTES.put(…), when you deploy with --kv NOTES=…).
+import { Hono } from "hono";
+
+interface Env {
+  GREETING?: string;
+}
+
+const app = new Hono<{ Bindings: Env }>();
+
+app.get("/json", (c) => c.json({ method: c.req.method, greeting: c.env.GREETING ?? "hello" }));
+
+app.get("*", (c) => c.text(`hello from NAME: ${c.req.path}\\n`));
+
+export default app;
+"""
+
+#: esbuild makes JavaScript of it and looks at no type: that is what `npm run check` is for.
 _PACKAGE: Final = """\
 {
   "name": "NAME",
   "private": true,
   "type": "module",
+  "scripts": {
+    "check": "tsc"
+  },
   "devDependencies": {
-    "esbuild": "^0.28.0"
+    "esbuild": "^0.28.0",
+    "typescript": ">=5.9"
   }
 }
 """
+
+_HONO_PACKAGE: Final = _PACKAGE.replace(
+    '  "devDependencies"', '  "dependencies": {\n    "hono": "^4.13.0"\n  },\n  "devDependencies"'
+)
 
 _TSCONFIG: Final = """\
 {
@@ -62,9 +89,27 @@ _TSCONFIG: Final = """\
 }
 """
 
+_README: Final = """\
+# NAME
+
+```sh
+npm install
+npm run check    # the types: deploying looks at none
+tenantry deploy . --name NAME --namespace production --hostname NAME.localhost
+curl -H 'Host: NAME.localhost' http://127.0.0.1:8787/json
+tenantry logs production NAME --follow
+```
+
+Bindings are named when it is deployed (`--kv NOTES=notes --d1 DB=notes --var GREETING=hello`), and belong into `Env` in
+`src/index.ts`.
+"""
+
+_PROJECT: Final = {"tsconfig.json": _TSCONFIG, "README.md": _README}
+
 TEMPLATES: Final[Mapping[str, Mapping[str, str]]] = {
     "js": {"src/index.js": _JS},
-    "ts": {"src/index.ts": _TS, "package.json": _PACKAGE, "tsconfig.json": _TSCONFIG},
+    "ts": {"src/index.ts": _TS, "package.json": _PACKAGE, **_PROJECT},
+    "hono": {"src/index.ts": _HONO, "package.json": _HONO_PACKAGE, **_PROJECT},
 }
 
 

@@ -19,7 +19,7 @@ from model.identity import InvalidName, parse_script_name
     type=click.Choice(sorted(TEMPLATES)),
     default="js",
     show_default=True,
-    help="JavaScript, or TypeScript with a package.json that has esbuild.",
+    help="JavaScript, TypeScript, or TypeScript with Hono. The last two have a package.json.",
 )
 @click.option("--name", metavar="NAME", help="The worker's name; by default, the folder's.")
 def command(folder: Path, template: str, name: str | None) -> None:
@@ -29,6 +29,7 @@ def command(folder: Path, template: str, name: str | None) -> None:
     Examples:
       tenantry init shop
       tenantry init shop --template ts
+      tenantry init shop --template hono
     """
     chosen = name or folder.absolute().name
     try:
@@ -49,6 +50,6 @@ def command(folder: Path, template: str, name: str | None) -> None:
         raise CliError(f"cannot write into {folder}: {error.strerror}") from error
     say(f"made {printable(str(folder))}: {', '.join(files)}")
     shown = printable(str(folder))
-    if template == "ts":
+    if "package.json" in files:
         say(f"  (cd {shown} && npm install)")
     say(f"  tenantry deploy {shown} --name {chosen} --namespace production --hostname {chosen}.localhost")

@@ -20,18 +20,22 @@ def test_javascript_is_ready_to_be_deployed(run: Run, tmp_path: Path) -> None:
     assert b"hello from shop" in sources.files[0].data
 
 
-def test_typescript_brings_what_bundles_it(run: Run, tmp_path: Path) -> None:
-    ended = run("init", str(tmp_path / "shop"), "--template", "ts", "--name", "front")
+@pytest.mark.parametrize("template", ["ts", "hono"])
+def test_typescript_brings_what_bundles_and_checks_it(run: Run, tmp_path: Path, template: str) -> None:
+    ended = run("init", str(tmp_path / "shop"), "--template", template, "--name", "front")
     assert "npm install" in ended.out
     folder = tmp_path / "shop"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         "src/index.ts",
         "package.json",
         "tsconfig.json",
+        "README.md",
     }
     package = json.loads((folder / "package.json").read_text())
     assert package["name"] == "front"
-    assert "esbuild" in package["devDependencies"]
+    assert {"esbuild", "typescript"} <= package["devDependencies"].keys()
+    assert ("hono" in package.get("dependencies", {})) == (template == "hono")
+    assert "--name front " in (folder / "README.md").read_text()
     assert json.loads((folder / "tsconfig.json").read_text())["compilerOptions"]["strict"] is True
 
 

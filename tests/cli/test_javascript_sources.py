@@ -139,6 +139,25 @@ def test_without_esbuild_it_is_said_how_to_get_it(
     assert "npm install --save-dev esbuild" in caught.value.hint
 
 
+def test_a_project_that_names_esbuild_was_only_never_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "package.json").write_text('{"devDependencies": {"esbuild": "^0.28.0"}}')
+    (tmp_path / "worker.ts").write_text("export default {}")
+    with pytest.raises(CliError) as caught:
+        read_sources(tmp_path)
+    assert caught.value.hint == f"npm install (in {tmp_path}), and deploy again"
+
+
+def test_a_typescript_file_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadUsage, match=r"worker\.ts: there is no such file"):
+        read_sources(tmp_path / "worker.ts")
+
+
 def fake_esbuild(folder: Path, script: str) -> None:
     """In the project's own node_modules."""
     path = folder / "node_modules" / ".bin" / "esbuild"
