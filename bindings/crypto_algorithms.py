@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes, padding
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes, keywrap, padding
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -24,6 +24,8 @@ from bindings.arguments import invalid, parse_int
 from bindings.crypto_keys import (
     CURVES,
     MOST_RSA_BITS,
+    PrivateKey,
+    PublicKey,
     describe,
     load_private,
     load_public,
@@ -44,16 +46,26 @@ _HASHES: Final[Mapping[str, tuple[str, Callable[[], hashes.HashAlgorithm]]]] = {
 }
 DIGESTS: Final = ("MD5", *_HASHES)
 SIGNATURES: Final = ("HMAC", "RSASSA-PKCS1-v1_5", "RSA-PSS", "ECDSA", "Ed25519")
-CIPHERS: Final = ("AES-GCM", "AES-CBC", "AES-CTR", "RSA-OAEP")
-DERIVATIONS: Final = ("PBKDF2", "HKDF", "ECDH")
-KEY_PAIRS: Final = ("RSASSA-PKCS1-v1_5", "RSA-PSS", "RSA-OAEP", "ECDSA", "ECDH", "Ed25519")
+CIPHERS: Final = ("AES-GCM", "AES-CBC", "AES-CTR", "AES-KW", "RSA-OAEP")
+DERIVATIONS: Final = ("PBKDF2", "HKDF", "ECDH", "X25519")
+KEY_PAIRS: Final = ("RSASSA-PKCS1-v1_5", "RSA-PSS", "RSA-OAEP", "ECDSA", "ECDH", "Ed25519", "X25519")
 
 Algorithm = Mapping[str, Any]
 
 
 def digest_of(name: str, data: bytes) -> bytes:
-    # MD5 is there because old protocols are; it protects nothing.
-    return hashlib.new("md5" if name == "MD5" else _HASHES[name][0], data, usedforsecurity=False).digest()
+    hasher = hasher_of(name)
+    hasher.update(data)
+    return hasher.digest()
+
+
+def hasher_of(name: str) -> hashlib._Hash:
+    return hashlib.new(hashlib_name(name), usedforsecurity=False)
+
+
+def hashlib_name(name: str) -> str:
+    """MD5 is there because old protocols are; it protects nothing."""
+    return "md5" if name == "MD5" else _HASHES[name][0]
 
 
 def _name(algorithm: Algorithm, known: tuple[str, ...]) -> str:
@@ -137,6 +149,10 @@ def encrypt(algorithm: Algorithm, key: bytes, data: bytes) -> bytes:
             return encryptor.update(padder.update(data) + padder.finalize()) + encryptor.finalize()
         case "AES-CTR":
             return _counted(algorithm, key, data)
+        case "AES-KW":
+            _aes(key)
+            _check_eights(data, 16)
+            return keywrap.aes_key_wrap(key, data)
         case _:
             public = load_public(key)
             if not isinstance(public, rsa.RSAPublicKey):
@@ -161,6 +177,13 @@ def decrypt(algorithm: Algorithm, key: bytes, data: bytes) -> bytes | None:
                 return None
         case "AES-CTR":
             return _counted(algorithm, key, data)
+        case "AES-KW":
+            _aes(key)
+            _check_eights(data, 24)
+            try:
+                return keywrap.aes_key_unwrap(key, data)
+            except keywrap.InvalidUnwrap:
+                return None
         case _:
             private = load_private(key)
             if not isinstance(private, rsa.RSAPrivateKey):
@@ -198,6 +221,11 @@ def _counted(algorithm: Algorithm, key: bytes, data: bytes) -> bytes:
         invalid("algorithm.counter: it would begin again within the data")
     encryptor = Cipher(_aes(key), modes.CTR(counter)).encryptor()
     return encryptor.update(data) + encryptor.finalize()
+
+
+def _check_eights(data: bytes, least: int) -> None:
+    if len(data) < least or len(data) % 8:
+        invalid(f"data: {len(data)} bytes; {least} or more, in eights, are right for AES-KW")
 
 
 def _aes(key: bytes) -> algorithms.AES:
@@ -276,13 +304,27 @@ def _agreed(algorithm: Algorithm, key: bytes, size: int) -> bytes:
         load_private(key),
         load_public(parse_bytes("algorithm.public", algorithm.get("public"), 4096)),
     )
+    if algorithm["name"] == "X25519":
+        return _cut(_agreed_x25519(private, public), size)
     if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(
         public, ec.EllipticCurvePublicKey
     ):
         invalid("key: ECDH takes two of an elliptic curve")
     if private.curve.name != public.curve.name:
         invalid("algorithm.public: its curve is another than the key's")
-    shared = private.exchange(ec.ECDH(), public)
+    return _cut(private.exchange(ec.ECDH(), public), size)
+
+
+def _agreed_x25519(private: PrivateKey, public: PublicKey) -> bytes:
+    if not isinstance(private, x25519.X25519PrivateKey) or not isinstance(public, x25519.X25519PublicKey):
+        invalid("key: X25519 takes two of its own")
+    try:
+        return private.exchange(public)
+    except ValueError:
+        invalid("algorithm.public: it is a point of low order")
+
+
+def _cut(shared: bytes, size: int) -> bytes:
     if size > len(shared):
         invalid(f"bits: {8 * size}; this curve gives {8 * len(shared)}")
     return shared[:size] if size else shared
@@ -291,9 +333,11 @@ def _agreed(algorithm: Algorithm, key: bytes, size: int) -> bytes:
 def generate(algorithm: Algorithm) -> dict[str, object]:
     """A pair: `private` and `public`, each as `describe` has it."""
     name = _name(algorithm, KEY_PAIRS)
-    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    private: PrivateKey
     if name == "Ed25519":
         private = ed25519.Ed25519PrivateKey.generate()
+    elif name == "X25519":
+        private = x25519.X25519PrivateKey.generate()
     elif name in ("ECDSA", "ECDH"):
         curve = CURVES.get(str(algorithm.get("named_curve")))
         if curve is None:

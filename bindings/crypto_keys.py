@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,8 +27,15 @@ from cryptography.hazmat.primitives.serialization import (
 from bindings.arguments import invalid, type_name
 from model.errors import OperationError, OperationErrorCode
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+_OkpPrivate = ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey
+_OkpPublic = ed25519.Ed25519PublicKey | x25519.X25519PublicKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | _OkpPrivate
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | _OkpPublic
+#: Keys of 32 bytes, by the name of their algorithm, which is that of their curve in a JWK: private and public.
+_OKP: Final[Mapping[str, tuple[type[_OkpPrivate], type[_OkpPublic]]]] = {
+    "Ed25519": (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey),
+    "X25519": (x25519.X25519PrivateKey, x25519.X25519PublicKey),
+}
 
 KEY_BYTES: Final = 16 * 1024
 #: Of a modulus. Larger ones are as good as none, and cost the host seconds.
@@ -68,7 +75,7 @@ def load_private(data: bytes) -> PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         invalid("key: it is no private key in PKCS#8 (DER, not encrypted)")
     if not isinstance(key, PrivateKey):
-        invalid("key: RSA, the curves P-256, P-384 and P-521, and Ed25519 are right")
+        invalid("key: RSA, the curves P-256, P-384 and P-521, Ed25519 and X25519 are right")
     _check(key)
     _valid[digest] = None
     if len(_valid) > _VALID:
@@ -84,7 +91,7 @@ def load_public(data: bytes) -> PublicKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         invalid("key: it is no public key in SubjectPublicKeyInfo (DER)")
     if not isinstance(key, PublicKey):
-        invalid("key: RSA, the curves P-256, P-384 and P-521, and Ed25519 are right")
+        invalid("key: RSA, the curves P-256, P-384 and P-521, Ed25519 and X25519 are right")
     _check(key)
     return key
 
@@ -132,7 +139,7 @@ def read_key(form: str, data: object, algorithm: Mapping[str, Any]) -> PrivateKe
 
 def _check_algorithm(key: PrivateKey | PublicKey, algorithm: Mapping[str, Any]) -> None:
     name = str(algorithm.get("name"))
-    wanted = "EC" if name in ("ECDSA", "ECDH") else "OKP" if name == "Ed25519" else "RSA"
+    wanted = "EC" if name in ("ECDSA", "ECDH") else name if name in _OKP else "RSA"
     if kind_of(key) != wanted:
         invalid(f"key: it is one of {kind_of(key)}, and {name} takes one of {wanted}")
     if wanted == "EC" and algorithm.get("named_curve") != curve_of(key):
@@ -142,7 +149,7 @@ def _check_algorithm(key: PrivateKey | PublicKey, algorithm: Mapping[str, Any]) 
 def kind_of(key: PrivateKey | PublicKey) -> str:
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         return "RSA"
-    return "EC" if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) else "OKP"
+    return next((name for name, classes in _OKP.items() if isinstance(key, classes)), "EC")
 
 
 def curve_of(key: PrivateKey | PublicKey) -> str | None:
@@ -167,8 +174,8 @@ def describe(key: PrivateKey | PublicKey) -> dict[str, object]:
 
 def _of_raw(data: bytes, algorithm: Mapping[str, Any]) -> PublicKey:
     try:
-        if algorithm.get("name") == "Ed25519":
-            return ed25519.Ed25519PublicKey.from_public_bytes(data)
+        if (name := str(algorithm.get("name"))) in _OKP:
+            return _OKP[name][1].from_public_bytes(data)
         curve = CURVES.get(str(algorithm.get("named_curve")))
         if curve is None:
             invalid("key: raw is for public keys of elliptic curves")
@@ -180,7 +187,7 @@ def _of_raw(data: bytes, algorithm: Mapping[str, Any]) -> PublicKey:
 def raw_of(key: PrivateKey | PublicKey) -> bytes:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    if isinstance(key, ed25519.Ed25519PublicKey):
+    if isinstance(key, _OkpPublic):
         return key.public_bytes_raw()
     raise wrong("key: raw is for public keys of elliptic curves")
 
@@ -195,13 +202,14 @@ def _of_jwk(jwk: Mapping[str, Any]) -> PrivateKey | PublicKey:
                 return _rsa_of_jwk(jwk)
             case "EC":
                 return _ec_of_jwk(jwk)
-            case "OKP" if jwk.get("crv") == "Ed25519":
+            case "OKP" if jwk.get("crv") in _OKP:
+                private, public = _OKP[str(jwk["crv"])]
                 if "d" in jwk:
-                    return ed25519.Ed25519PrivateKey.from_private_bytes(_bytes(jwk, "d"))
-                return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk, "x"))
+                    return private.from_private_bytes(_bytes(jwk, "d"))
+                return public.from_public_bytes(_bytes(jwk, "x"))
     except ValueError:
         invalid("key: its numbers make no key")
-    raise wrong("key: `kty` RSA, EC and OKP (with `crv` Ed25519) are right")
+    raise wrong("key: `kty` RSA, EC and OKP (with `crv` Ed25519 or X25519) are right")
 
 
 def _rsa_of_jwk(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey | rsa.RSAPublicKey:
@@ -230,9 +238,9 @@ def jwk_of(key: PrivateKey | PublicKey) -> dict[str, str]:
         return _jwk_of_rsa(key)
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         return _jwk_of_ec(key)
-    public = key.public_key() if isinstance(key, ed25519.Ed25519PrivateKey) else key
-    told = {"kty": "OKP", "crv": "Ed25519", "x": _text(public.public_bytes_raw())}
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    public = key.public_key() if isinstance(key, _OkpPrivate) else key
+    told = {"kty": "OKP", "crv": kind_of(key), "x": _text(public.public_bytes_raw())}
+    if isinstance(key, _OkpPrivate):
         told["d"] = _text(key.private_bytes_raw())
     return told
 

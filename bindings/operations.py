@@ -40,6 +40,7 @@ from bindings.crypto_algorithms import (
     SIGNATURES,
 )
 from bindings.crypto_keys import CURVES, LEAST_RSA_BITS, MOST_RSA_BITS
+from bindings.crypto_streams import crypto_digest_stream
 from bindings.d1 import d1_batch, d1_exec, d1_query
 from bindings.dispatch_namespace import PARAM_BYTES, PARAM_COUNT, dispatch_fetch
 from bindings.http_values import HEADER_BYTES, HEADER_COUNT, INLINE_BODY_BYTES, URL_BYTES
@@ -636,6 +637,20 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
     ),
     (
         OperationNotes(
+            "crypto.digest_stream",
+            "The hash of a stream, or its HMAC. It is computed as the stream comes, which may be of any size.",
+            (
+                ("name", _any_of(DIGESTS)),
+                ("key", "bin | nil: HMAC's, not of MD5"),
+                ("stream", "stream id"),
+            ),
+            "bin",
+            (*_COMPUTING, (Code.CLOSED_STREAM, "the stream was closed, or broke off")),
+        ),
+        crypto_digest_stream,
+    ),
+    (
+        OperationNotes(
             "crypto.sign",
             "Sign bytes.",
             (
@@ -698,7 +713,7 @@ _ROWS: Final[tuple[tuple[OperationNotes, _Run], ...]] = (
                 (
                     "algorithm",
                     f"{{name: {_any_of(DERIVATIONS)}, {_HASH}, salt?: bin (PBKDF2, HKDF), iterations?: int (PBKDF2), "
-                    "info?: bin (HKDF), public?: bin (ECDH)}",
+                    "info?: bin (HKDF), public?: bin (ECDH, X25519)}",
                 ),
                 ("key", "bin"),
                 ("bits", "int, a multiple of 8"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import inspect
 import itertools
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from bindings.memory import MemoryEvent
 from bindings.operations import OPERATIONS
 from model.errors import OperationError, OperationErrorCode
+from model.messages import StreamClosed
 
 NAMES = sorted(name for name in OPERATIONS if name.startswith("crypto."))
 JUNK: list[Any] = [None, True, -1, 1 << 70, 1.5, "", "raw", b"", b"\x30\x80\x00", [], {}, {"name": []}]
@@ -22,10 +25,12 @@ ALGORITHMS = (
     "AES-GCM",
     "AES-CBC",
     "AES-CTR",
+    "AES-KW",
     "RSA-OAEP",
     "PBKDF2",
     "HKDF",
     "ECDH",
+    "X25519",
 )
 
 
@@ -85,3 +90,34 @@ async def test_a_key_that_was_changed_is_no_key_however_often_the_right_one_was_
     changed = key[:-200] + bytes([key[-200] ^ 1]) + key[-199:]
     with pytest.raises(OperationError, match="no private key"):
         await ask("crypto.sign", used, changed, b"data")
+
+
+async def test_the_hash_of_a_stream_is_that_of_its_bytes_and_a_broken_one_has_none() -> None:
+    event = MemoryEvent()
+    parts = [b"a" * 100_000, b"b", b"c" * 10]
+    stream = event.lend_stream(Parts(parts))
+    plain = await OPERATIONS["crypto.digest_stream"].run(event, None, ("SHA-256", None, stream))  # type: ignore[misc]
+    assert plain == hashlib.sha256(b"".join(parts)).digest()
+    stream = event.lend_stream(Parts(parts))
+    mac = await OPERATIONS["crypto.digest_stream"].run(event, None, ("SHA-1", b"k", stream))  # type: ignore[misc]
+    assert mac == hmac.new(b"k", b"".join(parts), "sha1").digest()
+    stream = event.lend_stream(Parts([b"a"], breaks=True))
+    with pytest.raises(OperationError) as refused:
+        await OPERATIONS["crypto.digest_stream"].run(event, None, ("SHA-1", None, stream))  # type: ignore[misc]
+    assert refused.value.code is OperationErrorCode.CLOSED_STREAM
+
+
+class Parts:
+    """A ByteSource of these parts."""
+
+    def __init__(self, parts: list[bytes], *, breaks: bool = False) -> None:
+        self._parts = list(parts)
+        self._breaks = breaks
+
+    async def read(self) -> bytes:
+        if not self._parts and self._breaks:
+            raise StreamClosed("its sender left")
+        return self._parts.pop(0) if self._parts else b""
+
+    def close(self) -> None:
+        self._parts.clear()

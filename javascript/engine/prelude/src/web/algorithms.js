@@ -1,7 +1,7 @@
 // Algorithms of Web Crypto by their names, and what the host is told of them (docs/bindings.md, crypto.*).
 const HASHES = ['SHA-1', 'SHA-256', 'SHA-384', 'SHA-512'];
 const CURVES = ['P-256', 'P-384', 'P-521'];
-export const SYMMETRIC = ['HMAC', 'AES-GCM', 'AES-CBC', 'AES-CTR'];
+export const SYMMETRIC = ['HMAC', 'AES-GCM', 'AES-CBC', 'AES-CTR', 'AES-KW'];
 
 // name → which usages a key of it can have: [secret or private, public]
 export const USAGES = {
@@ -9,6 +9,7 @@ export const USAGES = {
   'AES-GCM': [['encrypt', 'decrypt', 'wrapKey', 'unwrapKey']],
   'AES-CBC': [['encrypt', 'decrypt', 'wrapKey', 'unwrapKey']],
   'AES-CTR': [['encrypt', 'decrypt', 'wrapKey', 'unwrapKey']],
+  'AES-KW': [['wrapKey', 'unwrapKey']],
   PBKDF2: [['deriveKey', 'deriveBits']],
   HKDF: [['deriveKey', 'deriveBits']],
   'RSASSA-PKCS1-v1_5': [['sign'], ['verify']],
@@ -17,6 +18,7 @@ export const USAGES = {
   ECDSA: [['sign'], ['verify']],
   ECDH: [['deriveKey', 'deriveBits'], []],
   Ed25519: [['sign'], ['verify']],
+  X25519: [['deriveKey', 'deriveBits'], []],
 };
 
 const NAMES = new Map([...Object.keys(USAGES), ...HASHES, 'MD5'].map((name) => [name.toUpperCase(), name]));
@@ -38,6 +40,12 @@ export function hashOf(algorithm) {
   const { name } = normalized(algorithm.hash);
   if (!HASHES.includes(name)) throw fail('NotSupportedError', `${algorithm.name}: the hashes ${HASHES.join(', ')} are right.`);
   return name;
+}
+
+export function digestName(given) {
+  const { name } = normalized(given);
+  if (name === 'MD5' || HASHES.includes(name)) return name;
+  throw fail('NotSupportedError', `${name} is no hash: ${HASHES.join(', ')} and MD5 are.`);
 }
 
 export function curveOf({ name, namedCurve }) {

@@ -1,12 +1,14 @@
 // Web Crypto: randomness, and `crypto.subtle` (subtle.js).
 import { define, describeClass } from '../define.js';
 import { fillRandom } from '../host.js';
+import { DigestStream } from './digest_stream.js';
 import { subtle } from './subtle.js';
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 class Crypto {
   get subtle() { return subtle; }
+  get DigestStream() { return DigestStream; }
 
   getRandomValues(view) {
     if (!ArrayBuffer.isView(view) || view instanceof DataView || view instanceof Float32Array || view instanceof Float64Array) {
@@ -26,5 +28,5 @@ class Crypto {
   }
 }
 
-describeClass(Crypto, ['subtle', 'getRandomValues', 'randomUUID']);
+describeClass(Crypto, ['subtle', 'getRandomValues', 'randomUUID', 'DigestStream']);
 define({ Crypto, crypto: new Crypto() });

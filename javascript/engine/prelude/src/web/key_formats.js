@@ -28,10 +28,11 @@ function secretAlgorithm(algorithm, size) {
 function pairAlgorithm(algorithm, told) {
   const { name } = algorithm;
   if (name === 'ECDSA' || name === 'ECDH') return { name, namedCurve: curveOf(algorithm) };
-  if (name === 'Ed25519') return { name };
+  if (isOfBytes(name)) return { name };
   return { name, hash: { name: hashOf(algorithm) }, modulusLength: told.modulus_length, publicExponent: told.public_exponent };
 }
 
+const isOfBytes = (name) => name === 'Ed25519' || name === 'X25519';
 const namesCurve = ({ name }) => name === 'ECDSA' || name === 'ECDH';
 
 export async function importKey(format, data, given, extractable, usages) {
@@ -79,7 +80,7 @@ const hashNumber = (name) => name.slice(4);
 function jwkAlgorithm({ name, hash, length }) {
   switch (name) {
     case 'HMAC': return { alg: `HS${hashNumber(hash.name)}` };
-    case 'AES-GCM': case 'AES-CBC': case 'AES-CTR': return { alg: `A${length}${name.slice(4)}` };
+    case 'AES-GCM': case 'AES-CBC': case 'AES-CTR': case 'AES-KW': return { alg: `A${length}${name.slice(4)}` };
     case 'RSASSA-PKCS1-v1_5': return { alg: `RS${hashNumber(hash.name)}` };
     case 'RSA-PSS': return { alg: `PS${hashNumber(hash.name)}` };
     case 'RSA-OAEP': return { alg: hash.name === 'SHA-1' ? 'RSA-OAEP' : `RSA-OAEP-${hashNumber(hash.name)}` };
@@ -122,7 +123,7 @@ export async function generateKey(given, extractable, usages) {
   }
   const asked = namesCurve(algorithm)
     ? { name, named_curve: curveOf(algorithm) }
-    : name === 'Ed25519' ? { name } : { name, modulus_length: algorithm.modulusLength, public_exponent: bytesOf(algorithm.publicExponent, 'publicExponent') };
+    : isOfBytes(name) ? { name } : { name, modulus_length: algorithm.modulusLength, public_exponent: bytesOf(algorithm.publicExponent, 'publicExponent') };
   if (asked.modulus_length !== undefined) hashOf(algorithm);
   let told;
   try {

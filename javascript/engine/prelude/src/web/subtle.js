@@ -1,8 +1,9 @@
 // SubtleCrypto (Web Cryptography API): operations of the host; keys travel with each of them.
 import { define, describeClass } from '../define.js';
 import { operation, utf8Decode, utf8Encode } from '../host.js';
-import { bytesOf, fail, forHost, normalized } from './algorithms.js';
+import { bytesOf, digestName, fail, forHost, normalized } from './algorithms.js';
 import { materialOf, usable } from './crypto_key.js';
+import { MOST_BYTES, digestOf } from './digesting.js';
 import { exportKey, generateKey, importKey } from './key_formats.js';
 
 // What the host refuses is, in the words of the standard, an OperationError.
@@ -22,19 +23,24 @@ class SubtleCrypto {
   }
 
   async digest(algorithm, data) {
-    return (await asked('crypto.digest', normalized(algorithm).name, bytesOf(data, 'digest'))).buffer;
+    const name = digestName(algorithm), bytes = bytesOf(data, 'digest');
+    return (await (bytes.length > MOST_BYTES ? digestOf(name, null, bytes) : asked('crypto.digest', name, bytes))).buffer;
   }
 
   async sign(algorithm, key, data) {
     const given = normalized(algorithm), material = usable(key, 'sign', given.name);
-    return (await asked('crypto.sign', forHost(given, key), material, bytesOf(data, 'sign'))).buffer;
+    const signed = bytesOf(data, 'sign');
+    if (isLongMac(given, signed)) return (await digestOf(key.algorithm.hash.name, material, signed)).buffer;
+    return (await asked('crypto.sign', forHost(given, key), material, signed)).buffer;
   }
 
   async verify(algorithm, key, signature, data) {
     const given = normalized(algorithm), material = usable(key, 'verify', given.name);
     const bytes = bytesOf(signature, 'signature');
     if (bytes.length > 1024) return false;
-    return asked('crypto.verify', forHost(given, key), material, bytes, bytesOf(data, 'verify'));
+    const signed = bytesOf(data, 'verify');
+    if (isLongMac(given, signed)) return areSame(bytes, await digestOf(key.algorithm.hash.name, material, signed));
+    return asked('crypto.verify', forHost(given, key), material, bytes, signed);
   }
 
   async encrypt(algorithm, key, data) {
@@ -75,10 +81,17 @@ class SubtleCrypto {
   timingSafeEqual(one, other) {
     const left = bytesOf(one, 'timingSafeEqual'), right = bytesOf(other, 'timingSafeEqual');
     if (left.length !== right.length) throw new TypeError('Input buffers must have the same byte length');
-    let difference = 0;
-    for (let at = 0; at < left.length; at++) difference |= left[at] ^ right[at];
-    return difference === 0;
+    return areSame(left, right);
   }
+}
+
+const isLongMac = ({ name }, bytes) => name === 'HMAC' && bytes.length > MOST_BYTES;
+
+function areSame(left, right) {
+  if (left.length !== right.length) return false;
+  let difference = 0;
+  for (let at = 0; at < left.length; at++) difference |= left[at] ^ right[at];
+  return difference === 0;
 }
 
 async function encrypt(usage, algorithm, key, bytes) {
@@ -95,8 +108,10 @@ async function decrypt(usage, algorithm, key, bytes) {
 
 async function derive(usage, algorithm, key, length) {
   const given = normalized(algorithm), material = usable(key, usage, given.name);
-  if (given.name !== 'ECDH' && (length === null || length % 8)) throw fail('OperationError', `${given.name}: a length in bits, a multiple of 8, is needed.`);
-  const told = given.name === 'ECDH' ? { name: 'ECDH', public: materialOf(given.public) } : forHost(given, key);
+  const agrees = given.name === 'ECDH' || given.name === 'X25519';
+  if (!agrees && (length === null || length % 8)) throw fail('OperationError', `${given.name}: a length in bits, a multiple of 8, is needed.`);
+  if (agrees && (given.public?.type !== 'public' || given.public.algorithm.name !== given.name)) throw fail('InvalidAccessError', `${given.name}: \`public\` is a public key of ${given.name}.`);
+  const told = agrees ? { name: given.name, public: materialOf(given.public) } : forHost(given, key);
   if (given.name === 'PBKDF2' && told.iterations > 100000) {
     throw fail('NotSupportedError', `Pbkdf2 failed: iteration counts above 100000 are not supported (requested ${told.iterations}).`);
   }
