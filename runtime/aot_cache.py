@@ -178,8 +178,11 @@ class AotCache:
         _write(Path(self._path(digest)), image + noted + mac.digest())
 
     def store_delta(self, digest: str, facts: ScriptFacts, delta: bytes) -> None:
-        """As `store`, of a bundle."""
-        _write(Path(self._delta_path(digest)), self._sealer.seal(self._whose(digest), facts, delta))
+        """As `store`, of a bundle. One that a power loss damages is known by its seal and made again, which takes as
+        long as waiting for the disk: so nobody does.
+        """
+        data = self._sealer.seal(self._whose(digest), facts, delta)
+        _write(Path(self._delta_path(digest)), data, sync=False)
 
     def read_delta(self, digest: str) -> SealedDelta:
         """The delta of a bundle, verified. Raises ImageUnavailable as `open` does."""
@@ -277,15 +280,16 @@ def _unreadable(error: OSError) -> ImageUnavailable:
     return ImageUnavailable(f"it can't be read: {error.strerror}")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, sync: bool = True) -> None:
     # Two tenants may upload the same bytes at once: each writer has a file of its own, 0600.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -8,9 +8,13 @@ Source of the limits: a module of 200,000 functions takes 14 s, a 12 MB engine 1
 from __future__ import annotations
 
 import asyncio
-import struct
+import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +22,13 @@ from typing import Final
 
 import msgpack
 
+from model.errors import ProcessLost
+from runtime.javascript.delta import MOST_BYTES as MOST_DELTA_BYTES
 from runtime.javascript.delta import MalformedDelta, parse
 from runtime.module_problems import ScriptError
-from runtime.piped_child import PipedChild
+from runtime.piped_child import MESSAGE_SIZE, ChildEnded, MessageTooLarge, PipedChild
+
+_log = logging.getLogger("tenantry.control")
 
 COMPILE_CPU_S: Final = 60
 COMPILE_WALL_S: Final = 120
@@ -30,19 +38,41 @@ MAX_MEMORY_IMAGE_BYTES: Final = 128 << 20
 #: Of the start function, as elsewhere: a worker must be ready within a second.
 STARTUP_CPU_MS: Final = 1_000
 
+#: A child has imported all and made its engine by then, ten times over.
+READY_S: Final = 30.0
 
-#: Before each message to a child.
-MESSAGE_SIZE: Final = struct.Struct("<Q")
+_SPARE_AFTER_S: Final = 0.1
+_NICE: Final = 10
+#: A larger answer is looked at in a thread.
+_SMALL_BYTES: Final = 256 * 1024
+
 #: Kinds of jobs.
 MODULE: Final = "module"
 JAVASCRIPT: Final = "javascript"
 
 #: What whoever deploys is told of what a top level logged: lines, and characters of one.
 _MOST_LINES, _LINE = 101, 16 * 1024
+#: What stands beside an image or a delta in an answer: names, an error's text, lines.
+_TOLD_BYTES: Final = 4 << 20
+#: An image is some five times its module, of at most 64 MiB; what takes more was refused for its memory.
+_ANSWER_BYTES: Final = {
+    MODULE: (512 << 20) + _TOLD_BYTES,
+    JAVASCRIPT: MOST_DELTA_BYTES + _TOLD_BYTES,
+}
 
 #: `-m` looks there for a child's code, wherever the server was started.
 _ROOT: Final = Path(__file__).parents[1]
 _UNCONFINED: Final = (sys.executable, "-m", "runtime.compile_child")
+
+
+def _be_nice() -> None:
+    """This thread, and what it starts: requests come before uploads, also while a child imports all that it needs."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+#: Where children are started: the parent waits for the exec, some ms. It lives as long as the process, as a child that
+#: ends with its parent ends with the thread that started it.
+_starter: Final = ThreadPoolExecutor(1, "compile-start", _be_nice)
 
 
 class CompileRefused(Exception):
@@ -88,14 +118,23 @@ class Compiler:
     does, and dies.
     """
 
-    def __init__(self, wall_s: float = COMPILE_WALL_S, argv: Sequence[str] = _UNCONFINED) -> None:
+    def __init__(
+        self,
+        wall_s: float = COMPILE_WALL_S,
+        argv: Sequence[str] = _UNCONFINED,
+        ready_s: float = READY_S,
+    ) -> None:
         """`argv` starts a child that runs `runtime.compile_child.main`; this one alone has limits only."""
         self._argv = argv
         self._wall_s = wall_s
+        self._ready_s = ready_s
         self._javascript = b""
         self._keeps_spare = False
         self._spare: asyncio.Task[_Child] | None = None
+        self._starting_soon: asyncio.TimerHandle | None = None
         self._running = 0
+        #: Of children that have done their work, or failed.
+        self._ending: set[asyncio.Task[None]] = set()
 
     def use_javascript(self, image: bytes) -> None:
         """The image of the JavaScript engine, by this host's engine: children from now on have it."""
@@ -110,8 +149,13 @@ class Compiler:
         self._keeps_spare = False
         spare, self._spare = self._spare, None
         if spare is not None:
-            with suppress(OSError):  # it could not be started
-                await _end(await spare)
+            spare.cancel()
+            with suppress(
+                asyncio.CancelledError, OSError, ProcessLost
+            ):  # it could not be started, or is not yet
+                self._end((await spare).process)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     async def compile(self, wasm: bytes, memory_bytes: int) -> Compiled:
         """Raises CompileRefused naming the limit or the validator's reason."""
@@ -134,7 +178,10 @@ class Compiler:
         if not isinstance(handlers, list) or not isinstance(entrypoints, list):
             raise CompileRefused("the compiler gave no answer")
         try:
-            await asyncio.to_thread(parse, delta)
+            if len(delta) <= _SMALL_BYTES:
+                parse(delta)
+            else:
+                await asyncio.to_thread(parse, delta)
         except MalformedDelta as error:
             raise CompileRefused(f"the compiler gave no answer: {error}") from error
         return LoadedScript(
@@ -149,30 +196,37 @@ class Compiler:
         job: bytes = msgpack.packb([kind, data, memory_bytes])
         self._running += 1
         try:
-            out = await self._run(job, needs_javascript=kind == JAVASCRIPT)
+            out = await self._run(kind, job)
         finally:
             self._running -= 1
             if self._keeps_spare and not self._running:
-                self._start_spare()
-        answer = msgpack.unpackb(out, max_bin_len=1 << 30)
+                self._start_spare_soon()
+        try:
+            answer = msgpack.unpackb(out)  # of its length, and so with no more in it
+        except ValueError as error:
+            raise CompileRefused("the compiler gave no answer") from error
         if not isinstance(answer, dict):
             raise CompileRefused("the compiler gave no answer")
         return answer
 
-    async def _run(self, job: bytes, *, needs_javascript: bool) -> bytes:
-        child = await self._take(needs_javascript)
-        process = child.process
+    async def _run(self, kind: str, job: bytes) -> bytes:
+        child = await self._take(needs_javascript=kind == JAVASCRIPT)
         try:
-            out, errors = await asyncio.wait_for(process.communicate(_message(job)), self._wall_s)
+            exchanged = child.process.exchange(_message(job), _ANSWER_BYTES[kind])
+            return await asyncio.wait_for(exchanged, self._wall_s)
         except TimeoutError:
             raise CompileRefused(f"compiling took longer than {self._wall_s:g} s") from None
+        except ChildEnded as ended:
+            raise CompileRefused(_why_it_died(ended.code, ended.errors)) from ended
+        except MessageTooLarge as error:
+            _log.warning("a compile child answered with %s", error)
+            raise CompileRefused("what the module compiles to is larger than is kept") from error
         finally:
-            await _end(child)
-        if process.returncode != 0:
-            raise CompileRefused(_why_it_died(process.returncode or 0, errors))
-        return out
+            ending = self._end(child.process)
+            if not self._keeps_spare:
+                await asyncio.wait([ending])  # nobody is going to `close`
 
-    async def _take(self, needs_javascript: bool) -> _Child:
+    async def _take(self, *, needs_javascript: bool) -> _Child:
         """The spare, where it lives and has what is needed; otherwise a fresh one."""
         spare, self._spare = self._spare, None
         if spare is not None:
@@ -181,20 +235,59 @@ class Compiler:
             except asyncio.CancelledError:
                 self._spare = self._spare or spare  # the next upload's
                 raise
-            except OSError:
-                return await self._start()  # no process could be started then: that may be long ago
+            except (OSError, ProcessLost):
+                return await self._start()  # none could be started then: that may be long ago
             if child.process.returncode is None and (child.javascript or not needs_javascript):
                 return child
-            await _end(child)
+            self._end(child.process)
         return await self._start()
+
+    def _start_spare_soon(self) -> None:
+        """A start takes a processor for 0.3 s, and what follows a compile, to the first answer, 20 ms."""
+        if self._starting_soon is not None:
+            self._starting_soon.cancel()
+        self._starting_soon = asyncio.get_running_loop().call_later(_SPARE_AFTER_S, self._start_spare)
 
     def _start_spare(self) -> None:
         if self._spare is None:
             self._spare = asyncio.get_running_loop().create_task(self._start())
 
     async def _start(self) -> _Child:
+        """One that waits for its job. Raises OSError, ProcessLost."""
         # The JavaScript engine's image goes ahead: a spare has read it when its job comes.
-        return _Child(PipedChild(self._argv, _ROOT, _message(self._javascript)), bool(self._javascript))
+        process = await self._start_process(_message(self._javascript))
+        child = _Child(process, bool(self._javascript))
+        try:
+            await asyncio.wait_for(process.receive(0), self._ready_s)
+        except (TimeoutError, ChildEnded, MessageTooLarge) as error:
+            await asyncio.wait([self._end(process)])
+            why = (
+                _last_line(error.errors)
+                if isinstance(error, ChildEnded)
+                else f"not within {self._ready_s:g} s"
+            )
+            _log.error("a compile child did not become ready: %s", why)
+            raise ProcessLost("the compiler could not be started; try again", detail=why) from error
+        except BaseException:
+            await asyncio.wait([self._end(process)])
+            raise
+        return child
+
+    async def _start_process(self, first: bytes) -> PipedChild:
+        starting = asyncio.get_running_loop().run_in_executor(_starter, PipedChild, self._argv, _ROOT, first)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(lambda done: done.exception() or self._end(done.result()))
+            raise
+
+    def _end(self, process: PipedChild) -> asyncio.Task[None]:
+        """Kill it, if it lives, and have it reaped. An answer doesn't wait for that: its memory takes a while to go."""
+        process.kill()
+        task = asyncio.get_running_loop().create_task(process.wait())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
 
 def _lines(told: object) -> tuple[tuple[int, str], ...]:
@@ -213,19 +306,19 @@ def _message(data: bytes) -> bytes:
     return MESSAGE_SIZE.pack(len(data)) + data
 
 
-async def _end(child: _Child) -> None:
-    """Kill it, if it lives, and reap it."""
-    child.process.kill()
-    await child.process.wait()
+def _last_line(errors: bytes) -> str:
+    return (errors.decode("utf-8", "replace").strip().splitlines() or [""])[-1][:300]
 
 
 def _why_it_died(code: int, errors: bytes) -> str:
     text = errors.decode("utf-8", "replace")
-    if code in (-24, -9):  # SIGXCPU, and the SIGKILL that follows it
+    if code == -signal.SIGXCPU:
         return f"compiling used more than {COMPILE_CPU_S} s of CPU time"
+    if code == -signal.SIGKILL:
+        return (
+            "the compiler was killed before it was done: the host had no memory left for it, or somebody ended it;"
+            " try again"
+        )
     if "memory allocation" in text or "MemoryError" in text or "Cannot allocate memory" in text:
         return f"compiling needed more than {COMPILE_MEMORY_BYTES >> 30} GiB of memory"
-    return (
-        "the compiler failed on this module: "
-        + (text.strip().splitlines() or [f"it ended with {code}"])[-1][:300]
-    )
+    return f"the compiler failed on this module: {_last_line(errors) or f'it ended with {code}'}"

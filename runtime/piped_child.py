@@ -9,19 +9,43 @@ waits along, for the exec.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
+#: Before each message, to a child and from it.
+MESSAGE_SIZE: Final = struct.Struct("<Q")
 #: Each child that is spoken to has one; more than that are never spoken to at once (runtime.compile_queue).
 _THREADS: Final = 16
 _threads: Final = ThreadPoolExecutor(_THREADS, "compile-pipes")
+#: As much as anybody may have: a delta of some MiB comes in a few pieces instead of fifty.
+_PIPE_BYTES: Final = 1 << 20
+#: Of what it says went wrong: the last words of a panic.
+_ERROR_BYTES: Final = 64 * 1024
+#: It closes its pipes as it ends; one that closed them and lives is killed.
+_ENDING_S: Final = 5.0
+
+
+class ChildEnded(Exception):
+    """It ended, with `code`, before its message was whole. `errors`: what it wrote to stderr."""
+
+    def __init__(self, code: int, errors: bytes) -> None:
+        super().__init__(f"the child ended with {code}")
+        self.code = code
+        self.errors = errors
+
+
+class MessageTooLarge(Exception):
+    """It says that its message is larger than is taken: the program in it is not ours any more."""
 
 
 class PipedChild:
-    """Started by making it; `communicate` with it once, or `kill` it; then `wait`."""
+    """Started by making it. Ask it for one message after the other, or `kill` it; then `wait`."""
 
     def __init__(self, argv: Sequence[str], cwd: Path, first: bytes) -> None:
         """`first` is written to it at once, as fast as it reads. It has no environment: no token, no path."""
@@ -34,8 +58,12 @@ class PipedChild:
             cwd=cwd,
             close_fds=True,
         )
-        self._fed = _threads.submit(self._feed, first)
-        self._exchanged: Future[tuple[bytes, bytes]] | None = None
+        process = self._process
+        self._in, self._out, self._err = map(_piped, (process.stdin, process.stdout, process.stderr))
+        for pipe in (self._in, self._out):
+            with suppress(OSError):  # the user has too many large ones
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._last: Future[None] | Future[bytes] = _threads.submit(self._write, first)
 
     @property
     def pid(self) -> int:
@@ -45,42 +73,64 @@ class PipedChild:
     def returncode(self) -> int | None:
         return self._process.poll()
 
-    async def communicate(self, data: bytes) -> tuple[bytes, bytes]:
-        """Write `data`, close, and read to the end: what it wrote and what it said went wrong.
+    async def receive(self, most_bytes: int) -> bytes:
+        """Its next message. Raises ChildEnded, MessageTooLarge.
 
         Who is cancelled has to kill it, which ends the thread that does this.
         """
-        self._exchanged = _threads.submit(self._exchange, data)
-        return await asyncio.wrap_future(self._exchanged)
+        return await self.exchange(b"", most_bytes)
+
+    async def exchange(self, data: bytes, most_bytes: int) -> bytes:
+        """Write `data`; its next message. As `receive`."""
+        exchanged = _threads.submit(self._exchange, self._last, data, most_bytes)
+        self._last = exchanged
+        return await asyncio.wrap_future(exchanged)
 
     def kill(self) -> None:
         self._process.kill()
 
     async def wait(self) -> None:
-        """Of one that was killed, or has closed its pipes. Its own ends of the pipes are closed, too."""
+        """Of one that was killed. Our ends of its pipes are closed, too."""
         await asyncio.get_running_loop().run_in_executor(_threads, self._reap)
 
-    def _feed(self, first: bytes) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+    def _write(self, data: bytes) -> None:
         try:
-            self._process.stdin.write(first)
-            self._process.stdin.flush()
+            self._in.write(data)
+            self._in.flush()
         except BrokenPipeError:
             pass  # it has ended: its exit code says more
 
-    def _exchange(self, data: bytes) -> tuple[bytes, bytes]:
-        self._fed.result()
-        return self._process.communicate(data)
+    def _exchange(self, before: Future[None] | Future[bytes], data: bytes, most_bytes: int) -> bytes:
+        before.result()
+        self._write(data)
+        head = self._out.read(MESSAGE_SIZE.size)
+        if len(head) == MESSAGE_SIZE.size:
+            (size,) = MESSAGE_SIZE.unpack(head)
+            if size > most_bytes:
+                raise MessageTooLarge(f"a message of {size} bytes, where {most_bytes} are the most")
+            message = self._out.read(size)
+            if len(message) == size:
+                return message
+        raise self._ended()
+
+    def _ended(self) -> ChildEnded:
+        try:
+            code = self._process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return ChildEnded(code, self._err.read(_ERROR_BYTES))
 
     def _reap(self) -> None:
         self._process.wait()
-        # With it its ends of the pipes are closed, so these come to an end; only then are ours.
-        wait([self._fed])
-        if self._exchanged is not None:
-            wait([self._exchanged])
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    pass  # what was not read any more
+        # With it its ends of the pipes are closed, so this comes to an end; only then are ours.
+        with suppress(Exception):
+            self._last.result()  # who waits for it is told
+        for pipe in (self._in, self._out, self._err):
+            with suppress(BrokenPipeError):  # what was not read any more
+                pipe.close()
+
+
+def _piped(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # noqa: S101 - it was asked for
+    return pipe

@@ -40,8 +40,7 @@ async def put(call: Call) -> Response:
     deployment = plan_deployment(call.account, ref, upload.metadata)
     call.store.scripts.check(deployment)
     owner = f"{call.account}/{ref.namespace or ''}/{deployment.tenant or ref.script}"
-    prepared = await _prepare(call, upload.module, owner)
-    digest = await asyncio.to_thread(call.services.objects.put, upload.module)
+    prepared, digest = await _prepare_and_store(call, upload.module, owner)
 
     def seal(name: str, version: int, text: str) -> bytes:
         return call.services.sealer.seal(call.account, ref, name, version, text)
@@ -109,6 +108,23 @@ async def content(call: Call) -> Response:
     response.headers["cf-entrypoint"] = main if main.isascii() else quote(main)
     response.headers["etag"] = f'"{version.module_digest}"'
     return response
+
+
+async def _prepare_and_store(call: Call, module: bytes, owner: str) -> tuple[PreparedModule, str]:
+    """What is found of the module, and the digest that it is kept under.
+
+    The disk and the sandbox take a few ms each of a small script: it is stored while it is loaded. One that is then
+    refused is nobody's, and goes as those do (control.leftovers).
+    """
+    if not is_bundle(module):
+        return await _prepare(call, module, owner), await asyncio.to_thread(call.services.objects.put, module)
+    storing = asyncio.ensure_future(asyncio.to_thread(call.services.objects.put, module))
+    try:
+        prepared = await _prepare(call, module, owner)
+    except BaseException:
+        storing.add_done_callback(lambda stored: stored.cancelled() or stored.exception())
+        raise
+    return prepared, await storing
 
 
 async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:

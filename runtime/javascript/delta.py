@@ -9,23 +9,27 @@ What lies beyond the first memory's end counts as zero, as it is when a memory h
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from operator import ne
 from typing import Final, NamedTuple
 
 PAGE_BYTES: Final = 64 * 1024
 WORD_BYTES: Final = 8
 #: Of the bytes to keep: what a top level may leave behind. It is copied for every event, and kept in memory.
 MOST_BYTES: Final = 16 << 20
+#: Each is looked at whenever the delta is read. A bundle of half a megabyte leaves 4,000.
+MOST_RUNS: Final = 65_536
 #: A memory of 32 bits.
 _MOST_PAGES: Final = 65_536
 
 _HEAD: Final = struct.Struct("<II")
 _RUN: Final = struct.Struct("<II")
 _BLOCK_BYTES: Final = 4096
-_PIECE_BYTES: Final = 128
 #: A run's head takes as much room as one word, so one that has not changed is carried along.
 _GAP_WORDS: Final = 1
+#: Of one that changed memory in very many places.
+_WIDE_GAP_WORDS: Final = 8
 
 
 class DeltaTooLarge(Exception):
@@ -56,53 +60,52 @@ def difference(base: bytes, memory: bytes, most_bytes: int = MOST_BYTES) -> byte
     """
     if len(memory) % PAGE_BYTES or len(base) % PAGE_BYTES or len(base) > len(memory):
         raise ValueError(f"memories of {len(base)} and {len(memory)} bytes")
-    runs: list[int] = []
-    data: list[bytes] = []
-    size = _HEAD.size
-    for first, end in _changed(base, memory):
-        runs += (first, end - first)
-        data.append(memory[first * WORD_BYTES : end * WORD_BYTES])
-        size += _RUN.size + (end - first) * WORD_BYTES
-        if size > most_bytes:
-            raise DeltaTooLarge(
-                f"what runs at the top level leaves more than {most_bytes >> 20} MiB of changed memory behind, the most"
-                " that is kept: make large tables when they are first needed, or keep them in KV"
-            )
-    heads = struct.pack(f"<{len(runs)}I", *runs)
-    return b"".join((_HEAD.pack(len(memory) // PAGE_BYTES, len(data)), heads, *data))
+    changed = _changed_words(base, memory)
+    runs = _runs(changed, _GAP_WORDS)
+    if len(runs) > MOST_RUNS:
+        runs = _runs(changed, _WIDE_GAP_WORDS)
+    if len(runs) > MOST_RUNS:
+        raise DeltaTooLarge(
+            f"what runs at the top level changes memory in {len(runs):,} places, and {MOST_RUNS:,} are kept at most:"
+            " make large tables when they are first needed, or keep them in KV"
+        )
+    size = _HEAD.size + sum(_RUN.size + (end - first) * WORD_BYTES for first, end in runs)
+    if size > most_bytes:
+        raise DeltaTooLarge(
+            f"what runs at the top level leaves more than {most_bytes >> 20} MiB of changed memory behind, the most"
+            " that is kept: make large tables when they are first needed, or keep them in KV"
+        )
+    heads = [_RUN.pack(first, end - first) for first, end in runs]
+    data = [memory[first * WORD_BYTES : end * WORD_BYTES] for first, end in runs]
+    return b"".join((_HEAD.pack(len(memory) // PAGE_BYTES, len(runs)), *heads, *data))
 
 
-def _changed(base: bytes, memory: bytes) -> Iterator[tuple[int, int]]:
-    """(first word, the word after the last) of each run."""
-    first = end = -1 - _GAP_WORDS
-    for word in _changed_words(base, memory):
-        if word <= end + _GAP_WORDS:
-            end = word + 1
-            continue
-        if end > 0:
-            yield first, end
-        first, end = word, word + 1
-    if end > 0:
-        yield first, end
+def _runs(changed: bytes, gap: int) -> list[tuple[int, int]]:
+    """(first word, the word after the last) of each stretch of changed words; at most `gap` others are in between."""
+    # Nothing that was taken is given back: a run of a million words takes no memory while it is found.
+    pattern = re.compile(rb"\x01++(?:\x00{1,%d}+\x01++)*+" % gap)
+    runs = []
+    at = changed.find(1)
+    while at >= 0:
+        found = pattern.match(changed, at)
+        assert found is not None  # noqa: S101 - it begins with a word that has changed
+        runs.append(found.span())
+        at = changed.find(1, found.end())
+    return runs
 
 
-def _changed_words(base: bytes, memory: bytes) -> Iterator[int]:
-    """In pieces that get smaller: to compare large ones costs next to nothing, and most are equal."""
-    zeros = bytes(_BLOCK_BYTES)
+def _changed_words(base: bytes, memory: bytes) -> bytes:
+    """A byte for each word, 1 where it has changed. Whole blocks are compared first: most are equal."""
+    zeros, same = bytes(_BLOCK_BYTES), bytes(_BLOCK_BYTES // WORD_BYTES)
+    found = []
     for at in range(0, len(memory), _BLOCK_BYTES):
         new = memory[at : at + _BLOCK_BYTES]
         old = base[at : at + _BLOCK_BYTES] or zeros
-        if new == old:
-            continue
-        for piece in range(0, _BLOCK_BYTES, _PIECE_BYTES):
-            a, b = new[piece : piece + _PIECE_BYTES], old[piece : piece + _PIECE_BYTES]
-            if a != b:
-                word = (at + piece) // WORD_BYTES
-                pairs = enumerate(zip(_words(a), _words(b), strict=True), word)
-                yield from [index for index, (x, y) in pairs if x != y]
+        found.append(same if new == old else bytes(map(ne, _words(new), _words(old))))
+    return b"".join(found)
 
 
-_words: Final = struct.Struct(f"<{_PIECE_BYTES // WORD_BYTES}Q").unpack
+_words: Final = struct.Struct(f"<{_BLOCK_BYTES // WORD_BYTES}Q").unpack
 
 
 def memory_bytes_of(delta: bytes) -> int:
@@ -119,7 +122,7 @@ def parse(delta: bytes, most_bytes: int = MOST_BYTES) -> Delta:
         raise MalformedDelta(f"a delta of {len(delta)} bytes")
     pages, count = _HEAD.unpack_from(delta)
     start = _HEAD.size + count * _RUN.size
-    if pages > _MOST_PAGES or start > len(delta):
+    if pages > _MOST_PAGES or count > MOST_RUNS or start > len(delta):
         raise MalformedDelta(f"a delta of {len(delta)} bytes with {count} runs over {pages} pages")
     runs = []
     least = 0

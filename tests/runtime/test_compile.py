@@ -8,11 +8,13 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model.errors import ProcessLost
 from runtime.compile import COMPILE_CPU_S, Compiled, Compiler, CompileRefused, ScriptRefused, _why_it_died
 from runtime.javascript.bundle import Module, ModuleType, encode, make
 from runtime.javascript.delta import parse
@@ -63,6 +65,7 @@ def starting(body: str, imports: str = "") -> bytes:
     return wat(f'(module {imports} (memory (export "memory") 1) (func $s {body}) (start $s))')
 
 
+SPINS = starting("(loop $l (br $l))")
 CALL = '(import "tenantry_v1" "call" (func $call (param i32 i32) (result i32)))'
 LOG = '(import "tenantry_v1" "log" (func $log (param i32 i32 i32)))'
 CLOCK = '(import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))'
@@ -73,7 +76,7 @@ EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
 @pytest.mark.parametrize(
     ("wasm", "words"),
     [
-        (starting("(loop $l (br $l))"), "more than 1000 ms of CPU time"),
+        (SPINS, "more than 1000 ms of CPU time"),
         (starting("unreachable"), "unreachable"),
         (starting("(drop (call $call (i32.const 0) (i32.const 0)))", CALL), "start function called the host"),
         (starting("(call $log (i32.const 0) (i32.const 0) (i32.const 1))", LOG), "tried out"),
@@ -108,7 +111,7 @@ async def test_module_that_does_not_start_is_refused_with_the_reason(wasm: bytes
     ("status", "errors", "words"),
     [
         (-24, b"", "60 s of CPU time"),
-        (-9, b"", "60 s of CPU time"),
+        (-9, b"", "the host had no memory left for it"),
         (1, b"Traceback\nMemoryError\n", "2 GiB of memory"),
         (-6, b"memory allocation of 100 bytes failed\n", "2 GiB of memory"),
         (-6, b"thread panicked\n", "failed on this module: thread panicked"),
@@ -134,14 +137,22 @@ async def test_child_over_its_wall_time_is_killed_and_reaped(monkeypatch: pytest
         return child
 
     monkeypatch.setattr("runtime.compile.PipedChild", remember)
-    assert "longer than 0.01 s" in await refused(GOOD, wall_s=0.01)
+    assert "longer than 0.01 s" in await refused(SPINS, wall_s=0.01)
+    await ended(started[:1])
     assert started[0].returncode == -9
-    cancelled = asyncio.create_task(Compiler().compile(starting("(loop $l (br $l))"), MEMORY))
+    cancelled = asyncio.create_task(Compiler().compile(SPINS, MEMORY))
     await second.wait()
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    assert started[1].returncode is not None
+    await ended(started)
+
+
+async def ended(children: Sequence[PipedChild]) -> None:
+    """Until all are reaped: nobody waits for that with an upload."""
+    async with asyncio.timeout(20):
+        while any(child.returncode is None for child in children):  # noqa: ASYNC110 - a process knows no events
+            await asyncio.sleep(0.01)
 
 
 async def test_child_has_no_environment_and_no_descriptor_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,12 +257,13 @@ async def test_spare_serves_one_upload_and_dies_and_the_next_follows(
         for number in range(1, 4):
             await spares(started, number)
             assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
-            assert started[number - 1].returncode == 0
+            await ended(started[:number])
         await spares(started, 4)
         assert (await compiler.compile(GOOD, MEMORY)).image
     finally:
         await compiler.close()
-    assert [child.returncode for child in started] == [0, 0, 0, 0, -9][: len(started)]
+    assert len(started) in (4, 5)
+    assert all(child.returncode is not None for child in started)
 
 
 async def test_uploads_at_once_do_not_share_a_child(started: list[PipedChild]) -> None:
@@ -276,7 +288,64 @@ async def test_spare_that_died_is_replaced(started: list[PipedChild]) -> None:
         assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
     finally:
         await compiler.close()
-    assert [child.returncode for child in started[:2]] == [-9, 0]
+    assert len(started) >= 2
+
+
+async def test_child_that_hangs_before_it_is_ready_costs_the_time_of_a_start(
+    started: list[PipedChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload waits for its answer for two minutes: one that never says that it is ready is given none."""
+    compiler = Compiler(argv=(sys.executable, "-c", "import time; time.sleep(600)"), ready_s=0.2)
+    compiler.use_javascript(toy_image())
+    compiler.keep_spare()
+    with pytest.raises(ProcessLost, match="could not be started"):
+        await compiler.load(bundle_of("a"), 64 << 20)
+    # The spare, and the one that was tried in its place.
+    assert len(started) == 2
+    monkeypatch.setattr(compiler, "_argv", Compiler()._argv)
+    monkeypatch.setattr(compiler, "_ready_s", 60.0)
+    assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
+    await compiler.close()
+    await ended(started)
+
+
+async def test_child_that_dies_at_its_start_is_the_host_s_fault() -> None:
+    compiler = Compiler(argv=(sys.executable, "-c", "raise SystemExit('no such library')"))
+    with pytest.raises(ProcessLost) as caught:
+        await compiler.compile(GOOD, MEMORY)
+    assert caught.value.detail == "no such library"
+    await compiler.close()
+
+
+ANSWERS = """
+import struct, sys
+def read(): return sys.stdin.buffer.read(*struct.unpack("<Q", sys.stdin.buffer.read(8)))
+read()
+sys.stdout.buffer.write(bytes(8))
+sys.stdout.flush()
+read()
+sys.stdout.buffer.write({})
+sys.stdout.flush()
+sys.stdin.buffer.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("struct.pack('<Q', 21 << 20)", "larger than is kept"),
+        ("struct.pack('<Q', 1) + b'\\xc1'", "gave no answer"),
+        ("struct.pack('<Q', 5) + b'\\xdd' + bytes([255] * 4)", "gave no answer"),  # of four billion items
+        ("struct.pack('<Q', 1) + b'\\x80'", "gave no answer"),
+        ("struct.pack('<Q', 2) + b'\\x80\\x80'", "gave no answer"),
+    ],
+    ids=["too large", "no MessagePack", "of many items", "empty", "two"],
+)
+async def test_answer_of_a_child_that_is_not_ours_any_more_is_refused(answer: str, words: str) -> None:
+    compiler = Compiler(argv=(sys.executable, "-c", ANSWERS.format(answer)))
+    with pytest.raises(CompileRefused, match=words):
+        await compiler.load(bundle_of("a"), 64 << 20)
+    await compiler.close()
 
 
 async def test_spare_that_could_not_be_started_costs_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +379,8 @@ print(*before, *resource.getrlimit(resource.RLIMIT_CPU))
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, check=True)
     before, before_hard, soft, hard = map(int, ran.stdout.split())
     assert (before, before_hard) == resource.getrlimit(resource.RLIMIT_CPU)
-    assert soft == hard
+    # SIGXCPU comes first: a child that is killed was killed by somebody else.
+    assert soft < hard
     assert COMPILE_CPU_S + 1.5 <= soft < COMPILE_CPU_S + 10
 
 
@@ -325,7 +395,7 @@ async def test_spare_from_before_there_was_an_engine_is_not_used_for_javascript(
         assert (await compiler.load(bundle_of("a"), 64 << 20)).handlers == {"fetch"}
     finally:
         await compiler.close()
-    assert [child.returncode for child in started[:2]] == [-9, 0]
+    assert len(started) >= 2
 
 
 async def test_who_leaves_while_the_spare_starts_leaves_no_child(

@@ -11,18 +11,53 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from runtime.piped_child import PipedChild
+from runtime.piped_child import MESSAGE_SIZE, ChildEnded, MessageTooLarge, PipedChild
 
-ECHO = (sys.executable, "-c", "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())")
+
+def message(data: bytes) -> bytes:
+    return MESSAGE_SIZE.pack(len(data)) + data
+
+
+#: Answers a message with it, twice.
+ECHO = (
+    sys.executable,
+    "-c",
+    """
+import struct, sys
+read, write = sys.stdin.buffer.read, sys.stdout.buffer.write
+while head := read(8):
+    data = read(*struct.unpack("<Q", head))
+    write(struct.pack("<Q", 2 * len(data)) + data + data)
+    sys.stdout.flush()
+""",
+)
 WAIT = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
-async def test_what_is_written_first_and_then_comes_back_whole(tmp_path: Path) -> None:
+async def test_messages_come_back_whole_one_after_the_other(tmp_path: Path) -> None:
     first, then = os.urandom(300_000), os.urandom(1_000_000)
-    child = PipedChild(ECHO, tmp_path, first)
-    assert await child.communicate(then) == (first + then, b"")
+    child = PipedChild(ECHO, tmp_path, message(first))
+    assert await child.receive(600_000) == first * 2
+    assert await child.exchange(message(then), 2_000_000) == then * 2
+    assert await child.exchange(message(b""), 0) == b""
+    child.kill()
     await child.wait()
-    assert child.returncode == 0
+
+
+async def test_message_beyond_what_is_taken_is_not_read(tmp_path: Path) -> None:
+    """Whoever took a compile child over could fill control's memory with one."""
+    endless = """
+import struct, sys
+sys.stdout.buffer.write(struct.pack("<Q", 1 << 62))
+while True:
+    sys.stdout.buffer.write(bytes(65536))
+"""
+    for argv, sent in ((ECHO, message(b"x")), ((sys.executable, "-c", endless), b"")):
+        child = PipedChild(argv, tmp_path, sent)
+        with pytest.raises(MessageTooLarge):
+            await child.receive(1)
+        child.kill()
+        await child.wait()
 
 
 async def test_one_that_is_killed_in_the_middle_leaves_no_descriptor(tmp_path: Path) -> None:
@@ -32,18 +67,34 @@ async def test_one_that_is_killed_in_the_middle_leaves_no_descriptor(tmp_path: P
             WAIT, tmp_path, b"x" * 300_000
         )  # more than a pipe holds: it is being fed when it ends
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(child.communicate(b""), 0.05)
+            await asyncio.wait_for(child.receive(1), 0.05)
         child.kill()
         await child.wait()
         assert child.returncode == -9
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_one_that_ends_without_reading_says_so(tmp_path: Path) -> None:
-    child = PipedChild((sys.executable, "-c", "raise SystemExit(3)"), tmp_path, b"x" * 300_000)
-    assert await child.communicate(b"more") == (b"", b"")
+@pytest.mark.parametrize(
+    ("code", "status", "errors"),
+    [
+        ("raise SystemExit(3)", 3, b""),
+        (
+            "import sys; sys.stderr.write('x' * 60_000); sys.stdout.write('half'); sys.exit(4)",
+            4,
+            b"x" * 60_000,
+        ),
+        ("import os; os.close(1); os.kill(os.getpid(), 9)", -9, b""),
+    ],
+)
+async def test_one_that_ends_without_an_answer_says_how(
+    tmp_path: Path, code: str, status: int, errors: bytes
+) -> None:
+    child = PipedChild((sys.executable, "-c", code), tmp_path, b"x" * 300_000)
+    with pytest.raises(ChildEnded) as caught:
+        await child.exchange(b"more", 100)
+    assert (caught.value.code, caught.value.errors) == (status, errors)
     await child.wait()
-    assert child.returncode == 3
+    assert child.returncode == status
 
 
 class Held(threading.local):
@@ -77,8 +128,9 @@ def test_what_threads_hold_is_not_torn_down_on_the_way_to_the_program(tmp_path: 
 
     async def start() -> int | None:
         async with asyncio.timeout(30):
-            child = PipedChild(ECHO, tmp_path, b"")
-            await child.communicate(b"")
+            child = PipedChild(ECHO, tmp_path, message(b"x"))
+            assert await child.receive(2) == b"xx"
+            child.kill()
             await child.wait()
         return child.returncode
 
@@ -87,7 +139,7 @@ def test_what_threads_hold_is_not_torn_down_on_the_way_to_the_program(tmp_path: 
     ready.wait()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            assert runner.run(start()) == 0
+            assert runner.run(start()) == -9
     finally:
         done.set()
         thread.join()
