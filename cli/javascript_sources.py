@@ -25,6 +25,10 @@ SOURCE_MAP: Final = "application/source-map"
 
 _SCRIPTS: Final = (".js", ".mjs")
 _TO_BUNDLE: Final = (".ts", ".mts", ".tsx", ".jsx")
+WORKER_FILES: Final = (
+    f"a worker is a .wasm file, JavaScript ({', '.join(_SCRIPTS)}), what esbuild makes into it"
+    f" ({', '.join(_TO_BUNDLE)}), or a folder with it"
+)
 #: By suffix, as wrangler's default rules have them.
 _TYPES: Final = {
     ".js": ESM,

@@ -238,9 +238,7 @@ class TreeRunner:
                     if ending.outcome is EventOutcome.LOAD_SHED
                     else OperationErrorCode.WORKER_FAILED
                 )
-                responder.response.set_exception(
-                    OperationError(code, f"{context.script}: {ending.outcome}: {ending.message}")
-                )
+                responder.response.set_exception(OperationError(code, f"{context.script}: {ending.told}"))
         except Exception as error:
             # Whatever it was, the caller must not wait for ever; the session logs it as the host's fault.
             if not responder.response.done():

@@ -308,7 +308,7 @@ class Event:
         if sandbox.io.dropped:
             self._note(f"{sandbox.io.dropped} log lines were over this event's limits and were dropped", 3)
         if ending.message and ending.outcome is not EventOutcome.CANCELED:
-            self._note(f"{ending.outcome}: {ending.message}", 4)
+            self._note(ending.told, 4)
         status = 0
         if responder is not None:
             status = responder.status if responder.started else PAGES[ending.outcome].status

@@ -34,6 +34,12 @@ class Ending:
     outcome: EventOutcome
     message: str = ""
 
+    @property
+    def told(self) -> str:
+        """Outcome and message. The code that a guest gave its error is the outcome's already, mostly."""
+        known = self.message.startswith(f"{self.outcome}: ")
+        return self.message if known else f"{self.outcome}: {self.message}"
+
 
 def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
     """The host ended the guest, for the reason `why`."""

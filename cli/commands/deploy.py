@@ -22,7 +22,7 @@ from cli.commands.routes import describe_target, find_routes, hostname_pattern, 
 from cli.commands.secrets import read_secret, read_stdin_text
 from cli.deployment import MAIN_MODULE, Deployment, check_names, parse_secret_lines, upload_metadata
 from cli.errors import ApiError, BadUsage, CliError
-from cli.javascript_sources import SourceFile, Sources, is_javascript, read_sources
+from cli.javascript_sources import WORKER_FILES, SourceFile, Sources, is_javascript, read_sources
 from cli.output import Progress, note, print_json, printable, say, size
 from cli.params import (
     BINDING,
@@ -215,7 +215,8 @@ def read_module(file: Path, *, stdin_taken: bool) -> bytes:
     try:
         read_artifact(data)
     except InvalidModule as error:
-        raise BadUsage(f"{printable(str(file))}: {error}") from None
+        hint = "" if str(file) == "-" or file.suffix == ".wasm" else WORKER_FILES
+        raise BadUsage(f"{printable(str(file))}: {error}", hint=hint) from None
     return data
 
 

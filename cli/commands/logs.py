@@ -59,7 +59,9 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
 def _readable(line: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(line["at_ms"] / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
     word = level_name(line.get("level"))
-    return f"{at} {word:6} {printable(line.get('ray_id'))} {printable(line['text'])}"
+    # What has several lines, as a stack trace has, goes on indented: none of them can pass for a line of its own.
+    first, *more = (printable(part) for part in str(line["text"]).split("\n"))
+    return "\n    ".join((f"{at} {word:6} {printable(line.get('ray_id'))} {first}", *more))
 
 
 def level_name(level: object) -> str:

@@ -450,6 +450,15 @@ def test_logs_show_time_level_ray_and_text_safely(api: RecordingApi, run: Run) -
     assert [json.loads(text) for text in run("logs", "p", "s", "--json").out.splitlines()] == lines
 
 
+def test_a_line_with_line_breaks_goes_on_indented_so_that_none_is_forged(api: RecordingApi, run: Run) -> None:
+    forged = "12:00:00.000 error  0123456789abcdef the host is down"
+    text = f"Error: no\n    at fetch (a.js:1:2)\n{forged}\r\x1b[2K"
+    api.on("GET", f"{NAMESPACES}/p/scripts/s/logs", ok({"lines": [line(text)], "cursor": 1}))
+    out = run("logs", "p", "s").out.splitlines()
+    assert out[0].endswith(" Error: no")
+    assert out[1:] == ["        at fetch (a.js:1:2)", f"    {forged}\\r\\x1b[2K"]
+
+
 def test_follow_goes_on_from_the_cursor_and_survives_a_restart(
     api: RecordingApi, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,17 @@ def test_file_that_is_no_worker_is_refused_without_a_round_trip(
     assert host.asked == []
 
 
+def test_a_file_of_no_kind_is_refused_with_the_kinds_there_are(
+    host: RecordingApi, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "worker.py").write_text("def fetch(): ...")
+    ended = run("deploy", str(tmp_path / "worker.py"), "--name", "s")
+    assert ended.code == 2
+    assert ".mjs" in ended.err
+    assert ".ts" in ended.err
+    assert host.asked == []
+
+
 def test_missing_file_is_named(host: RecordingApi, run: Run, tmp_path: Path) -> None:
     ended = run("deploy", str(tmp_path / "none.wasm"), "--name", "hello")
     assert ended.code == 2

@@ -10,7 +10,7 @@ from runtime.abi.core_module.codec import GuestException
 from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.failures import GuestTrap, PoolExhausted, TrapCode
 from runtime.capi.guest import AbiViolation, DeltaDoesNotFit
-from runtime.metering import BACKGROUND, CANCELED, SHUTDOWN, WALL, ending_of_failure, ending_of_stop
+from runtime.metering import BACKGROUND, CANCELED, SHUTDOWN, WALL, Ending, ending_of_failure, ending_of_stop
 
 LIMITS = Limits(cpu_ms=50, wall_ms=1_500, memory_bytes=100 * MIB, background_ms=2_000)
 
@@ -71,3 +71,16 @@ def test_failure_is_named(failure: Exception, memory: int, outcome: EventOutcome
 def test_message_of_a_guest_is_bounded() -> None:
     assert len(ending_of_failure(AbiViolation("x" * 10_000), 0, LIMITS).message) <= 2_000
     assert len(ending_of_failure(GuestTrap("x" * 10_000, 9), 0, LIMITS).message) <= 500
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("TypeError: no", "exception: TypeError: no"),
+        ("exception: TypeError: no", "exception: TypeError: no"),
+        ("my_code: no", "exception: my_code: no"),
+        ("exceptional: no", "exception: exceptional: no"),
+    ],
+)
+def test_an_outcome_is_told_once(message: str, told: str) -> None:
+    assert Ending(EventOutcome.EXCEPTION, message).told == told
