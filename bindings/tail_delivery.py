@@ -15,7 +15,7 @@ from typing import Literal
 
 from bindings.service import Lookup
 from bindings.trace_items import Item, item_of, weight_of
-from model.errors import PlatformError
+from model.errors import PlatformError, PlatformFault
 from model.identity import AccountId, NamespaceName, ScriptName, TenantId
 from model.scripts import ScriptRef
 from model.traces import EventTrace
@@ -45,6 +45,8 @@ class TailSettings:
 class _Waiting:
     """Of one consumer: (item, its weight, hops)."""
 
+    #: Of whom the newest is, and by which name: a namespace's consumer is told of one tenant's scripts alone.
+    asked: tuple[AccountId, NamespaceName | None, TenantId, str]
     items: deque[tuple[Item, int, int]] = field(default_factory=deque)
     bytes: int = 0
     #: There are enough for a batch, or nobody is to wait any more.
@@ -88,15 +90,17 @@ class TailDelivery:
         weight, context = weight_of(trace), trace.context
         item: Item | None = None
         for name in trace.consumers:
-            ref = consumer_of(self._lookup, context.account, context.namespace, context.tenant, name)
+            asked = (context.account, context.namespace, context.tenant, name)
+            ref = consumer_of(self._lookup, *asked)
             if ref is None or self._stopping or self._bytes + weight > self._settings.total_bytes:
                 self._told("dropped", 1)
                 continue
-            waiting = self._waiting.get(ref) or _Waiting()
+            waiting = self._waiting.get(ref) or _Waiting(asked)
             if waiting.bytes + weight > self._settings.consumer_bytes:
                 self._told("dropped", 1)
                 continue
             self._waiting[ref] = waiting
+            waiting.asked = asked
             item = item or item_of(trace)
             waiting.items.append((item, weight, trace.context.hops))
             waiting.bytes += weight
@@ -137,6 +141,8 @@ class TailDelivery:
         self._bytes -= size
         result: Result = "failed"
         try:
+            if consumer_of(self._lookup, *waiting.asked) != ref:
+                raise PlatformFault(f"{ref} is another's by now")
             if await self._run(ref, batch, hops):
                 result = "delivered"
         except PlatformError as error:

@@ -27,7 +27,10 @@ class Deployment:
     kv: Pairs = ()
     queues: Pairs = ()
     d1: Pairs = ()
+    #: name → SCRIPT, or SCRIPT#EXPORT.
     services: Pairs = ()
+    #: Who is told what becomes of its events.
+    tails: Sequence[str] = ()
     dispatch: Pairs = ()
     #: name → `LIMIT/SECONDS` or `LIMIT/SECONDS/ID`.
     rate_limits: Pairs = ()
@@ -85,6 +88,12 @@ def check_names(deployment: Deployment) -> None:
     for name, text in deployment.rate_limits:
         parse_rate_limit(name, text)
     parse_limits(deployment.limits)
+
+
+def service_target(given: str) -> tuple[str, str]:
+    """The script of `SCRIPT#EXPORT`, and the export, or ""."""
+    script, _, entrypoint = given.partition("#")
+    return script, entrypoint
 
 
 def parse_rate_limit(name: str, text: str) -> dict[str, Any]:
@@ -147,7 +156,10 @@ def upload_metadata(
         {"type": "d1", "name": name, "id": (d1_ids or {})[database]} for name, database in deployment.d1
     ]
     bindings += [{"type": "queue", "name": name, "queue_name": queue} for name, queue in deployment.queues]
-    bindings += [{"type": "service", "name": name, "service": script} for name, script in deployment.services]
+    for name, given in deployment.services:
+        script, entrypoint = service_target(given)
+        service = {"type": "service", "name": name, "service": script}
+        bindings.append(service | ({"entrypoint": entrypoint} if entrypoint else {}))
     bindings += [
         {"type": "dispatch_namespace", "name": name, "namespace": namespace}
         for name, namespace in deployment.dispatch
@@ -166,6 +178,8 @@ def upload_metadata(
         "bindings": bindings,
         "keep_bindings": ["secret_text"],
     }
+    if deployment.tails:
+        metadata["tail_consumers"] = [{"service": script} for script in deployment.tails]
     if deployment.tags:
         metadata["tags"] = list(deployment.tags)
     if deployment.tenant is not None:

@@ -20,7 +20,14 @@ from cli.client import ApiClient, Part, encode_multipart
 from cli.commands.logs import level_name
 from cli.commands.routes import describe_target, find_routes, hostname_pattern, target_of
 from cli.commands.secrets import read_secret, read_stdin_text
-from cli.deployment import MAIN_MODULE, Deployment, check_names, parse_secret_lines, upload_metadata
+from cli.deployment import (
+    MAIN_MODULE,
+    Deployment,
+    check_names,
+    parse_secret_lines,
+    service_target,
+    upload_metadata,
+)
 from cli.errors import ApiError, BadUsage, CliError
 from cli.javascript_sources import WORKER_FILES, SourceFile, Sources, is_javascript, read_sources
 from cli.output import Progress, note, print_json, printable, say, size
@@ -71,7 +78,20 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
 @click.option(
     "--queue", "queues", type=pair("QUEUE"), multiple=True, help="A queue, made when missing; repeatable."
 )
-@click.option("--service", "services", type=pair("SCRIPT"), multiple=True, help="Another worker; repeatable.")
+@click.option(
+    "--service",
+    "services",
+    type=pair("SCRIPT[#EXPORT]"),
+    multiple=True,
+    help="Another worker, or an entry point that one in JavaScript exports; repeatable.",
+)
+@click.option(
+    "--tail",
+    "tails",
+    multiple=True,
+    metavar="SCRIPT",
+    help="A worker with a `tail` handler, to be told what becomes of this one's events; repeatable.",
+)
 @click.option(
     "--dispatch",
     type=pair("NS"),
@@ -130,6 +150,7 @@ def command(
     d1: tuple[tuple[str, str], ...],
     queues: tuple[tuple[str, str], ...],
     services: tuple[tuple[str, str], ...],
+    tails: tuple[str, ...],
     dispatch: tuple[tuple[str, str], ...],
     rate_limits: tuple[tuple[str, str], ...],
     caches: tuple[tuple[str, str], ...],
@@ -166,6 +187,7 @@ def command(
         d1=d1,
         queues=queues,
         services=services,
+        tails=tails,
         dispatch=dispatch,
         rate_limits=rate_limits,
         caches=caches,
@@ -252,12 +274,13 @@ def _unrouted(client: ApiClient, patterns: Sequence[str], deployment: Deployment
 
 def _check_services(client: ApiClient, deployment: Deployment) -> None:
     """What the host would refuse at the upload, when resources had been made already."""
-    for binding, target in deployment.services:
+    for binding, given in deployment.services:
+        target = service_target(given)[0]
         places = dict.fromkeys((deployment.namespace, None))
         if target != deployment.name and not any(_is_there(client, place, target) for place in places):
             shown = " or ".join(label(place, target) for place in places)
             raise CliError(
-                f"--service {binding}={target}: there is no script {shown}; nothing deployed",
+                f"--service {binding}={given}: there is no script {shown}; nothing deployed",
                 hint="deploy that one first",
             )
 

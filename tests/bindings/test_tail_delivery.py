@@ -150,6 +150,16 @@ async def test_a_trace_for_nobody_is_dropped(bench: Bench) -> None:
     assert bench.told == {"delivered": 1, "dropped": 2}
 
 
+async def test_who_takes_a_consumer_s_name_meanwhile_is_told_nothing() -> None:
+    scripts = {OWN: version(OWN)}
+    bench = Bench(wait_s=0.02)
+    bench.delivery._lookup = scripts.get
+    bench.delivery.offer(trace())
+    scripts[OWN] = version(OWN, "rival")
+    await bench.settled()
+    assert (bench.batches, bench.told) == ([], {"dropped": 1})
+
+
 async def test_a_fault_of_ours_costs_a_trace_and_not_the_event(bench: Bench) -> None:
     bench.delivery._lookup = lambda _ref: 1 / 0  # type: ignore[assignment, return-value]
     bench.delivery.offer(trace())

@@ -147,7 +147,7 @@ def test_a_process_tells_of_itself_and_of_workers_of_its_group_alone() -> None:
     assert updated == ["vip-0/12"]
     acme = ScriptRef(NamespaceName("acme"), ScriptName("a"))
     other = ScriptRef(None, ScriptName("b"))
-    lines = [[1, 1, "said", "0" * 16, ref.namespace, ref.script, "t"] for ref in (acme, other)]
+    lines = [[1, 1, "said", "0" * 16, ref.namespace, ref.script, "t", ""] for ref in (acme, other)]
     told["vip-0"].told["lines"](lines)
     assert [len(processes.rings.read(ref)[0]) for ref in (acme, other)] == [1, 0]
     told["worker-0"].told["lines"](lines)

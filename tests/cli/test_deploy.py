@@ -131,6 +131,23 @@ def test_service_that_is_not_there_is_told_before_anything_is_made(
     assert not [call for call in host.calls() if not call.startswith("GET")]
 
 
+def test_entry_point_of_a_service_and_tail_consumers_are_named(
+    host: RecordingApi, run: Run, module: Path
+) -> None:
+    host.on("GET", f"{NAMESPACES}/production/scripts/prices", ok({"id": "prices"}))
+    ended = run(
+        *("deploy", str(module), "--name", "hello", "--namespace", "production"),
+        *("--service", "PRICES=prices#Admin", "--service", "OWN=hello", "--tail", "watch", "--tail", "all"),
+    )
+    assert ended.code == 0, ended.err
+    metadata = metadata_of(host.only("PUT"))
+    assert metadata["bindings"] == [
+        {"type": "service", "name": "PRICES", "service": "prices", "entrypoint": "Admin"},
+        {"type": "service", "name": "OWN", "service": "hello"},
+    ]
+    assert metadata["tail_consumers"] == [{"service": "watch"}, {"service": "all"}]
+
+
 def test_plain_script_may_be_a_service_of_a_namespaced_one(
     host: RecordingApi, run: Run, module: Path
 ) -> None:
