@@ -1,10 +1,11 @@
 // Cache and caches: responses that are kept for a URL, as their headers allow.
 import { define, describeClass } from '../define.js';
 import { BODY } from '../fetch/body.js';
+import { codingOf } from '../fetch/coding.js';
 import { outgoing, pairsOf } from '../fetch/headers.js';
 import { Request } from '../fetch/request.js';
 import { responseFrom } from '../fetch/response.js';
-import { hostBody } from '../fetch/send.js';
+import { hostBody, travelling } from '../fetch/send.js';
 import { operation } from '../host.js';
 
 let made;
@@ -31,7 +32,8 @@ class Cache {
     if (given.method !== 'GET') throw new TypeError('Cannot cache response to non-GET request.');
     if (response.status === 206) throw new TypeError('Cannot cache response to a range request (206 Partial Content).');
     if (response.headers.get('vary')?.includes('*')) throw new TypeError("Cannot cache response with 'Vary: *' header.");
-    const { given: body, sending } = await hostBody(response[BODY]);
+    const held = response[BODY];
+    const { given: body, sending } = await hostBody(held && await travelling(held, codingOf(pairsOf(response.headers))));
     const stored = operation('cache.put', this.#name, given, {
       status: response.status, headers: pairsOf(response.headers).filter(([name]) => name !== 'content-length'), ...body,
     });

@@ -4,11 +4,12 @@ import { last, operation, utf8Decode, utf8Encode } from '../host.js';
 import { ReadableStream } from '../web/streams.js';
 import { URLSearchParams } from '../web/url.js';
 import { abortable } from './abortable.js';
+import { decoded } from './coding.js';
 
 export const BODY = Symbol('body');
 const READ_BYTES = 262144;
 
-// ReadableStreams that are a stream of the host's, as long as nobody has read of them.
+// ReadableStreams that are a stream of the host's, or of coded bytes, as long as nobody has read of them: {id, bytes, coding}.
 const untouched = new WeakMap();
 
 export class Body {
@@ -21,6 +22,25 @@ export class Body {
     this.type = type;
     this.used = false;
     this.signal = null;
+  }
+
+  // `bytes` or `id` are coded: whoever reads them here reads what they stand for.
+  isCodedWith(coding) {
+    this.coding = coding;
+  }
+
+  // How it would travel, if it were sent as it came.
+  get codedWith() {
+    return this.stream === null ? this.coding : this.stream.locked ? null : untouched.get(this.stream)?.coding ?? null;
+  }
+
+  // {bytes} or {id}, as they came.
+  takeCoded() {
+    if (this.stream === null) return { bytes: this.bytes, id: this.id };
+    const { bytes, id } = untouched.get(this.stream);
+    untouched.delete(this.stream);
+    disturbed.add(this.stream);
+    return { bytes, id };
   }
 
   // What is left of it can't be read any more once `signal` is aborted.
@@ -38,7 +58,10 @@ export class Body {
 
   asStream() {
     if (this.stream === null) {
-      if (this.id === null) {
+      if (this.coding !== null) {
+        this.stream = streamOfCoded(this);
+        this.coding = null;
+      } else if (this.id === null) {
         this.stream = streamOfBytes(this.used ? null : this.asBytes());
         if (this.used) disturbed.add(this.stream);
       } else {
@@ -63,28 +86,22 @@ export class Body {
   async whole() {
     this.take();
     if (this.text !== null) return this.text;
+    if (this.coding !== null) return readAll(readCoded(this));
     if (this.bytes !== null) return this.bytes;
     const id = this.id ?? this.takeHostStream();
-    const read = id === null ? readerOf(this.stream) : () => readHost(id, this.signal);
-    const parts = [];
-    let size = 0;
-    for (let part = await read(); part !== null; part = await read()) {
-      parts.push(part);
-      size += part.byteLength;
-    }
-    return join(parts, size);
+    return readAll(id === null ? readerOf(this.stream) : () => readHost(id, this.signal));
   }
 
   // It is a stream of the host's that nobody has looked into.
   get isPassedOn() {
-    return this.id !== null || (this.stream !== null && !this.stream.locked && untouched.has(this.stream));
+    return this.id !== null || (this.stream !== null && !this.stream.locked && untouched.has(this.stream) && this.codedWith === null);
   }
 
   // The id of a stream of the host's that can be given away whole, or null.
   takeHostStream() {
     if (this.id !== null) return this.id;
     const state = this.stream && !this.stream.locked ? untouched.get(this.stream) : undefined;
-    if (!state) return null;
+    if (!state || state.coding) return null;
     untouched.delete(this.stream);
     disturbed.add(this.stream);
     return state.id;
@@ -92,12 +109,15 @@ export class Body {
 
   clone() {
     if (this.isUsed || this.isLocked) throw new TypeError('Cannot clone a body that has been used.');
-    if (this.stream === null && this.id === null) return new Body({ text: this.text, bytes: this.bytes, type: this.type });
+    if (this.stream === null && this.id === null && this.coding === null) return new Body({ text: this.text, bytes: this.bytes, type: this.type });
     const [one, other] = this.asStream().tee();
     this.stream = one;
     return new Body({ stream: other, type: this.type });
   }
 }
+
+// Of most: they cost nothing for it.
+Body.prototype.coding = null;
 
 // -- streams ----------------------------------------------------------------------------------------------------------
 
@@ -145,6 +165,49 @@ function streamOfHost(id, signal) {
   }, { highWaterMark: 0 });
   untouched.set(stream, { id });
   return stream;
+}
+
+// A function that gives the next part of what a coded body stands for.
+function readCoded({ id, bytes, coding, signal }) {
+  let decoding = null;
+  return async () => {
+    decoding ??= decoded(coding, { id, bytes });
+    return readHost(await decoding, signal);
+  };
+}
+
+function streamOfCoded(body) {
+  const { id, bytes, coding } = body;
+  const read = readCoded(body);
+  const stream = new ReadableStream({
+    type: 'bytes',
+    async pull(controller) {
+      untouched.delete(stream);
+      const part = await read();
+      if (part !== null) {
+        controller.enqueue(part);
+        return;
+      }
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+    cancel() {
+      untouched.delete(stream);
+      return id === null ? undefined : operation('stream.close', null, id).catch(() => {});
+    },
+  }, { highWaterMark: 0 });
+  untouched.set(stream, { id, bytes, coding });
+  return stream;
+}
+
+async function readAll(read) {
+  const parts = [];
+  let size = 0;
+  for (let part = await read(); part !== null; part = await read()) {
+    parts.push(part);
+    size += part.byteLength;
+  }
+  return join(parts, size);
 }
 
 export function readerOf(stream) {

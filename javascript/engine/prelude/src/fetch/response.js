@@ -2,6 +2,7 @@
 import { describeClass } from '../define.js';
 import { URL } from '../web/url.js';
 import { BODY, Body, extract, mixBodyInto } from './body.js';
+import { codingOf } from './coding.js';
 import { Headers, headersFrom, pairsOf, sendable } from './headers.js';
 
 const NO_BODY = new Set([101, 103, 204, 205, 304]);
@@ -12,6 +13,7 @@ const USUAL = Object.freeze({ statusText: '', url: '', redirected: false, type: 
 
 let make;
 let pairsToSend;
+let encodesItself;
 
 class Response {
   #status = 200;
@@ -25,6 +27,7 @@ class Response {
 
   static {
     pairsToSend = (response) => (response.#headers === null ? sendable(response.#pairs ?? []) : pairsOf(response.#headers));
+    encodesItself = (response) => response.#more.encodeBody === 'manual';
     make = (status, pairs, body, url, redirected) => {
       const response = new Response();
       response.#status = status;
@@ -64,6 +67,8 @@ class Response {
       if (!REASON.test(statusText)) throw new TypeError('Invalid statusText');
       if (statusText) this.#more = { ...USUAL, statusText };
     }
+    if (init.encodeBody === 'manual') this.#more = { ...this.#more, encodeBody: 'manual' };
+    else if (init.encodeBody !== undefined && init.encodeBody !== 'automatic') throw new TypeError(`encodeBody: unexpected value: ${init.encodeBody}`);
     if (init.headers !== undefined) this.#headers = new Headers(init.headers);
   }
 
@@ -120,7 +125,11 @@ describeClass(Response, ['type', 'url', 'redirected', 'status', 'ok', 'statusTex
 // What the host answered to a fetch.
 export function responseFrom({ status, headers, body, body_stream: id }, url = '', redirected = false) {
   const held = body !== undefined ? new Body({ bytes: body }) : id !== undefined ? new Body({ id }) : null;
+  if (held !== null && (body === undefined || body.length)) {
+    const coding = codingOf(headers);
+    if (coding !== null) held.isCodedWith(coding);
+  }
   return make(status, headers, held, url, redirected);
 }
 
-export { pairsToSend, Response };
+export { encodesItself, pairsToSend, Response };

@@ -1,7 +1,8 @@
 // Bodies on their way to the host: whole where they are small, as a stream of the host's where they are one already,
 // and written into one where they are a stream of ours.
 import { operation } from '../host.js';
-import { readerOf } from './body.js';
+import { Body, readerOf } from './body.js';
+import { encoded } from './coding.js';
 
 // Of one operation; a call has at most 1 MiB.
 export const INLINE_BYTES = 512 * 1024;
@@ -12,6 +13,7 @@ const WRITE_BYTES = 256 * 1024;
 export async function hostBody(body) {
   if (body === null) return { given: {} };
   body.take();
+  if (body.codedWith !== null) body.asStream();
   if (body.text !== null && body.text.length * 3 <= INLINE_BYTES) return { given: { body: body.text } };
   const bytes = body.text !== null ? body.asBytes() : body.bytes;
   if (bytes !== null && bytes.byteLength <= INLINE_BYTES) return { given: { body: bytes } };
@@ -22,6 +24,15 @@ export async function hostBody(body) {
   const id = await operation('stream.open', null);
   const read = bytes === null ? readerOf(body.stream) : onePart(bytes);
   return { given: { body_stream: id }, sending: () => pump(id, read) };
+}
+
+// A body as it travels under a `coding` that headers name, or null: as it came, where that is it; otherwise coded, or decoded, now.
+export async function travelling(body, coding) {
+  if (body.codedWith === coding) return coding === null ? body : new Body(body.takeCoded());
+  if (coding === null) return new Body({ stream: body.asStream() });
+  const isHere = body.text !== null || body.bytes !== null;
+  const id = await encoded(coding, isHere ? onePart(body.asBytes()) : readerOf(body.asStream()));
+  return new Body({ stream: new Body({ id }).asStream() });
 }
 
 function onePart(bytes) {

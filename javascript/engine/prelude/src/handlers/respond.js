@@ -1,8 +1,9 @@
 // A Response on its way to the visitor: whole where it is here and nothing is left to do; else started, written and
 // ended while the worker goes on.
 import { BODY, readerOf } from '../fetch/body.js';
-import { pairsToSend } from '../fetch/response.js';
-import { pieces } from '../fetch/send.js';
+import { codingOf } from '../fetch/coding.js';
+import { encodesItself, pairsToSend } from '../fetch/response.js';
+import { pieces, travelling } from '../fetch/send.js';
 import { operation } from '../host.js';
 import { lengthOf } from '../web/identity_stream.js';
 import { isWaiting, settled } from './context.js';
@@ -16,8 +17,13 @@ export function respond(response, context) {
   if (status < 200) throw new TypeError(`A response of status ${status} can't be sent: WebSockets are not supported.`);
   const body = response[BODY];
   body?.take();
+  const pairs = pairsToSend(response);
+  if (body !== null && (body.coding !== null || body.stream !== null || pairs.length > 1 || (pairs.length && pairs[0][0] !== 'content-type'))) {
+    const coding = encodesItself(response) ? null : codingOf(pairs);
+    if (coding !== null || body.codedWith !== null) return coded(status, pairs, body, coding, context);
+  }
   const whole = body === null ? '' : body.text ?? body.bytes;
-  const headers = sendable(pairsToSend(response), body);
+  const headers = sendable(pairs, body);
   if (whole !== null && (typeof whole === 'string' ? 3 * whole.length : whole.byteLength) <= WHOLE_BYTES) {
     if (!isWaiting(context)) return { status, headers, body: whole };
   } else if (whole === null && !isWaiting(context)) {
@@ -25,6 +31,15 @@ export function respond(response, context) {
     if (id !== null) return { status, headers, body_stream: id };
   }
   return streamed(status, headers, body, context);
+}
+
+// What is passed on as it came needs nothing of this worker any more; what is coded or decoded here does.
+async function coded(status, pairs, body, coding, context) {
+  const asItCame = body.codedWith === coding;
+  const sent = await travelling(body, coding);
+  if (!asItCame) return streamed(status, pairs.filter((pair) => !isLength(pair)), sent, context);
+  if (isWaiting(context)) return streamed(status, pairs, sent, context);
+  return sent.id === null ? { status, headers: sendable(pairs, sent), body: sent.bytes } : { status, headers: pairs, body_stream: sent.id };
 }
 
 async function streamed(status, headers, body, context) {
