@@ -13,6 +13,9 @@ import { builtinNamespace as builtin, resolve } from './modules/names.js';
 import { rejection, report } from './rejections.js';
 import { runTimer as timers } from './timers.js';
 
+// The engine makes built-in functions when they are first looked at: once here, instead of in every event.
+for (const holder of [Array.prototype, Object, Promise, Promise.prototype, String.prototype, JSON]) Object.getOwnPropertyDescriptors(holder);
+
 export const entries = {
   handle, timers, failure, rejection, report, describe, resolve, builtin, commonjs, configure, loaded,
 };

@@ -13,15 +13,14 @@ const READ_BYTES = 262144;
 const untouched = new WeakMap();
 
 export class Body {
-  // At most one of `text`, `bytes`, `id` and `stream` is there.
-  constructor({ text = null, bytes = null, id = null, stream = null, type = null }) {
-    this.text = text;
-    this.bytes = bytes;
-    this.id = id;
-    this.stream = stream;
-    this.type = type;
-    this.used = false;
-    this.signal = null;
+  // At most one of `text`, `bytes`, `id` and `stream` is there. What is not stays the prototype's: each property that an
+  // object has costs a small response as much as a comparison of all of them.
+  constructor({ text, bytes, id, stream, type }) {
+    if (text !== undefined) this.text = text;
+    if (bytes !== undefined) this.bytes = bytes;
+    if (id !== undefined) this.id = id;
+    if (stream !== undefined) this.stream = stream;
+    if (type !== undefined && type !== null) this.type = type;
   }
 
   // `bytes` or `id` are coded: whoever reads them here reads what they stand for.
@@ -116,8 +115,9 @@ export class Body {
   }
 }
 
-// Of most: they cost nothing for it.
-Body.prototype.coding = null;
+Object.assign(Body.prototype, {
+  text: null, bytes: null, id: null, stream: null, type: null, used: false, signal: null, coding: null,
+});
 
 // -- streams ----------------------------------------------------------------------------------------------------------
 

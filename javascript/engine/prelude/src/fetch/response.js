@@ -9,7 +9,8 @@ const NO_BODY = new Set([101, 103, 204, 205, 304]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-const USUAL = Object.freeze({ statusText: '', url: '', redirected: false, type: 'default' });
+// `isGiven`: by the host, so that its headers are immutable.
+const USUAL = Object.freeze({ statusText: '', url: '', redirected: false, type: 'default', isGiven: false });
 
 let make;
 let pairsToSend;
@@ -20,8 +21,7 @@ class Response {
   #headers = null;
   // Until somebody asks for the headers.
   #pairs = null;
-  #isGiven = false; // by the host: its headers are immutable
-  // {statusText, url, redirected, type} where one of them is not as usual: each property costs a small response a tenth.
+  // {statusText, url, redirected, type, isGiven} where one of them is not as usual: each property costs a small response a tenth.
   #more = USUAL;
   [BODY] = null;
 
@@ -32,9 +32,8 @@ class Response {
       const response = new Response();
       response.#status = status;
       response.#pairs = pairs;
-      response.#isGiven = true;
       response[BODY] = body;
-      response.#more = { ...USUAL, url, redirected };
+      response.#more = { ...USUAL, url, redirected, isGiven: true };
       return response;
     };
   }
@@ -79,7 +78,7 @@ class Response {
   get ok() { return this.#status >= 200 && this.#status <= 299; }
   get statusText() { return this.#more.statusText; }
   get headers() {
-    this.#headers ??= headersFrom(this.#pairs ?? [], this.#isGiven);
+    this.#headers ??= headersFrom(this.#pairs ?? [], this.#more.isGiven);
     return this.#headers;
   }
   get webSocket() { return null; }
