@@ -28,7 +28,7 @@ WASI_OF_LIBC = {
 
 def test_the_engine_is_a_module_of_the_abi_like_any_other() -> None:
     artifact = read_artifact(built_engine().wasm)
-    assert artifact.handlers == {"fetch", "queue", "scheduled"}
+    assert artifact.handlers == {"fetch", "queue", "scheduled", "tail"}
     assert set(artifact.exports) == set(EXPORTS)
     assert not artifact.has_start
     imports = {entry.name for entry in artifact.imports}
