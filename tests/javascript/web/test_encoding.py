@@ -62,7 +62,7 @@ async def test_fatal_throws_and_the_mark_is_kept_when_asked_for() -> None:
         "TypeError: The encoded data was not valid for encoding utf-8",
         "TypeError: The encoded data was not valid for encoding utf-16",
         1,
-        'RangeError: "shift_jis" is no encoding that TextDecoder knows here: utf-8, utf-16le, utf-16be, windows-1252 are.',
+        'RangeError: "shift_jis" is no encoding that TextDecoder knows here: UTF-8, UTF-16 and those of one byte a character are.',
         "windows-1252",
     ]
 
@@ -73,3 +73,41 @@ async def test_text_streams_join_what_chunks_cut() -> None:
         const bytes = ReadableStream.from([new Uint8Array([0xe2, 0x82]), new Uint8Array([0xac])]).pipeThrough(new TextDecoderStream());
         return [await new Response(text).text(), await Array.fromAsync(bytes)];"""
     assert await told(body) == ["a😀b�", ["€"]]
+
+
+#: CPython's codec of each; where the Encoding Standard has another character, that is named.
+_SINGLE_BYTE: dict[str, tuple[str, dict[int, str]]] = {
+    "ibm866": ("cp866", {}),
+    "koi8-r": ("koi8_r", {}),
+    "koi8-u": ("koi8_u", {0xAE: "ў", 0xBE: "Ў"}),
+    "macintosh": ("mac_roman", {}),
+    "x-mac-cyrillic": ("mac_cyrillic", {}),
+    "windows-874": ("cp874", {}),
+    "windows-1255": ("cp1255", {0xCA: "\u05ba"}),
+    **{f"windows-{n}": (f"cp{n}", {}) for n in (1250, 1251, 1253, 1254, 1256, 1257, 1258)},
+    **{f"iso-8859-{n}": (f"iso8859_{n}", {}) for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
+}
+
+
+async def test_encodings_of_one_byte_are_as_everywhere() -> None:
+    expected = {}
+    for label, (codec, other) in _SINGLE_BYTE.items():
+        text = [bytes([byte]).decode(codec, "replace") for byte in range(256)]
+        # What Windows leaves free below A0 is the control character of that number.
+        text[0x80:0xA0] = [chr(0x80 + at) if c == "\ufffd" else c for at, c in enumerate(text[0x80:0xA0])]
+        expected[label] = "".join(other.get(byte, character) for byte, character in enumerate(text))
+    labels = list(expected)
+    body = f"const all = Uint8Array.from({{ length: 256 }}, (_, byte) => byte); return {labels}.map((label) => new TextDecoder(label).decode(all));"
+    assert dict(zip(labels, await told(body), strict=True)) == expected
+
+
+async def test_labels_lead_to_their_encodings_and_what_is_none_is_refused() -> None:
+    body = """
+        const fatal = new TextDecoder('iso-8859-3', { fatal: true });
+        return [new TextDecoder(' LATIN5 ').encoding, new TextDecoder('cp1251').encoding, new TextDecoder('logical').encoding,
+          new TextDecoder('logical').decode(new Uint8Array([0xe0])), new TextDecoder('x-user-defined').decode(new Uint8Array([0x41, 0xff])),
+          await thrown(() => fatal.decode(new Uint8Array([0xa5])))];"""
+    assert await told(body) == [
+        *("windows-1254", "windows-1251", "iso-8859-8-i", "א", "A\uf7ff"),
+        "TypeError: The encoded data was not valid.",
+    ]

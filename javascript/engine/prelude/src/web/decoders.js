@@ -1,5 +1,6 @@
 // Decoders, one an encoding: decode(bytes, isLast) gives the text of what is complete, and keeps the rest.
 import { latin1Decode, utf8Decode } from '../host.js';
+import { TABLES } from './single_byte.js';
 
 // How many bytes at the end are the beginning of a character whose rest may come.
 function unfinished(bytes) {
@@ -91,7 +92,31 @@ class Windows1252 {
   }
 }
 
-export const DECODERS = {
+class SingleByte {
+  #isFatal;
+  #table;
+  constructor(isFatal, table) {
+    this.#isFatal = isFatal;
+    this.#table = table;
+  }
+
+  decode(bytes) {
+    const first = 256 - this.#table.length;
+    const text = latin1Decode(bytes).replace(/[\x80-\xff]/g, (character) => this.#table[character.charCodeAt(0) - first] ?? character);
+    if (this.#isFatal && text.includes('\ufffd')) throw new TypeError('The encoded data was not valid.');
+    return text;
+  }
+}
+
+// Bytes that only their reader knows the meaning of.
+const userDefined = () => Array.from({ length: 128 }, (_, at) => String.fromCharCode(0xf780 + at)).join('');
+
+export function decoderOf(name, isFatal) {
+  if (DECODERS[name]) return new DECODERS[name](isFatal);
+  return new SingleByte(isFatal, name === 'x-user-defined' ? userDefined() : TABLES[name === 'iso-8859-8-i' ? 'iso-8859-8' : name]);
+}
+
+const DECODERS = {
   'utf-8': Utf8,
   'utf-16le': class extends Utf16 { constructor(isFatal) { super(isFatal, true); } },
   'utf-16be': class extends Utf16 { constructor(isFatal) { super(isFatal, false); } },

@@ -1,7 +1,9 @@
-// TextEncoder and TextDecoder (Encoding Standard): UTF-8, UTF-16 and windows-1252; other encodings are refused.
+// TextEncoder and TextDecoder (Encoding Standard): UTF-8, UTF-16 and all encodings of one byte a character; those of Chinese,
+// Japanese and Korean are refused.
 import { define, describeClass } from '../define.js';
 import { utf8Encode } from '../host.js';
-import { DECODERS } from './decoders.js';
+import { decoderOf } from './decoders.js';
+import { NAMES } from './single_byte.js';
 
 class TextEncoder {
   get encoding() { return 'utf-8'; }
@@ -37,6 +39,7 @@ class TextEncoder {
 
 const LABELS = new Map();
 const names = {
+  ...NAMES,
   'utf-8': 'unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8',
   'utf-16le': 'csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le',
   'utf-16be': 'unicodefffe utf-16be',
@@ -54,7 +57,7 @@ class TextDecoder {
 
   constructor(label = 'utf-8', options = undefined) {
     const name = LABELS.get(String(label).replace(/^[\t\n\f\r ]+|[\t\n\f\r ]+$/g, '').toLowerCase());
-    if (!name) throw new RangeError(`"${label}" is no encoding that TextDecoder knows here: ${Object.keys(names).join(', ')} are.`);
+    if (!name) throw new RangeError(`"${label}" is no encoding that TextDecoder knows here: UTF-8, UTF-16 and those of one byte a character are.`);
     this.#encoding = name;
     this.#fatal = Boolean(options?.fatal);
     this.#ignoreBOM = Boolean(options?.ignoreBOM);
@@ -66,7 +69,7 @@ class TextDecoder {
 
   decode(input = undefined, options = undefined) {
     const isStream = Boolean(options?.stream);
-    const decoder = this.#decoder ?? new DECODERS[this.#encoding](this.#fatal);
+    const decoder = this.#decoder ?? decoderOf(this.#encoding, this.#fatal);
     this.#decoder = isStream ? decoder : null;
     let text;
     try {
