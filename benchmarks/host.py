@@ -162,6 +162,7 @@ class BenchHost:
         limits: Mapping[str, int] | None = None,
         namespace: str | None = NAMESPACE,
         dispatch: Mapping[str, str] | None = None,
+        warm_up: str | None = None,
     ) -> None:
         """Upload and route, by the API; `module` is wasm, or one module of JavaScript. `kv` is binding → namespace id,
         `d1` binding → database id, `queues` binding → name, `dispatch` binding → dispatch namespace. `namespace` None:
@@ -177,6 +178,7 @@ class BenchHost:
             d1=[(binding, binding) for binding in d1 or {}],
             dispatch=list((dispatch or {}).items()),
             limits=[(limit, str(value)) for limit, value in (limits or {}).items()],
+            warm_up=warm_up,
         )
         main, kind = (MAIN_MODULE, "application/wasm") if module[:4] == b"\0asm" else ("worker.js", ESM)
         metadata = json.dumps(upload_metadata(deployment, kv, d1, main)).encode()

@@ -41,6 +41,8 @@ class Deployment:
     shared: Sequence[str] = ()
     #: Compatibility flags.
     flags: Sequence[str] = ()
+    #: Path of a request, for JavaScript.
+    warm_up: str | None = None
 
     @property
     def known_tenant(self) -> str | None:
@@ -186,6 +188,8 @@ def upload_metadata(
         metadata["tenant"] = deployment.tenant
     if deployment.flags:
         metadata["compatibility_flags"] = list(deployment.flags)
+    if deployment.warm_up is not None:
+        metadata["warm_up"] = deployment.warm_up
     if deployment.limits:
         metadata["limits"] = parse_limits(deployment.limits)
     return metadata

@@ -12,7 +12,7 @@ from typing import Final
 from control.envelope import ApiError, Code
 from control.multipart import Part
 from control.upload_metadata import UploadMetadata
-from runtime.javascript.bundle import Bundle, Module, ModuleType, make
+from runtime.javascript.bundle import Bundle, Module, ModuleType, check_warm_up, make
 from runtime.module_problems import InvalidModule
 
 _ESM_TYPES: Final = ("application/javascript+module", "text/javascript+module")
@@ -44,7 +44,10 @@ _SCRIPT_SUFFIXES: Final = (".js", ".mjs")
 
 def name_of(part: Part) -> str:
     """As other modules import it: `./util.js` and `util.js` are one."""
-    return (part.file_name or part.name).removeprefix("./")
+    name = part.file_name or part.name
+    while name.startswith("./"):
+        name = name[2:]
+    return name
 
 
 def read_bundle(parts: Sequence[Part], metadata: UploadMetadata) -> Bundle | None:
@@ -53,16 +56,36 @@ def read_bundle(parts: Sequence[Part], metadata: UploadMetadata) -> Bundle | Non
     """
     entry = _entry(parts, metadata)
     if entry is None:
+        if metadata.warm_up is not None:
+            raise ApiError(
+                400,
+                Code.VALIDATION,
+                "warm_up: only workers in JavaScript can be warmed up; leave it out",
+                "warm_up",
+            )
         return None
     main, field, kind = entry
+    warm_up = _read_warm_up(metadata)
     modules = [Module(name_of(part), kind if part is main else _type_of(part), part.data) for part in parts]
     try:
-        return make(name_of(main), modules, metadata.compatibility_flags)
+        return make(name_of(main), modules, metadata.compatibility_flags, warm_up)
     except InvalidModule as error:
         status, code = (413, Code.TOO_LARGE) if error.code == "too_large" else (400, Code.VALIDATION)
         raise ApiError(
             status, code, f"{field}: {error.message}", field, meta={"problem": str(error.code)}
         ) from error
+
+
+def _read_warm_up(metadata: UploadMetadata) -> str:
+    if metadata.warm_up == "":
+        raise ApiError(
+            400, Code.VALIDATION, "warm_up: empty; a path that begins with `/` is right", "warm_up"
+        )
+    try:
+        check_warm_up(metadata.warm_up or "")
+    except InvalidModule as error:
+        raise ApiError(400, Code.VALIDATION, f"warm_up: {error.message}", "warm_up") from error
+    return metadata.warm_up or ""
 
 
 def _entry(parts: Sequence[Part], metadata: UploadMetadata) -> tuple[Part, str, ModuleType] | None:

@@ -66,6 +66,8 @@ class UploadMetadata(msgspec.Struct):
     #: Of a worker in JavaScript's service-worker syntax.
     body_part: str | None = None
     compatibility_flags: list[str] = []
+    #: Path of a request that a worker in JavaScript answers once before it is kept.
+    warm_up: str | None = None
     #: Of the wasm part, where a client insists on a `main_module` of its own (wrangler's unsafe metadata).
     wasm_main: str | None = None
     tenant: str | None = None

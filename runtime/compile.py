@@ -51,7 +51,7 @@ MODULE: Final = "module"
 JAVASCRIPT: Final = "javascript"
 
 #: What whoever deploys is told of what a top level logged: lines, and characters of one.
-_MOST_LINES, _LINE = 101, 16 * 1024
+_MOST_LINES, _LINE = 102, 16 * 1024
 #: What stands beside an image or a delta in an answer: names, an error's text, lines.
 _TOLD_BYTES: Final = 4 << 20
 #: An image is some five times its module, of at most 64 MiB; what takes more was refused for its memory.

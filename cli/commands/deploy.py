@@ -133,6 +133,11 @@ from cli.resources import find_d1_database, find_kv_namespace, find_queue
     metavar="NAME",
     help="For JavaScript: nodejs_compat, for globals and modules of Node.js; repeatable.",
 )
+@click.option(
+    "--warm-up",
+    metavar="PATH",
+    help="For JavaScript: answer a GET of this path once, and begin each request with what that left.",
+)
 @click.option("--limit", "limits", type=pair("NUMBER"), multiple=True, help="Such as cpu_ms=200; repeatable.")
 @json_option
 @client_command
@@ -157,6 +162,7 @@ def command(
     datasets: tuple[tuple[str, str], ...],
     shared: tuple[str, ...],
     flags: tuple[str, ...],
+    warm_up: str | None,
     limits: tuple[tuple[str, str], ...],
     as_json: bool,
 ) -> None:
@@ -195,6 +201,7 @@ def command(
         limits=limits,
         shared=shared,
         flags=flags,
+        warm_up=warm_up,
     )
     check_names(deployment)
     new_patterns = _unrouted(client, patterns, deployment)

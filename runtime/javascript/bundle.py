@@ -7,6 +7,7 @@ A bundle is what the tenant sent, in the tenant's hands until the sandbox has re
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,7 @@ MOST_MODULES: Final = 500
 MOST_NAME_BYTES: Final = 512
 MOST_FLAGS: Final = 64
 MOST_FLAG_BYTES: Final = 128
+MOST_WARM_UP_BYTES: Final = 2_048
 
 
 class ModuleType(StrEnum):
@@ -41,6 +43,9 @@ class ModuleType(StrEnum):
     #: Kept for whoever reads a stack trace; the worker never sees it.
     SOURCE_MAP = "map"
 
+
+#: Printable ASCII but space, quotes, `#`, `<`, `>`, `\\`: what stands in a request line, without a fragment.
+_WARM_UP: Final = re.compile(r"/[!$-;=?-\[\]-~]*")
 
 #: What a worker can begin with.
 _ENTRIES: Final = (ModuleType.ESM, ModuleType.COMMONJS, ModuleType.SCRIPT)
@@ -59,12 +64,14 @@ class Module:
 class Bundle:
     """Checked by `make`: names are unique, and `main` is one of them that a worker can begin with.
 
-    `flags` are compatibility flags, as they were sent.
+    `flags` are compatibility flags, as they were sent. `warm_up` is the path of the request that is made when it is
+    loaded, "" for none: of the bundle, since it is of what loading leaves behind.
     """
 
     main: str
     modules: tuple[Module, ...]
     flags: tuple[str, ...] = ()
+    warm_up: str = ""
 
     @property
     def code(self) -> tuple[Module, ...]:
@@ -72,7 +79,7 @@ class Bundle:
         return tuple(module for module in self.modules if module.type is not ModuleType.SOURCE_MAP)
 
 
-def make(main: str, modules: Iterable[Module], flags: Iterable[str] = ()) -> Bundle:
+def make(main: str, modules: Iterable[Module], flags: Iterable[str] = (), warm_up: str = "") -> Bundle:
     """Modules in the order of their names. Raises InvalidModule with what to change."""
     ordered = tuple(sorted(modules, key=lambda module: module.name))
     if len(ordered) > MOST_MODULES:
@@ -98,13 +105,26 @@ def make(main: str, modules: Iterable[Module], flags: Iterable[str] = ()) -> Bun
     kept = tuple(dict.fromkeys(flags))
     if len(kept) > MOST_FLAGS or any(len(flag.encode()) > MOST_FLAG_BYTES for flag in kept):
         raise _invalid(ModuleProblem.TOO_MANY, f"at most {MOST_FLAGS} compatibility flags are allowed")
-    return Bundle(main, ordered, kept)
+    check_warm_up(warm_up)
+    return Bundle(main, ordered, kept, warm_up)
+
+
+def check_warm_up(path: str) -> None:
+    """Raises InvalidModule. "" is none."""
+    if path and (len(path) > MOST_WARM_UP_BYTES or _WARM_UP.fullmatch(path) is None):
+        raise _invalid(
+            ModuleProblem.MALFORMED,
+            f"{quote(path)} is no path of a warm-up request; one that begins with `/`, of at most"
+            f" {MOST_WARM_UP_BYTES:,} characters of a URL, is right",
+        )
 
 
 def encode(bundle: Bundle) -> bytes:
     """For `decode`, on this or a later release."""
     modules = [[module.name, module.type.value, module.data] for module in bundle.modules]
-    packed: bytes = msgpack.packb([bundle.main, modules, list(bundle.flags)])
+    # What has no warm-up is as it was before there were any.
+    warm_up = [bundle.warm_up] if bundle.warm_up else []
+    packed: bytes = msgpack.packb([bundle.main, modules, list(bundle.flags), *warm_up])
     return MAGIC + packed
 
 
@@ -117,9 +137,10 @@ def decode(data: bytes) -> Bundle:
     if not is_bundle(data):
         raise _invalid(ModuleProblem.MALFORMED, "this is no bundle of JavaScript modules")
     try:
-        main, modules, flags = _unpack(data[len(MAGIC) :])
+        main, modules, flags, *rest = _unpack(data[len(MAGIC) :])
+        (warm_up,) = rest or [""]
         found = [Module(_text(name), ModuleType(kind), _bytes(content)) for name, kind, content in modules]
-        return make(_text(main), found, [_text(flag) for flag in flags])
+        return make(_text(main), found, [_text(flag) for flag in flags], _text(warm_up))
     except InvalidModule:
         raise
     except Exception as error:

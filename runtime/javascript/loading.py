@@ -20,6 +20,7 @@ from runtime.capi.failures import CapiError, GuestTrap, TrapCode
 from runtime.capi.guest import AbiViolation, Guest
 from runtime.javascript.bundle import Bundle
 from runtime.javascript.delta import DeltaTooLarge, difference
+from runtime.javascript.warming import cold_notice, warm_up_event, why_unanswered
 from runtime.linking import make_linker
 from runtime.module_problems import ScriptError
 
@@ -88,7 +89,9 @@ class JavaScript:
         if not isinstance(code, bytes):
             _fail("the JavaScript engine gave no bytecode")
         loading = _Step("the top level", "js_load", memory_bytes, LOAD_CPU_MS)
-        told, memory, startup_ns, lines = self._run(loading, {"seed": seed, "code": code}, with_memory=True)
+        told, memory, warmed, startup_ns, lines = self._run(
+            loading, {"seed": seed, "code": code}, with_memory=True, warm_up=bundle.warm_up
+        )
         handlers = frozenset(_names(told.get("handlers"))) & _HANDLERS
         entrypoints = tuple(sorted(_names(told.get("entrypoints"))))
         if not handlers and not entrypoints:
@@ -96,11 +99,23 @@ class JavaScript:
                 "the worker has no handler: `export default { async fetch(request, env, ctx) { … } }` is right, or"
                 " `queue`, `scheduled` or `tail`"
             )
+        delta, why = self._delta(memory, warmed)
+        if why:
+            lines = (*lines, (_WARNING, cold_notice(bundle.warm_up, why)))
+        return Loaded(delta, handlers, entrypoints, startup_ns // 1000, lines)
+
+    def _delta(self, memory: bytes, warmed: _Warmed | None) -> tuple[bytes, str]:
+        """And why it is not of the warmed memory, where there should be one."""
+        why = "" if warmed is None else warmed.why
         try:
-            delta = difference(self._base, memory)
+            if warmed is not None and not why:
+                try:
+                    return difference(self._base, warmed.memory), ""
+                except DeltaTooLarge as error:
+                    why = str(error)
+            return difference(self._base, memory), why
         except DeltaTooLarge as error:
             _fail(str(error))
-        return Loaded(delta, handlers, entrypoints, startup_ns // 1000, lines)
 
     def _instance(self, memory_bytes: int, cpu_ms: int, io: GuestIo) -> Guest:
         guest = Guest(self._engine, memory_bytes, cpu_ms * 1_000_000, io)
@@ -114,12 +129,13 @@ class JavaScript:
             raise
         return guest
 
-    def _run(self, step: _Step, argument: object, *, with_memory: bool = False) -> _Ran:
-        """Call one export in an instance of its own."""
+    def _run(self, step: _Step, argument: object, *, with_memory: bool = False, warm_up: str = "") -> _Ran:
+        """Call one export in an instance of its own; then, with `warm_up`, have that answer a request."""
         io = GuestIo(_LINES, _LINE_BYTES)
         guest = self._instance(step.memory_bytes, step.cpu_ms, io)
         try:
-            return self._run_in(guest, step, argument, with_memory)
+            ran = self._run_in(guest, step, argument, with_memory)
+            return ran._replace(warmed=_warm(guest, step, warm_up), lines=_lines(io)) if warm_up else ran
         except LoadFailed as failed:
             raise LoadFailed(replace(failed.error, lines=_lines(io))) from failed
         finally:
@@ -130,19 +146,10 @@ class JavaScript:
             guest.find_exports(step.export, needs_alloc=True)
             data: bytes = msgpack.packb(argument)
             started = time.thread_time_ns()
-            _call(guest, "alloc", len(data))
-            pointer = guest.result_i32()
-            if pointer == 0:
-                _fail(
-                    f"{step.name} needs more memory than the {step.memory_bytes >> 20} MiB that a worker has"
-                )
-            guest.write(pointer, data)
-            _call(guest, "handler", pointer, len(data))
+            told = _ask(guest, step, data)
             spent = time.thread_time_ns() - started
-            result = guest.result_i64()
-            told = _answer(guest, result >> 32, result & 0xFFFF_FFFF)
             memory = guest.read(0, guest.memory_size()) if with_memory else b""
-            return _Ran(told, memory, spent, _lines(guest.data))
+            return _Ran(told, memory, None, spent, _lines(guest.data))
         except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
             _fail(_why(step, guest, failure))
 
@@ -155,13 +162,50 @@ class _Step:
     cpu_ms: int
 
 
+class _Warmed(NamedTuple):
+    """The memory after a request that was answered; else why it was not."""
+
+    memory: bytes
+    why: str
+
+
 class _Ran(NamedTuple):
-    """What an export answered, the memory afterwards where that was wanted, ns of CPU time, and what was logged."""
+    """What an export answered, the memory afterwards where that was wanted, what became of a warm-up request, ns of CPU
+    time, and what was logged.
+    """
 
     told: dict[str, Any]
     memory: bytes
+    warmed: _Warmed | None
     spent_ns: int
     lines: tuple[tuple[int, str], ...]
+
+
+def _warm(guest: Guest, step: _Step, path: str) -> _Warmed:
+    """In a loaded instance, within what is left of its CPU time. It never fails: without it a worker is only slower."""
+    step = replace(step, name="the warm-up request", export="js_warm")
+    try:
+        guest.find_exports(step.export, needs_alloc=True)
+        told = _ask(guest, step, msgpack.packb(warm_up_event(path)))
+        if told.get("answered") is True:
+            return _Warmed(guest.read(0, guest.memory_size()), "")
+        return _Warmed(b"", why_unanswered(told))
+    except LoadFailed as failed:
+        return _Warmed(b"", str(failed.error))
+    except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
+        return _Warmed(b"", _why(step, guest, failure))
+
+
+def _ask(guest: Guest, step: _Step, data: bytes) -> dict[str, Any]:
+    """What the export says to `data`."""
+    _call(guest, "alloc", len(data))
+    pointer = guest.result_i32()
+    if pointer == 0:
+        _fail(f"{step.name} needs more memory than the {step.memory_bytes >> 20} MiB that a worker has")
+    guest.write(pointer, data)
+    _call(guest, "handler", pointer, len(data))
+    result = guest.result_i64()
+    return _answer(guest, result >> 32, result & 0xFFFF_FFFF)
 
 
 def _call(guest: Guest, what: str, *arguments: int) -> None:

@@ -67,6 +67,19 @@ def test_modules_and_kv_work_and_no_global_survives_a_request(platform: Platform
     assert platform.request("notes-js.localhost", "/none").status == 404
 
 
+def test_warm_up_is_there_at_each_request_and_one_that_fails_is_told(
+    platform: Platform, deploy: Deploy
+) -> None:
+    source = "let n = 0; export default { fetch() { return new Response(String(++n)); } };"
+    deploy("warmed", source, "--warm-up", "/")
+    assert [platform.request("warmed.localhost").body for _ in range(3)] == ["2", "2", "2"]
+    deploy("cold", source)  # the same modules, and another bundle
+    assert platform.request("cold.localhost").body == "1"
+    told = deploy("asks", "export default { fetch: () => fetch('https://a.example.com') };", "--warm-up", "/")
+    assert "kept as it was before its warm-up request of /: " in " ".join(told.split())
+    assert platform.request("warmed.localhost").body == "2"
+
+
 def test_what_it_logs_and_throws_is_told_with_the_line(platform: Platform, deploy: Deploy) -> None:
     source = """export default {
       fetch(request) {

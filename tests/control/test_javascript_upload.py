@@ -8,7 +8,7 @@ from email.message import Message
 from email.parser import BytesParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from control.envelope import ApiError
@@ -145,6 +145,15 @@ def test_what_is_no_javascript_is_left_to_wasm(parts: list[Part], metadata: dict
         ),
         (
             [part("a.js")],
+            {"main_module": "a.js", "warm_up": "a b"},
+            400,
+            "warm_up: 'a b' is no path",
+        ),
+        ([part("a.js")], {"main_module": "a.js", "warm_up": ""}, 400, "warm_up: empty"),
+        ([part("a.js")], {"main_module": "a.js", "warm_up": "/" + "x" * 2048}, 400, "at most 2,048"),
+        ([part("a", WASM)], {"main_module": "a", "warm_up": "/"}, 400, "warm_up: only workers in JavaScript"),
+        (
+            [part("a.js")],
             {"main_module": "a.js", "compatibility_flags": ["x"] * 9 + ["y" * 129]},
             400,
             "flags",
@@ -170,6 +179,7 @@ some_parts = st.builds(
 )
 
 
+@example([Part("././a.js", None, ESM, SOURCE)], "././a.js", None)
 @given(st.lists(some_parts, max_size=4), st.none() | words, st.none() | words)
 def test_any_parts_are_a_worker_or_not_or_refused(
     sent: list[Part], main_module: str | None, body_part: str | None

@@ -44,10 +44,11 @@ class JavaScriptGuests(Guests):
         *,
         bindings: Mapping[str, tuple[BindingKind, object]] | None = None,
         limits: Mapping[str, int] | None = None,
+        warm_up: str = "",
     ) -> Worker:
         """One ES module. Raises LoadFailed."""
         code = source.encode() if isinstance(source, str) else source
-        bundle = encode(make("worker.js", [Module("worker.js", ModuleType.ESM, code)]))
+        bundle = encode(make("worker.js", [Module("worker.js", ModuleType.ESM, code)], warm_up=warm_up))
         given = bindings or {}
         env = WorkerEnv(bindings={name: Binding(kind, value) for name, (kind, value) in given.items()})
         made = self.worker(bundle, env=env, limits=limits)
