@@ -15,4 +15,5 @@ import './urlpattern.js';
 import './crypto.js';
 import './structured_clone.js';
 import './compression.js';
+import './performance.js';
 import './refused.js';
