@@ -14,6 +14,7 @@ from runtime.aot_cache import AotCache, ImageUnavailable, ModuleFacts
 from runtime.artifact import Artifact, read_artifact
 from runtime.compile import Compiled, Compiler, CompileRefused, LoadedScript, ScriptRefused
 from runtime.compile_queue import FairQueue
+from runtime.javascript.delta import memory_bytes_of
 from runtime.javascript.sealed import ScriptFacts
 from runtime.module_problems import InvalidModule, ModuleProblem, ScriptFailed
 from storage.failures import from_os_error
@@ -82,10 +83,16 @@ class LocalPublisher:
         except ImageUnavailable:
             loaded = await self._load(digest, bundle, owner)
             return PreparedModule(
-                digest, loaded.handlers, _ms(loaded.startup_us), loaded.entrypoints, loaded.lines
+                digest,
+                loaded.handlers,
+                _ms(loaded.startup_us),
+                loaded.entrypoints,
+                loaded.lines,
+                memory_bytes_of(loaded.delta),
             )
         await asyncio.to_thread(self._cache.touch, digest)
-        return PreparedModule(digest, stored.facts.handlers, 0, stored.facts.entrypoints)
+        facts, memory_bytes = stored.facts, memory_bytes_of(stored.delta)
+        return PreparedModule(digest, facts.handlers, 0, facts.entrypoints, memory_bytes=memory_bytes)
 
     async def _load(self, digest: str, bundle: bytes, owner: str) -> LoadedScript:
         await self._have_javascript()
@@ -108,7 +115,8 @@ class LocalPublisher:
         if not self._javascript:
             raise InvalidModule(
                 ModuleProblem.NO_JAVASCRIPT,
-                "this host was set up without its JavaScript engine: build it with `make setup`, and restart the host",
+                "this host was set up without its JavaScript engine, or it was built anew since the host's start: build it"
+                " with `make setup`, and restart the host",
             )
         if self._making_javascript is None:
             making = asyncio.get_running_loop().create_task(self._make_javascript(again))

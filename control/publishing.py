@@ -19,6 +19,8 @@ class PreparedModule:
     entrypoints: tuple[str, ...] | None = None
     #: (level, text) of what a script's top level logged, if it ran now.
     lines: tuple[tuple[int, str], ...] = ()
+    #: What an instance of a script has to begin with; 0 for a module, whose start tells.
+    memory_bytes: int = 0
 
 
 class Publisher(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +41,7 @@ async def put(call: Call) -> Response:
     call.store.scripts.check(deployment)
     owner = f"{call.account}/{ref.namespace or ''}/{deployment.tenant or ref.script}"
     prepared, digest = await _prepare_and_store(call, upload.module, owner)
+    _check_memory(prepared.memory_bytes, deployment.limits)
 
     def seal(name: str, version: int, text: str) -> bytes:
         return call.services.sealer.seal(call.account, ref, name, version, text)
@@ -87,14 +88,14 @@ async def delete(call: Call) -> Response:
 
 
 async def content(call: Call) -> Response:
-    """The modules as they were sent, as a form; a service worker's script alone is given back by itself."""
+    """The modules as they were sent, as a form; a service worker's script that came alone is given back by itself."""
     version = call.store.scripts.get(call.ref)
     module = await asyncio.to_thread(call.services.objects.get, version.module_digest)
     parts, main = [Part(_CONTENT_NAME, _CONTENT_NAME, "application/wasm", module)], _CONTENT_NAME
     if is_bundle(module):
         bundle = decode(module)
         parts, main = as_parts(bundle), bundle.main
-        if is_service_worker(bundle):
+        if is_service_worker(bundle) and len(parts) == 1:
             script = Response(parts[0].data, media_type="application/javascript")
             script.headers["etag"] = f'"{version.module_digest}"'
             return script
@@ -108,6 +109,19 @@ async def content(call: Call) -> Response:
     response.headers["cf-entrypoint"] = main if main.isascii() else quote(main)
     response.headers["etag"] = f'"{version.module_digest}"'
     return response
+
+
+def _check_memory(needed: int, limits: Mapping[str, int]) -> None:
+    """Below what it begins with no request could run. Raises ApiError(400)."""
+    allowed = limits.get("memory_bytes", needed)
+    if allowed < needed:
+        raise ApiError(
+            400,
+            Code.VALIDATION,
+            f"limits.memory_mb: {allowed >> 20}; the JavaScript engine and what the worker's top level leaves take"
+            f" {-(-needed >> 20)} to begin with",
+            "limits.memory_mb",
+        )
 
 
 async def _prepare_and_store(call: Call, module: bytes, owner: str) -> tuple[PreparedModule, str]:

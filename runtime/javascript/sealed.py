@@ -12,8 +12,10 @@ from typing import Final
 
 import msgpack
 
-#: Of what stands first: the facts.
-_FACTS_SIZE: Final = struct.Struct("<I")
+#: Of this file and of the delta in it (runtime.javascript.delta): another release's is made again.
+_FORMAT: Final = 1
+#: What stands first: the format, and the size of the facts.
+_HEAD: Final = struct.Struct("<BI")
 #: The bundle's digest, the engine's fingerprint, the JavaScript engine's digest.
 _NOTED: Final = struct.Struct("32s16s32s")
 _MAC_BYTES: Final = 32
@@ -58,24 +60,27 @@ class Sealer:
 
     def __init__(self, key: bytes) -> None:
         #: Copied for each file: keying anew costs as much as 8 KiB of it.
-        self._mac = hmac.new(hmac.digest(key, b"delta", "sha256"), digestmod="sha256")
+        self._mac = hmac.new(hmac.digest(key, b"sealed delta", "sha256"), digestmod="sha256")
 
     def seal(self, whose: Whose, facts: ScriptFacts, delta: bytes) -> bytes:
         told: bytes = msgpack.packb([sorted(facts.handlers), list(facts.entrypoints)])
-        content = b"".join((_FACTS_SIZE.pack(len(told)), told, delta, whose.noted))
+        content = b"".join((_HEAD.pack(_FORMAT, len(told)), told, delta, whose.noted))
         return content + self._digest(content)
 
     def unseal(self, whose: Whose, data: bytes) -> SealedDelta:
         """Raises NotOurs."""
         end = len(data) - _MAC_BYTES - _NOTED.size
-        if end < _FACTS_SIZE.size:
+        if end < _HEAD.size:
             raise NotOurs("it is cut off")
         if not hmac.compare_digest(self._digest(memoryview(data)[:-_MAC_BYTES]), data[-_MAC_BYTES:]):
             raise NotOurs("its MAC is wrong: the file was damaged, or written by someone else")
         if data[end:-_MAC_BYTES] != whose.noted:
             raise NotOurs("it is the delta of another bundle or engine under this one's name")
-        start = _FACTS_SIZE.size + _FACTS_SIZE.unpack_from(data)[0]
-        handlers, entrypoints = msgpack.unpackb(data[_FACTS_SIZE.size : start])
+        version, size = _HEAD.unpack_from(data)
+        if version != _FORMAT:
+            raise NotOurs(f"it is of format {version}, and this release reads {_FORMAT}")
+        start = _HEAD.size + size
+        handlers, entrypoints = msgpack.unpackb(data[_HEAD.size : start])
         return SealedDelta(ScriptFacts(frozenset(handlers), tuple(entrypoints)), data[start:end], len(data))
 
     def _digest(self, content: bytes | memoryview) -> bytes:

@@ -86,13 +86,15 @@ class ReadingPublisher:
     def __init__(self) -> None:
         self.prepared: list[bytes] = []
         self.failure: Exception | None = None
+        #: What an instance begins with.
+        self.memory_bytes = 0
 
     async def prepare(self, module: bytes, owner: str) -> PreparedModule:
         if self.failure is not None:
             raise self.failure
         artifact = read_artifact(module)
         self.prepared.append(module)
-        return PreparedModule(artifact.digest, artifact.handlers, 3)
+        return PreparedModule(artifact.digest, artifact.handlers, 3, memory_bytes=self.memory_bytes)
 
 
 @dataclass

@@ -242,6 +242,30 @@ async def test_service_worker_is_given_back_as_a_script(host: Host) -> None:
     assert response.content == source
 
 
+async def test_service_worker_with_other_parts_is_given_back_with_them(host: Host) -> None:
+    files = [("script", SCRIPT, b"addEventListener('fetch', () => {});"), ("page.html", "text/html", b"<p>")]
+    ok(await host.api.put(script_path("old"), files=form(*files, body_part="script")))
+    response = await host.api.get(script_path("old") + "/content")
+    found = {
+        each.get_filename(): each.get_payload(decode=True)
+        for each in read_form(response.headers["content-type"], response.content)
+    }
+    assert found == {name: data for name, _, data in files}
+
+
+@pytest.mark.parametrize(("memory_mb", "status"), [(3, 400), (4, 200)])
+async def test_memory_limit_below_what_it_begins_with_is_refused(
+    host: Host, memory_mb: int, status: int
+) -> None:
+    host.publisher.memory_bytes = (3 << 20) + 65_536
+    sent = form(("a.js", ESM, SOURCE), main_module="a.js", limits={"memory_mb": memory_mb})
+    response = await host.api.put(script_path("small"), files=sent)
+    assert response.status_code == status
+    if status == 400:
+        assert "limits.memory_mb: 3; " in response.text
+        assert "take 4 to begin with" in response.text
+
+
 async def test_error_of_the_script_is_told_with_its_place(host: Host) -> None:
     host.publisher.failure = ScriptFailed(
         ScriptError("SyntaxError", "unexpected token", "index.js", 3, 5, "at …")

@@ -52,6 +52,14 @@ def test_delta_of_something_else_is_refused() -> None:
         Sealer(b"x" * 32).unseal(WHOSE, sealed)
 
 
+def test_delta_of_another_release_s_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("runtime.javascript.sealed._FORMAT", 0)
+        sealed = Sealer(KEY).seal(WHOSE, FACTS, DELTA)
+    with pytest.raises(NotOurs, match="format 0, and this release reads 1"):
+        Sealer(KEY).unseal(WHOSE, sealed)
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> AotCache:
     made = AotCache(tmp_path / "aot", KEY, ENGINE)
