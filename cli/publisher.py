@@ -115,8 +115,8 @@ class LocalPublisher:
         if not self._javascript:
             raise InvalidModule(
                 ModuleProblem.NO_JAVASCRIPT,
-                "this host was set up without its JavaScript engine, or it was built anew since the host's start: build it"
-                " with `make setup`, and restart the host",
+                "this host was set up without its JavaScript engine, or it was built anew since the host's start:"
+                " build it with `make setup`, and restart the host",
             )
         if self._making_javascript is None:
             making = asyncio.get_running_loop().create_task(self._make_javascript(again))
