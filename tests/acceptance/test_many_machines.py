@@ -23,6 +23,7 @@ from demo.upstream import start_api, start_dns
 from storage.d1 import files
 from storage.postgres.address import DatabaseAddress
 from tests.acceptance.platform import SAMPLES, Platform, wait_until
+from tests.support.javascript_engine import built_engine
 from tests.support.postgres import PASSWORD
 from tests.support.postgres_proxy import PostgresProxy
 
@@ -118,6 +119,28 @@ def test_what_one_machine_is_told_the_other_does(pair: Pair) -> None:
     assert status(b, "greeter") == 404
     within(lambda: status(a, "greeter") == 404, "a deleted route")
     assert replication(a)["stopped"] == replication(b)["stopped"] == ""
+
+
+def test_javascript_is_loaded_by_each_machine_from_the_modules_that_it_fetches(
+    pair: Pair, tmp_path: Path
+) -> None:
+    built_engine()
+    a, b = pair.a, pair.b
+    source = tmp_path / "counter.js"
+    source.write_text("let n = 0; export default { fetch() { return new Response(String(++n)); } };")
+    where = ("--name", "counter", "--namespace", "tests", "--hostname", "counter.localhost")
+    a.run("deploy", str(source), *where, "--warm-up", "/")
+    assert a.request("counter.localhost").body == "2"
+
+    def answer_of_b() -> tuple[int, str]:
+        answer = b.request("counter.localhost")
+        return answer.status, answer.body
+
+    wait_until(lambda: answer_of_b()[0] == 200)
+    assert [answer_of_b() for _ in range(2)] == [(200, "2")] * 2
+    deltas = [[path.name for path in (machine.data / "aot").glob("*.delta")] for machine in (a, b)]
+    assert len(deltas[0]) == 1
+    assert deltas[0] == deltas[1]
 
 
 def test_a_secret_is_opened_on_every_machine(pair: Pair) -> None:
