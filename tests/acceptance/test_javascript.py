@@ -185,6 +185,14 @@ def test_what_the_top_level_logs_is_told_by_the_deployment_alone(deploy: Deploy)
     assert "tells.js:2" in told
 
 
+def test_the_flag_of_node_reaches_the_engine(platform: Platform, deploy: Deploy) -> None:
+    source = """import process from 'node:process';
+    const hex = (text) => Buffer.from(text).toString('hex');
+    export default { fetch() { return new Response(global.process.env.NAME + hex(process.platform)); } };"""
+    deploy("compat", source, "--compatibility-flag", "nodejs_compat", "--var", "NAME=v")
+    assert platform.request("compat.localhost").body == "v" + b"linux".hex()
+
+
 def test_new_version_is_seen_by_the_next_request(platform: Platform, deploy: Deploy) -> None:
     for number in range(4):
         deploy("again", f"export default {{ fetch() {{ return new Response('v{number}'); }} }};")
