@@ -109,8 +109,14 @@ class Event:
     async def _load_and_run(self) -> Ending:
         try:
             loaded = await self.host.pool.load(self.worker.version.module_digest)
-        except ImageUnavailable as error:
-            raise PlatformFault("the worker's code can't be loaded now", detail=str(error)) from error
+        except BaseException as error:
+            # No sandbox has the body yet, which would close it.
+            body = None if self.request is None else self.request.body
+            if body is not None and not isinstance(body, bytes):
+                body.close()
+            if isinstance(error, ImageUnavailable):
+                raise PlatformFault("the worker's code can't be loaded now", detail=str(error)) from error
+            raise
         begun = self._begin(loaded)
         return begun if isinstance(begun, Ending) else await begun
 
@@ -148,12 +154,14 @@ class Event:
 
     def _first_slice(self, sandbox: Sandbox, loaded: LoadedModule) -> Awaitable[None] | None:
         """What is to be awaited when that was not all of the event."""
+        # First of all: from here on the sandbox has the request's body, and closes it.
+        event = self.encode(sandbox)
         visitor = self.visitor
         if visitor is not None:
             visitor.on_leave = self._visitor_left
             if visitor.left:
                 raise Stopped(metering.CANCELED)
-        result = sandbox.begin(loaded.pre, self.trigger, self.encode(sandbox), initialize=loaded.initialize)
+        result = sandbox.begin(loaded.pre, self.trigger, event, initialize=loaded.initialize)
         return (
             self.finish(sandbox, result) if isinstance(result, int) else self._finish_later(sandbox, result)
         )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import pytest
 
 from model.capabilities import Binding, GuestEvent, Operation, WorkerEnv
+from model.errors import PlatformFault
 from model.messages import Headers
 from model.outcome import EventOutcome
+from runtime.aot_cache import ImageUnavailable
 from runtime.capi.guest import live_guests
 from runtime.metering import Ending
 from tests.support.guests import Guests, Remembered, context, request, sample, wat
@@ -200,6 +203,30 @@ async def test_visitor_who_leaves_ends_the_event(guests: Guests, path: str) -> N
     ending = await asyncio.wait_for(running, 5)
     assert ending.outcome is EventOutcome.CANCELED
     assert live_guests() == 0
+
+
+async def test_body_is_closed_when_its_visitor_left_before_the_guest_began(guests: Guests) -> None:
+    worker, visitor, body = guests.worker(sample("upload_sum")), Leaving(), Upload(1, 1)
+    visitor.leave()
+    ending = await worker.fetch(request("POST", body=body), Remembered(), context(), {}, None, visitor)
+    assert ending.outcome is EventOutcome.CANCELED
+    assert body.closed
+
+
+async def test_body_is_closed_when_the_code_can_not_be_loaded(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, body = guests.worker(sample("upload_sum")), Upload(1, 1)
+
+    async def load(_digest: str) -> NoReturn:
+        raise ImageUnavailable("it is gone")
+
+    pool = guests.host.pool
+    monkeypatch.setattr(pool, "load_small", lambda _digest: None)
+    monkeypatch.setattr(pool, "load", load)
+    with pytest.raises(PlatformFault):
+        await worker.fetch(request("POST", body=body), Remembered(), context(), {})
+    assert body.closed
 
 
 async def test_cancelling_while_a_thread_polls_waits_for_the_thread(guests: Guests) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from dispatch.admission import Admission, AdmissionLimits
 from dispatch.runner import TreeRunner
 from dispatch.workers import Workers
-from model.capabilities import CallOptions, EventContext, GuestEvent, Operation
+from model.capabilities import CallOptions, EventContext, GuestEvent, Operation, OperationTable
 from model.errors import LoadShed
 from model.identity import DEFAULT_ACCOUNT, RayId, ScriptName, TenantId, VersionId
 from model.messages import OutgoingRequest
@@ -26,10 +26,14 @@ from tests.support.guests import Guests, Remembered, request
 class Tree:
     """Workers by name, whose operation `run` calls another one of them."""
 
-    def __init__(self, limits: AdmissionLimits | None = None) -> None:
+    def __init__(
+        self,
+        limits: AdmissionLimits | None = None,
+        make_guests: Callable[[OperationTable], Guests] = Guests,
+    ) -> None:
         self.runner = TreeRunner()
         self.admission = Admission(limits)
-        self.guests = Guests({"run": Operation("run", None, False, self._run)})
+        self.guests = make_guests({"run": Operation("run", None, False, self._run)})
         self.workers: dict[str, Worker] = {}
         self.runner.use(cast(Workers, self))
 

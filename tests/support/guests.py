@@ -27,7 +27,7 @@ from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.capi.linker import Linker
 from runtime.engine import start_engine
 from runtime.fiber import Lanes
-from runtime.instance_pool import InstancePool
+from runtime.instance_pool import MAX_DELTA_BYTES, InstancePool
 from runtime.javascript.bundle import decode, is_bundle
 from runtime.javascript.loading import JavaScript
 from runtime.javascript.sealed import ScriptFacts
@@ -166,11 +166,15 @@ def context(script: str = "worker", namespace: str | None = None, tenant: str = 
 class Guests:
     """A RuntimeHost over the shared engine, in a temporary folder. `close` at the end of the test.
 
-    `javascript` is the module of the engine that bundles are for.
+    `javascript` is the module of the engine that bundles are for; `delta_bytes` are kept of their deltas.
     """
 
     def __init__(
-        self, operations: OperationTable | None = None, abi: str = "module", javascript: bytes = b""
+        self,
+        operations: OperationTable | None = None,
+        abi: str = "module",
+        javascript: bytes = b"",
+        delta_bytes: int = MAX_DELTA_BYTES,
     ) -> None:
         self.abi = abi
         self._folder = tempfile.TemporaryDirectory(prefix="tenantry-aot-")
@@ -180,7 +184,9 @@ class Guests:
         self.observer = RememberingObserver()
         self.recompiled: list[tuple[str, str]] = []
         self._wasm: dict[str, bytes] = {digest: javascript}
-        pool = InstancePool(engine(), _linker(engine().accelerated), self.cache, self._recompile)
+        pool = InstancePool(
+            engine(), _linker(engine().accelerated), self.cache, self._recompile, max_delta_bytes=delta_bytes
+        )
         self.host = RuntimeHost(engine(), Lanes(1), pool, operations or {}, self.observer, RunningEvents())
         self.host.running.start()
 

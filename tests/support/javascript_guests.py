@@ -7,20 +7,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bindings.operations import OPERATIONS
-from model.capabilities import Binding, WorkerEnv
+from model.capabilities import Binding, OperationTable, WorkerEnv
 from model.messages import IncomingRequest
 from model.outcome import EventOutcome
 from model.scripts import BindingKind, BindingSpec
 from runtime.aot_cache import ModuleFacts
+from runtime.instance_pool import MAX_DELTA_BYTES
 from runtime.javascript.bundle import Module, ModuleType, encode, make
 from runtime.worker import Worker
-from tests.support.guests import Guests, Remembered, engine, request
+from tests.support import guests
+from tests.support.guests import Guests, Remembered, request
 from tests.support.javascript_engine import built_engine
 
 
 @functools.cache
 def _engine_image() -> bytes:
-    module = engine().compile(built_engine().wasm)
+    module = guests.engine().compile(built_engine().wasm)
     try:
         return module.image()
     finally:
@@ -28,8 +30,8 @@ def _engine_image() -> bytes:
 
 
 class JavaScriptGuests(Guests):
-    def __init__(self) -> None:
-        super().__init__(OPERATIONS, javascript=built_engine().wasm)
+    def __init__(self, operations: OperationTable = OPERATIONS, delta_bytes: int = MAX_DELTA_BYTES) -> None:
+        super().__init__(operations, javascript=built_engine().wasm, delta_bytes=delta_bytes)
 
     def _compile(self, digest: str) -> None:
         """The engine's image is the same for every test, and takes seconds to make."""

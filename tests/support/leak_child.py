@@ -110,12 +110,17 @@ STREAM: Final = call([2, "stream.open", None])
 
 
 class Load:
-    def __init__(self) -> None:
-        self.tree = tree = Tree()
+    """Events, one of each kind after the other, in a tree of workers."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
         self._deepest: Kind | None = None
-        guests = tree.guests
-        self.observer = guests.host.observer = Counting()
-        guests.host.operations = {**OPERATIONS, **guests.host.operations}
+        self.observer = tree.guests.host.observer = Counting()
+        tree.guests.host.operations = {**OPERATIONS, **tree.guests.host.operations}
+        self.kinds = self.make_kinds()
+
+    def make_kinds(self) -> list[Kind]:
+        tree, guests = self.tree, self.tree.guests
         ok, exception = (EventOutcome.OK,), (EventOutcome.EXCEPTION,)
         cpu, memory = (EventOutcome.EXCEEDED_CPU,), (EventOutcome.EXCEEDED_MEMORY,)
         left, wall = (EventOutcome.CANCELED,), (EventOutcome.EXCEEDED_WALL_TIME,)
@@ -134,7 +139,7 @@ class Load:
         hello, hostile, echo = made(sample("hello")), made(sample("hostile")), made(sample("echo"))
         sleeper = made(caller(SLEEPS))
         streams = made(caller(STREAM, SLEEPS))
-        self.kinds = [
+        return [
             *[Kind(hello, ok)] * 6,
             Kind(tree.workers["trap"], exception),
             Kind(made(worker(f"(call $f) {ANSWER}", more="(func $f (call $f))")), exception),
@@ -242,7 +247,7 @@ class Load:
             if tree.runner.has_tree(permit):
                 await tree.runner.wait_for_tree(permit)
             permit.release()
-        assert not isinstance(body, Chunks) or body.closed
+        assert not isinstance(body, Chunks) or body.closed, kind
         return ending.outcome
 
     async def run_all(self, numbers: range) -> None:
@@ -271,9 +276,8 @@ class Load:
         }
 
 
-async def main(events: int) -> None:
-    support.engine = functools.cache(lambda: start_engine(EngineSettings(slots=SLOTS)))
-    load = Load()
+async def judge(load: Load, events: int) -> None:
+    """All events; what the second half of them left behind."""
     await load.run_all(range(events // 2))
     await load.use_every_slot()
     before = load.measure()
@@ -285,6 +289,16 @@ async def main(events: int) -> None:
     assert after["descriptors"] == before["descriptors"], (before, after)
     assert after["maps"] - before["maps"] <= 16, (before, after)
     load.tree.guests.close()
+
+
+def use_few_slots() -> None:
+    """Of the engine that this process will have."""
+    support.engine = functools.cache(lambda: start_engine(EngineSettings(slots=SLOTS)))
+
+
+async def main(events: int) -> None:
+    use_few_slots()
+    await judge(Load(Tree()), events)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""The hazards of kept memory, with the real engine, through deltas, by both drivers: recursion of every kind ends in an
+error or in that one request's trap, nothing that a request changed is there at the next, and no byte of a tenant is
+in the slot that another one gets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from model.outcome import EventOutcome
+from runtime.capi.guest import live_guests
+from tests.javascript.harness import handler, instance, tenant
+from tests.javascript.test_hazards import RECURSIONS
+from tests.support.guests import request
+from tests.support.javascript_engine import built_engine
+from tests.support.javascript_guests import JavaScriptGuests
+
+built_engine()
+
+#: Native code that goes down by itself, where JavaScript counts no call: it may end in a trap.
+NESTED = {
+    "JSON.parse": "JSON.parse('['.repeat(300000));",
+    "JSON.stringify": "let a = []; for (let i = 0; i < 100000; i++) a = [a]; JSON.stringify(a);",
+    "regexp": "new RegExp('('.repeat(100000) + ')'.repeat(100000));",
+    "flat": "let a = []; for (let i = 0; i < 100000; i++) a = [a]; a.flat(Infinity);",
+    "structuredClone": "let a = []; for (let i = 0; i < 100000; i++) a = [a]; structuredClone(a);",
+    "join": "let a = []; for (let i = 0; i < 100000; i++) a = [a]; a.join();",
+    "bind": "let f = () => 1; for (let i = 0; i < 100000; i++) f = f.bind(null); f();",
+    "prototypes": "let o = {}; for (let i = 0; i < 100000; i++) o = Object.create(o); o.none;",
+    "proxies": "let p = {}; for (let i = 0; i < 100000; i++) p = new Proxy(p, {}); p.none;",
+    "promises": "let p = Promise.resolve(); for (let i = 0; i < 30000; i++) p = p.then(() => p = 1); await p;",
+    "freed": "{ let l = null; for (let i = 0; i < 300000; i++) l = { l }; }",
+    "template": "const f = () => `${{ toString: f }}`; f();",
+}
+
+
+@pytest.fixture
+async def guests(driver: str) -> AsyncIterator[JavaScriptGuests]:
+    made = JavaScriptGuests()
+    yield made
+    made.close()
+    assert live_guests() == 0
+
+
+async def test_recursion_ends_in_an_error_and_the_next_request_is_served(guests: JavaScriptGuests) -> None:
+    cases = {**RECURSIONS, **NESTED}
+    ways = ",".join(f"{json.dumps(name)}: async () => {{ {code} }}" for name, code in cases.items())
+    body = """
+        const name = decodeURIComponent(new URL(request.url).pathname.slice(1));
+        if (!name) return new Response('served');
+        try { await ways[name](); return new Response('ended'); } catch (error) { return new Response(error.name); }"""
+    worker = guests.deploy(handler(body, f"const ways = {{{ways}}};"), limits={"cpu_ms": 20_000})
+    for name in cases:
+        ending, answer = await guests.fetch(worker, request(path=f"/{name}"))
+        if name in RECURSIONS:
+            assert bytes(answer.body) in (b"RangeError", b"InternalError"), (name, ending)
+        else:
+            caught = bytes(answer.body) in (b"RangeError", b"InternalError", b"SyntaxError", b"ended")
+            assert caught or ending.outcome is EventOutcome.EXCEPTION, (name, ending, answer.body)
+        assert bytes((await guests.answer(worker)).body) == b"served", name
+
+
+async def test_nothing_that_a_request_changed_is_there_at_the_next(guests: JavaScriptGuests) -> None:
+    top = """
+        let n = 0; const map = new Map(), list = [], frozen = { a: 1 }, bytes = new Uint8Array(4), pattern = /a/g;
+        class Kept { static n = 0; #own = 0; add() { return ++this.#own; } } const kept = new Kept();
+        function* counts() { let i = 0; for (;;) yield i++; } const counting = counts();
+        const settled = Promise.resolve({ n: 0 }), weak = new WeakMap([[frozen, { n: 0 }]]);"""
+    body = """
+        n++; map.set(n, n); list.push(n); frozen.a++; bytes[0]++; pattern.exec('aa'); Kept.n++;
+        Array.prototype.extra = (Array.prototype.extra ?? 0) + 1; globalThis.fetch.extra = (fetch.extra ?? 0) + 1;
+        const gave = [n, map.size, list.length, frozen.a, bytes[0], pattern.lastIndex, Kept.n, kept.add(),
+          counting.next().value, ++(await settled).n, ++weak.get(frozen).n, [].extra, fetch.extra,
+          Symbol.for('s').description, env.extra ?? 0];
+        try { env.extra = 1; } catch {}
+        console.extra = 1; return Response.json([...gave, 'extra' in Response]);"""
+    worker = guests.deploy(handler(body, top))
+    told = {bytes((await guests.answer(worker)).body) for _ in range(5)}
+    assert told == {b'[1,1,1,2,1,1,1,1,0,1,1,1,1,"s",0,false]'}
+
+
+def fresh() -> bytes:
+    """The memory of an instance in which nothing ran yet."""
+    with instance() as guest:
+        guest.find_exports("fetch", needs_alloc=True)
+        return guest.read(0, guest.memory_size())
+
+
+async def test_a_slot_has_no_byte_of_the_tenant_before(driver: str) -> None:
+    secret = "a secret of another tenant"
+    keeps = f"globalThis.kept = Array.from({{ length: 5000 }}, (_, i) => '{secret}' + i);"
+    worker = tenant(handler(f"{keeps} return new Response('kept');"))
+    image = fresh()
+    for _ in range(5):
+        answer = await worker.get()
+        assert answer.memory is not None
+        assert secret.encode() in answer.memory
+        assert fresh() == image
+
+
+async def test_what_memory_gives_is_zero_whoever_was_there(guests: JavaScriptGuests) -> None:
+    """Some MiB above the image, as far as JavaScript can ask for it."""
+    fills = guests.deploy(
+        handler(
+            "const all = []; for (let i = 0; i < 20; i++) all.push(new Uint8Array(1 << 20).fill(170));"
+            "return new Response(String(all.length));"
+        )
+    )
+    looks = guests.deploy(
+        handler(
+            "let other = 0;"
+            "for (let i = 0; i < 20; i++) other += new Uint32Array(1 << 16).some((word) => word !== 0);"
+            "return new Response(String(other));"
+        ),
+        limits={"cpu_ms": 20_000},
+    )
+    for _ in range(2):
+        assert bytes((await guests.answer(fills)).body) == b"20"
+        assert bytes((await guests.answer(looks)).body) == b"0"
