@@ -260,8 +260,8 @@ def _associated(algorithm: Algorithm) -> bytes | None:
 
 def _tag_bytes(algorithm: Algorithm) -> int:
     bits = algorithm.get("tag_length", 128)
-    if bits not in (96, 104, 112, 120, 128):
-        invalid("algorithm.tag_length: 96, 104, 112, 120 and 128 are right")
+    if bits not in (32, 64, 96, 104, 112, 120, 128):
+        invalid("algorithm.tag_length: 32, 64, 96, 104, 112, 120 and 128 are right")
     return int(bits) // 8
 
 
@@ -278,6 +278,8 @@ def _oaep(algorithm: Algorithm) -> rsa_padding.OAEP:
 def derive(algorithm: Algorithm, key: bytes, bits: int) -> bytes:
     name = _name(algorithm, DERIVATIONS)
     size = bits // 8
+    if not size and name in ("PBKDF2", "HKDF"):
+        invalid(f"bits: {name} needs some")
     if name == "PBKDF2":
         salt = parse_bytes("algorithm.salt", algorithm.get("salt"), _AAD_BYTES)
         iterations = parse_int("algorithm.iterations", algorithm.get("iterations"), 1, ITERATIONS)

@@ -25,28 +25,33 @@ const elapsed = (label) => `${label}: ${now() - starts.get(label)}ms`;
 define({
   console: Object.assign(Object.create({}), {
     debug: line(DEBUG), log: line(INFO), info: line(INFO), warn: line(WARN), error: line(ERROR),
-    dir: (value) => write(INFO, format([value])),
+    dir: (...values) => write(INFO, format(values.slice(0, 1))),
     dirxml: line(INFO),
     table: line(INFO),
     trace: (...values) => write(INFO, `Trace: ${format(values)}\n${show(new Error()).split('\n').slice(1).join('\n')}`),
-    assert: (condition, ...values) => {
+    assert: (...given) => {
+      const [condition, ...values] = given;
       if (!condition) write(ERROR, values.length ? `Assertion failed: ${format(values)}` : 'Assertion failed');
     },
     group, groupCollapsed: group,
     groupEnd: () => { indent = indent.slice(2); },
-    count: (label = 'default') => {
+    count: (given = 'default') => {
+      const label = String(given);
       counts.set(label, (counts.get(label) ?? 0) + 1);
       write(INFO, `${label}: ${counts.get(label)}`);
     },
-    countReset: (label = 'default') => { counts.delete(label); },
-    time: (label = 'default') => { starts.set(label, now()); },
-    timeLog: (label = 'default', ...values) => {
+    countReset: (label = 'default') => { counts.delete(String(label)); },
+    time: (label = 'default') => { starts.set(String(label), now()); },
+    timeLog: (given = 'default', ...values) => {
+      const label = String(given);
       if (starts.has(label)) write(INFO, values.length ? `${elapsed(label)} ${format(values)}` : elapsed(label));
     },
-    timeEnd: (label = 'default') => {
+    timeEnd: (given = 'default') => {
+      const label = String(given);
       if (starts.has(label)) write(INFO, elapsed(label));
       starts.delete(label);
     },
     clear() {}, profile() {}, profileEnd() {}, timeStamp() {},
   }),
 });
+Object.defineProperty(console, Symbol.toStringTag, { value: 'console', configurable: true });

@@ -4,6 +4,7 @@ import { headerName, headerValue, isAscii, latin1Decode, latin1Encode } from '..
 
 let listOf;
 let makeOf;
+let copyOf;
 
 class Headers {
   #list = [];
@@ -12,6 +13,7 @@ class Headers {
 
   static {
     listOf = (headers) => headers.#list;
+    copyOf = (headers) => makeOf(headers.#list.map(([name, value]) => [name, value]), headers.#immutable);
     makeOf = (list, immutable) => {
       const headers = new Headers();
       headers.#list = list;
@@ -132,22 +134,28 @@ Object.defineProperty(Headers.prototype, Symbol.iterator, {
 });
 describeClass(Headers, ['append', 'delete', 'get', 'getSetCookie', 'has', 'set', 'entries', 'forEach', 'keys', 'values']);
 
-const iteratorPrototype = Object.create(Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())));
-Object.defineProperty(iteratorPrototype, Symbol.toStringTag, { value: 'Headers Iterator', configurable: true });
-
 // What is added meanwhile is met, if it sorts behind: the standard looks anew at every step.
-function iterate(pairs, each) {
-  let at = 0;
-  const iterator = Object.create(iteratorPrototype);
-  Object.defineProperty(iterator, 'next', {
-    value: () => {
-      const now = pairs();
-      return at < now.length ? { value: each(now[at++]), done: false } : { value: undefined, done: true };
-    },
-    writable: true, configurable: true, enumerable: false,
-  });
-  return iterator;
+class HeadersIterator {
+  #pairs;
+  #each;
+  #at = 0;
+
+  constructor(pairs, each) {
+    this.#pairs = pairs;
+    this.#each = each;
+  }
+
+  next() {
+    const pairs = this.#pairs();
+    return this.#at < pairs.length ? { value: this.#each(pairs[this.#at++]), done: false } : { value: undefined, done: true };
+  }
 }
+delete HeadersIterator.prototype.constructor;
+Object.setPrototypeOf(HeadersIterator.prototype, Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())));
+Object.defineProperty(HeadersIterator.prototype, 'next', { enumerable: true });
+Object.defineProperty(HeadersIterator.prototype, Symbol.toStringTag, { value: 'Headers Iterator', configurable: true });
+
+const iterate = (pairs, each) => new HeadersIterator(pairs, each);
 
 function need(given, count, name) {
   if (given.length < count) throw new TypeError(`Headers.${name}: ${count} arguments are needed, ${given.length} are given`);
@@ -197,5 +205,8 @@ export function sendable(pairs) {
 
 // Of a request that goes out: the host says itself how long a body is.
 export const outgoing = (headers) => pairsOf(headers).filter(([name]) => name !== 'content-length');
+
+// With the guard that the other has.
+export { copyOf };
 
 export { Headers };

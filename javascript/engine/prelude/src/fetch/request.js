@@ -1,6 +1,6 @@
 // Request
 import { describeClass } from '../define.js';
-import { AbortController } from '../web/abort.js';
+import { AbortController, AbortSignal } from '../web/abort.js';
 import { URL } from '../web/url.js';
 import { BODY, Body, extract, mixBodyInto } from './body.js';
 import { Headers, headersFrom } from './headers.js';
@@ -30,22 +30,22 @@ class Request {
       this.#at = input;
       return;
     }
-    if (init !== undefined && init !== null && typeof init !== 'object') throw new TypeError('Request: options are an object');
+    if (init !== undefined && init !== null && typeof init !== 'object' && typeof init !== 'function') throw new TypeError('Request: options are an object');
     const given = init ?? {};
     const other = typeof input === 'object' && input !== null && #at in input ? input : null;
     const at = other
       ? { ...other.#at, headers: undefined, list: undefined }
       : { url: parse(input), method: 'GET', redirect: 'follow' };
     this.#at = at;
+    if (given.duplex !== undefined && given.duplex !== 'half') throw new TypeError('Request: `duplex` is "half"');
     if (given.method !== undefined) at.method = methodOf(given.method);
     if (given.redirect !== undefined) {
       if (!REDIRECTS.has(given.redirect)) throw new TypeError(`Request: invalid redirect mode: ${given.redirect}`);
       at.redirect = given.redirect;
     }
-    if (given.signal !== undefined) {
-      if (given.signal !== null && typeof given.signal.aborted !== 'boolean') throw new TypeError('Request: `signal` is an AbortSignal');
-      at.signal = given.signal;
-    }
+    const { signal = other?.#at.signal } = given;
+    if (signal !== undefined && signal !== null && !(signal instanceof AbortSignal)) throw new TypeError('Request: `signal` is an AbortSignal');
+    at.signal = following(signal);
     if (given.cf !== undefined) at.cf = given.cf;
     at.list = new Headers(given.headers !== undefined ? given.headers : other?.headers);
     this.#setBody(given, other);
@@ -83,21 +83,26 @@ class Request {
     return at.signal;
   }
   get cf() { return this.#at.cf; }
-  get integrity() { return ''; }
-  get keepalive() { return false; }
+  get integrity() { return this.#said(''); }
+  get keepalive() { return this.#said(false); }
   get cache() { return undefined; }
   get fetcher() { return null; }
-  get duplex() { return 'half'; }
+  get duplex() { return this.#said('half'); }
+  // Of each Request, but of nothing else: a private method is a check of the class.
+  #said(value) { return value; }
 
   clone() {
     const body = this[BODY] === null ? null : this[BODY].clone();
-    return make({ ...this.#at, headers: undefined, list: new Headers(this.headers) }, body);
+    return make({ ...this.#at, headers: undefined, list: new Headers(this.headers), signal: following(this.#at.signal) }, body);
   }
 }
 
 const RAW = Symbol('raw');
 mixBodyInto(Request);
 describeClass(Request, ['method', 'url', 'headers', 'redirect', 'signal', 'cf', 'integrity', 'keepalive', 'cache', 'clone', 'duplex']);
+
+// A Request's signal is its own; without another it is made when somebody asks for it.
+const following = (signal) => (signal === undefined || signal === null ? undefined : AbortSignal.any([signal]));
 
 function parse(input) {
   let url;

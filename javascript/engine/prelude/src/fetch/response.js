@@ -3,13 +3,13 @@ import { describeClass } from '../define.js';
 import { URL } from '../web/url.js';
 import { BODY, Body, extract, mixBodyInto } from './body.js';
 import { codingOf } from './coding.js';
-import { Headers, headersFrom, pairsOf, sendable } from './headers.js';
+import { Headers, copyOf, headersFrom, pairsOf, sendable } from './headers.js';
 
 const NO_BODY = new Set([101, 103, 204, 205, 304]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-// `isGiven`: by the host, so that its headers are immutable.
+// `isGiven`: by the host or a static method, so that its headers are immutable.
 const USUAL = Object.freeze({ statusText: '', url: '', redirected: false, type: 'default', isGiven: false });
 
 let make;
@@ -40,7 +40,7 @@ class Response {
 
   constructor(body = null, init = undefined) {
     if (init !== undefined) {
-      if (init !== null && typeof init !== 'object') throw new TypeError('Response: options are an object');
+      if (init !== null && typeof init !== 'object' && typeof init !== 'function') throw new TypeError('Response: options are an object');
       this.#initialize(init ?? {});
     }
     if (body === null || body === undefined) return;
@@ -54,9 +54,10 @@ class Response {
   }
 
   #initialize(init) {
+    if (init.headers !== undefined) this.#headers = new Headers(init.headers);
     if (init.status !== undefined) {
-      const status = Number(init.status);
-      if (!Number.isInteger(status) || (status !== 101 && (status < 200 || status > 599))) {
+      const status = Number(init.status) & 0xffff; // an unsigned short, as Web IDL converts one
+      if (status !== 101 && (status < 200 || status > 599)) {
         throw new RangeError('Responses may only be constructed with status codes in the range 200 to 599, inclusive.');
       }
       this.#status = status;
@@ -68,7 +69,6 @@ class Response {
     }
     if (init.encodeBody === 'manual') this.#more = { ...this.#more, encodeBody: 'manual' };
     else if (init.encodeBody !== undefined && init.encodeBody !== 'automatic') throw new TypeError(`encodeBody: unexpected value: ${init.encodeBody}`);
-    if (init.headers !== undefined) this.#headers = new Headers(init.headers);
   }
 
   get type() { return this.#more.type; }
@@ -87,7 +87,7 @@ class Response {
   clone() {
     const body = this[BODY] === null ? null : this[BODY].clone();
     const copy = make(this.#status, null, body);
-    copy.#headers = new Headers(this.headers);
+    copy.#headers = copyOf(this.headers);
     copy.#more = this.#more;
     return copy;
   }
@@ -95,7 +95,7 @@ class Response {
   static error() {
     const response = new Response();
     response.#status = 0;
-    response.#more = { ...USUAL, type: 'error' };
+    response.#more = { ...USUAL, type: 'error', isGiven: true };
     return response;
   }
 
@@ -103,7 +103,10 @@ class Response {
     const text = String(url);
     if (!URL.canParse(text)) throw new TypeError(`Unable to parse URL: ${text}`);
     if (!REDIRECTS.has(Number(status))) throw new RangeError(`${status} is not a redirect status code.`);
-    return new Response(null, { status, headers: { location: new URL(text).href } });
+    const response = new Response(null, { status });
+    response.#pairs = [['location', new URL(text).href]];
+    response.#more = { ...USUAL, isGiven: true };
+    return response;
   }
 
   static json(data, init = undefined) {
@@ -119,6 +122,7 @@ class Response {
 }
 
 mixBodyInto(Response);
+for (const name of ['error', 'redirect', 'json']) Object.defineProperty(Response, name, { enumerable: true });
 describeClass(Response, ['type', 'url', 'redirected', 'status', 'ok', 'statusText', 'headers', 'webSocket', 'cf', 'clone']);
 
 // What the host answered to a fetch.

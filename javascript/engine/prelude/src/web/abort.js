@@ -82,6 +82,19 @@ class AbortController {
 
 const abortError = () => new DOMException('The operation was aborted', 'AbortError');
 
+// The library takes null as no signal.
+const { addEventListener } = EventTarget.prototype;
+Object.defineProperty(EventTarget.prototype, 'addEventListener', {
+  value: {
+    addEventListener(type, listener, options = undefined) {
+      const signal = options?.signal;
+      if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError('addEventListener: `signal` is an AbortSignal');
+      return addEventListener.call(this, type, listener, options);
+    },
+  }.addEventListener,
+  writable: true, configurable: true, enumerable: true,
+});
+
 describeClass(AbortSignal, ['aborted', 'reason', 'onabort', 'throwIfAborted']);
 describeClass(AbortController, ['signal', 'abort']);
 

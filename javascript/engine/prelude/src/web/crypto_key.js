@@ -40,4 +40,14 @@ export function usable(key, usage, name) {
   return materialOf(key);
 }
 
+// The bytes of the other side's key, for an agreement with `key`.
+export function publicFor(other, key) {
+  if (!(other instanceof CryptoKey)) throw new TypeError('`public` is a CryptoKey.');
+  const { name, namedCurve } = key.algorithm;
+  if (other.type !== 'public' || other.algorithm.name !== name || other.algorithm.namedCurve !== namedCurve) {
+    throw fail('InvalidAccessError', `\`public\` is a public key of ${name}${namedCurve ? ` on ${namedCurve}` : ''}.`);
+  }
+  return materialOf(other);
+}
+
 export { CryptoKey, materialOf };

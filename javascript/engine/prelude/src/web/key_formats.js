@@ -38,6 +38,7 @@ const namesCurve = ({ name }) => name === 'ECDSA' || name === 'ECDH';
 export async function importKey(format, data, given, extractable, usages) {
   const algorithm = normalized(given);
   const { name } = algorithm;
+  if (format === 'jwk') checkJwk(data, extractable, usages);
   if (isSecret(name)) {
     const bytes = secretBytes(format, data, name);
     if (!bytes.length && name === 'HMAC') throw fail('DataError', 'HMAC: the key is empty.');
@@ -48,6 +49,15 @@ export async function importKey(format, data, given, extractable, usages) {
   const told = await orDataError(operation('crypto.import_key', null, String(format), format === 'jwk' ? textsOf(data) : bytesOf(data, 'key'), asked));
   const isPublic = told.type === 'public';
   return makeKey(told.key, told.type, pairAlgorithm(algorithm, told), Boolean(extractable), usagesOf(name, isPublic, usages));
+}
+
+// What a JWK says of how it may be used, where it says so.
+function checkJwk(jwk, extractable, usages) {
+  if (typeof jwk !== 'object' || jwk === null || ArrayBuffer.isView(jwk) || jwk instanceof ArrayBuffer) throw new TypeError('A JWK is an object.');
+  if (jwk.ext === false && extractable) throw fail('DataError', 'The JWK says that its key is not extractable.');
+  if (jwk.key_ops !== undefined && Array.from(usages, String).some((usage) => !jwk.key_ops.includes(usage))) {
+    throw fail('DataError', 'The JWK\'s `key_ops` do not have each usage that is asked for.');
+  }
 }
 
 function secretBytes(format, data, name) {
@@ -63,7 +73,6 @@ function secretBytes(format, data, name) {
 
 // The members that a key is made of.
 function textsOf(jwk) {
-  if (typeof jwk !== 'object' || jwk === null || ArrayBuffer.isView(jwk) || jwk instanceof ArrayBuffer) throw new TypeError('A JWK is an object.');
   return Object.fromEntries(Object.entries(jwk).filter(([, value]) => typeof value === 'string'));
 }
 
@@ -105,32 +114,40 @@ export async function exportKey(format, key) {
   }
 }
 
+const HASHED = ['HMAC', 'RSASSA-PKCS1-v1_5', 'RSA-PSS', 'RSA-OAEP'];
+
+function checkUsages(name, right, usages) {
+  const wrong = Array.from(usages, String).find((usage) => !right.includes(usage));
+  if (wrong !== undefined) throw fail('SyntaxError', `Keys of ${name} can't be used for "${wrong}"; ${right.join(', ')} are right.`);
+}
+
 export async function generateKey(given, extractable, usages) {
   const algorithm = normalized(given);
   const { name } = algorithm;
+  if (HASHED.includes(name)) hashOf(algorithm);
   if (SYMMETRIC.includes(name)) {
+    checkUsages(name, USAGES[name][0], usages);
     const bits = algorithm.length ?? (name === 'HMAC' ? HMAC_BITS[hashOf(algorithm)] : undefined);
-    if (!(bits > 0 && bits <= 8192 && bits % 8 === 0)) throw fail('OperationError', `${name}: a key of ${bits} bits can't be made.`);
+    const isRight = name === 'HMAC' ? bits > 0 && bits <= 8192 && bits % 8 === 0 : [128, 192, 256].includes(bits);
+    if (!isRight) throw fail('OperationError', `${name}: a key of ${bits} bits can't be made.`);
     const facts = secretAlgorithm(algorithm, bits / 8), right = usagesOf(name, false, usages);
     return makeKey(fillRandom(new Uint8Array(bits / 8)), 'secret', facts, Boolean(extractable), right);
   }
   const [ofPrivate, ofPublic] = USAGES[name] ?? [];
   if (!ofPublic) throw fail('NotSupportedError', `Keys of ${name} can't be generated.`);
   const wanted = Array.from(usages, String);
-  const wrong = wanted.find((usage) => !ofPrivate.includes(usage) && !ofPublic.includes(usage));
-  if (wrong !== undefined || !wanted.some((usage) => ofPrivate.includes(usage))) {
-    throw fail('SyntaxError', `Keys of ${name} can be used for ${[...ofPrivate, ...ofPublic].join(', ')}, and the private one needs a usage.`);
-  }
+  checkUsages(name, [...ofPrivate, ...ofPublic], usages);
+  if (namesCurve(algorithm)) curveOf(algorithm);
   const asked = namesCurve(algorithm)
     ? { name, named_curve: curveOf(algorithm) }
     : isOfBytes(name) ? { name } : { name, modulus_length: algorithm.modulusLength, public_exponent: bytesOf(algorithm.publicExponent, 'publicExponent') };
-  if (asked.modulus_length !== undefined) hashOf(algorithm);
   let told;
   try {
     told = await operation('crypto.generate_key', null, asked);
   } catch (error) {
     throw error.code === 'invalid_argument' ? fail('OperationError', error.message) : error;
   }
+  if (!wanted.some((usage) => ofPrivate.includes(usage))) throw fail('SyntaxError', `The private key of ${name} needs a usage: ${ofPrivate.join(', ')}.`);
   const made = (side, isExtractable, right) => makeKey(
     told[side].key, side, pairAlgorithm(algorithm, told[side]), isExtractable, wanted.filter((usage) => right.includes(usage)),
   );

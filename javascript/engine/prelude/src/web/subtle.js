@@ -2,7 +2,7 @@
 import { define, describeClass } from '../define.js';
 import { operation, utf8Decode, utf8Encode } from '../host.js';
 import { bytesOf, digestName, fail, forHost, normalized } from './algorithms.js';
-import { materialOf, usable } from './crypto_key.js';
+import { publicFor, usable } from './crypto_key.js';
 import { MOST_BYTES, digestOf } from './digesting.js';
 import { exportKey, generateKey, importKey } from './key_formats.js';
 
@@ -108,14 +108,21 @@ async function decrypt(usage, algorithm, key, bytes) {
 
 async function derive(usage, algorithm, key, length) {
   const given = normalized(algorithm), material = usable(key, usage, given.name);
-  const agrees = given.name === 'ECDH' || given.name === 'X25519';
-  if (!agrees && (length === null || length % 8)) throw fail('OperationError', `${given.name}: a length in bits, a multiple of 8, is needed.`);
-  if (agrees && (given.public?.type !== 'public' || given.public.algorithm.name !== given.name)) throw fail('InvalidAccessError', `${given.name}: \`public\` is a public key of ${given.name}.`);
-  const told = agrees ? { name: given.name, public: materialOf(given.public) } : forHost(given, key);
+  if (given.name === 'ECDH' || given.name === 'X25519') return agree(given, key, material, length ?? 0);
+  const told = forHost(given, key);
+  if (!length || length % 8) throw fail('OperationError', `${given.name}: a length in bits, a multiple of 8, is needed.`);
   if (given.name === 'PBKDF2' && told.iterations > 100000) {
     throw fail('NotSupportedError', `Pbkdf2 failed: iteration counts above 100000 are not supported (requested ${told.iterations}).`);
   }
-  return (await asked('crypto.derive_bits', told, material, length ?? 0)).buffer;
+  return (await asked('crypto.derive_bits', told, material, length)).buffer;
+}
+
+// Bits of a last byte that were not asked for are zero.
+async function agree({ name, public: other }, key, material, length) {
+  const told = { name, public: publicFor(other, key) };
+  const bits = await asked('crypto.derive_bits', told, material, Math.ceil(length / 8) * 8);
+  if (length % 8) bits[bits.length - 1] &= 0xff << (8 - (length % 8));
+  return bits.buffer;
 }
 
 describeClass(SubtleCrypto, [

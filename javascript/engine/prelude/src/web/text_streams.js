@@ -36,6 +36,7 @@ class TextDecoderStream {
     const decoder = this.#decoder = new TextDecoder(label, options);
     this.#pair = new TransformStream({
       transform(chunk, controller) {
+        if (chunk === undefined) throw new TypeError('TextDecoderStream: a chunk is an ArrayBuffer or a view of one.');
         const text = decoder.decode(chunk, { stream: true });
         if (text) controller.enqueue(text);
       },
