@@ -8,6 +8,7 @@ never shown a line twice.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ LINE_OVERHEAD = 200
 
 #: A LogLine as it travels between processes.
 WireLine = tuple[int, int, str, str, str | None, str, str, str]
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class InvalidLogLine(ValueError):
@@ -153,6 +157,8 @@ def from_wire(value: object) -> LogLine:
         raise InvalidLogLine("a log line's time is in ms and its level 0 to 4")
     if not all(isinstance(each, str) for each in (text, ray_id, script, tenant, module)):
         raise InvalidLogLine("a log line's text, ray id, script, tenant and module are strings")
+    if module and not _DIGEST.fullmatch(module):
+        raise InvalidLogLine("a log line's module is a digest, or nothing")
     if namespace is not None and not isinstance(namespace, str):
         raise InvalidLogLine("a log line's namespace is a string or nothing")
     return LogLine(

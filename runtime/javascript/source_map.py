@@ -8,6 +8,7 @@ What does not keep to the format is no map at all, and then a trace stays as it 
 from __future__ import annotations
 
 import posixpath
+import re
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ MOST_SECTIONS: Final = 1_000
 #: An index map's parts may be index maps; more deep than this nobody makes them.
 MOST_DEPTH: Final = 3
 _NAME: Final = 512
+#: Of a source's path as it is written, and of what stands before all of them: each is put together for each source.
+_PATH: Final = 2_048
 #: A number of a segment, and what numbers may sum up to.
 _MOST: Final = 1 << 31
 
@@ -65,6 +68,11 @@ class SourceMap:
         """In memory, roughly."""
         return 4 * (len(self.starts) + 4 * len(self.columns)) + sum(100 + len(name) for name in self.sources)
 
+    @property
+    def entries(self) -> int:
+        """What it took to make it: lines, segments, and sources, which take as long as a few of those."""
+        return len(self.starts) + len(self.columns) + 20 * len(self.sources)
+
     def find(self, line: int, column: int) -> Place | None:
         """What stands at this place of the generated file; None where the map says nothing of it."""
         if not 0 <= line < len(self.starts) - 1 or column < 0:
@@ -95,6 +103,8 @@ class _File(msgspec.Struct):
     mappings: str = ""
     sections: list[_Section] | None = None
 
+
+_UPWARDS: Final = re.compile(r"(?:\.\./)+")
 
 _decode: Final = msgspec.json.Decoder(_File).decode
 
@@ -157,7 +167,8 @@ def _add(file: _File, made: _Made, offset: _Offset) -> None:
     base = len(made.sources)
     if base + len(file.sources) > MOST_SOURCES:
         raise MalformedMap(f"more than {MOST_SOURCES} sources")
-    made.sources += [_shown(file.source_root, source) for source in file.sources]
+    root = (file.source_root or "")[:_PATH]
+    made.sources += [_shown(root, source) for source in file.sources]
     if file.mappings.count(";") >= MOST_LINES:
         raise MalformedMap(f"more than {MOST_LINES} lines")
     if len(made.columns) + file.mappings.count(",") + file.mappings.count(";") > MOST_SEGMENTS + MOST_LINES:
@@ -211,14 +222,16 @@ def _numbers(segment: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _shown(root: str | None, source: str | None) -> str:
+def _shown(root: str, source: str | None) -> str:
     """As a reader knows it: from the project's folder on, wherever the bundler's output lay."""
     if source is None:
         return "(unknown)"
+    source = source[:_PATH]
     name = source if not root else f"{root.rstrip('/')}/{source}"
     if "://" not in name:
         name = posixpath.normpath(name)
-        while name.startswith("../"):
-            name = name[3:]
+        upwards = _UPWARDS.match(name)
+        if upwards is not None:
+            name = name[upwards.end() :]
     name = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:_NAME])
     return name or "(unknown)"

@@ -25,12 +25,18 @@ _INLINE: Final = "data:application/json;"
 _CODE: Final = (ModuleType.ESM, ModuleType.COMMONJS, ModuleType.SCRIPT)
 #: Of a line number, of a column.
 _DIGITS: Final = 9
+#: Of all maps of a bundle together; those that come after it are not read.
+MOST_ENTRIES: Final = 2_000_000
+#: What a line may become: short names may be of sources with long ones.
+_TEXT: Final = 64 * 1024
 
 
 def maps_of(bundle: Bundle) -> dict[str, SourceMap]:
-    """Those that can be read; each module has at most one."""
+    """Those that can be read; each module has at most one. One that many modules name is read once."""
     sent = {module.name: module.data for module in bundle.modules if module.type is ModuleType.SOURCE_MAP}
     found: dict[str, SourceMap] = {}
+    read: dict[bytes, SourceMap | None] = {}
+    left = MOST_ENTRIES
     for module in bundle.modules:
         if module.type not in _CODE:
             continue
@@ -39,11 +45,21 @@ def maps_of(bundle: Bundle) -> dict[str, SourceMap]:
         data = data or sent.get(f"{module.name}.map")
         if data is None:
             continue
-        try:
-            found[module.name] = parse(data)
-        except MalformedMap:
-            continue
+        if data not in read and left > 0:
+            read[data] = map_ = _parsed(data)
+            # Of one that can't be read it is not known how far it was.
+            left -= len(data) // 2 if map_ is None else map_.entries
+        known = read.get(data)
+        if known is not None:
+            found[module.name] = known
     return found
+
+
+def _parsed(data: bytes) -> SourceMap | None:
+    try:
+        return parse(data)
+    except MalformedMap:
+        return None
 
 
 def has_frames(text: str) -> bool:
@@ -52,10 +68,16 @@ def has_frames(text: str) -> bool:
 
 
 def translate(text: str, maps: Maps) -> str:
-    """`text` with each frame in its source's place, where a map knows it."""
+    """`text` with each frame in its source's place, where a map knows it, and as long as there is room for that."""
     if not maps:
         return text
-    return "\n".join(_translate_line(line, maps) for line in text.split("\n"))
+    lines, size = text.split("\n"), 0
+    for at, line in enumerate(lines):
+        lines[at] = _translate_line(line, maps)
+        size += len(lines[at])
+        if size > _TEXT:
+            break
+    return "\n".join(lines)
 
 
 def translate_error(error: ScriptError, maps: Maps) -> ScriptError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -203,3 +204,18 @@ def test_whatever_it_is_it_is_a_map_or_refused(data: bytes) -> None:
         return
     for line in range(3):
         found.find(line, 7)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"sources": ["../" * 1_000_000 + "a.ts"]},
+        {"sources": ["a.ts"] * 10_000, "sourceRoot": "a/../" * 400_000},
+        {"sources": ["../" * 200 + "a.ts"] * 10_000},
+    ],
+)
+def test_paths_made_to_take_long_do_not(told: dict[str, Any]) -> None:
+    data = encoded({"version": 3, "mappings": "AAAA", **told})
+    began = time.process_time()
+    parse(data)
+    assert time.process_time() - began < 2.0

@@ -94,3 +94,33 @@ def test_a_line_made_to_take_long_does_not() -> None:
     for text in ("at " + "a" * 16_000, "    at ((((" * 1_600, "\n    at " * 2_000, "at " + ":" * 16_000):
         translate(text, maps)
     assert time.process_time() - began < 0.5
+
+
+def test_a_map_that_many_modules_name_is_read_once() -> None:
+    modules = [Module(f"{at}.js", ModuleType.ESM, b"//# sourceMappingURL=one.map") for at in range(400)]
+    modules.append(Module("one.map", ModuleType.SOURCE_MAP, plain(",".join(["AAAA"] * 50_000))))
+    began = time.process_time()
+    maps = maps_of(make("0.js", modules))
+    assert time.process_time() - began < 2.0
+    assert len(maps) == 400
+    assert len({id(map_) for map_ in maps.values()}) == 1
+
+
+def test_maps_of_a_bundle_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.javascript.traces.MOST_ENTRIES", 100)
+    modules = [Module(f"{at}.js", ModuleType.ESM, b"") for at in range(4)]
+    modules += [
+        Module(f"{at}.js.map", ModuleType.SOURCE_MAP, plain("AAAA," * 69 + "AAAA", f"{at}.ts"))
+        for at in range(4)
+    ]
+    maps = maps_of(make("0.js", modules))
+    assert list(maps) == ["0.js", "1.js"]  # the second took what was left, and more
+
+
+def test_what_a_map_can_make_of_a_line_is_bounded() -> None:
+    maps = maps_of(bundle(index__js__map=plain("AAAA", "a" * 500)))
+    text = "x" + "\n    at index.js:1:1" * 10_000
+    shown = translate(text, maps)
+    assert len(shown) < len(text) + 70_000
+    assert shown.startswith("x\n    at aaaa")
+    assert shown.endswith("at index.js:1:1")
