@@ -59,6 +59,7 @@ class Bench:
         self.hops: list[int] = []
         self.told: Counter[str] = Counter()
         self.fails: Exception | bool = False
+        self.consumer = OWN
         self.blocked = asyncio.Event()
         self.blocked.set()
         self.delivery = TailDelivery(
@@ -70,7 +71,7 @@ class Bench:
 
     async def run(self, ref: ScriptRef, items: Sequence[Item], hops: int) -> bool:
         await self.blocked.wait()
-        assert ref == OWN
+        assert ref == self.consumer
         self.batches.append([item["eventTimestamp"] for item in items])
         self.hops.append(hops)
         if isinstance(self.fails, Exception):
@@ -126,7 +127,7 @@ async def test_a_batch_that_fails_is_not_given_again(
     assert bench.told == {result: 1, "delivered": 1}
 
 
-@pytest.mark.parametrize("bound", ["consumer_bytes", "total_bytes"])
+@pytest.mark.parametrize("bound", ["consumer_bytes", "tenant_bytes", "total_bytes"])
 async def test_what_has_no_room_is_dropped_and_counted(bound: str) -> None:
     weight = weight_of(trace((1, "x" * 1_000)))
     bench = Bench(**{bound: 3 * weight})
@@ -141,6 +142,65 @@ async def test_what_has_no_room_is_dropped_and_counted(bound: str) -> None:
     await bench.settled()
     assert bench.told["delivered"] + bench.told["dropped"] == 7
     assert bench.told["dropped"] == 3
+
+
+async def test_a_tenant_that_says_much_leaves_room_for_others() -> None:
+    weight = weight_of(trace((1, "x" * 1_000)))
+    bench = Bench(tenant_bytes=3 * weight)
+    bench.delivery._lookup = {PLAIN: version(PLAIN, "platform")}.get
+    bench.consumer = PLAIN
+    bench.blocked.clear()
+    for _ in range(9):
+        bench.delivery.offer(trace((1, "x" * 1_000)))
+    bench.delivery.offer(trace((1, "x" * 1_000), tenant="rival"))
+    bench.blocked.set()
+    await bench.settled()
+    assert bench.told == {"delivered": 4, "dropped": 6}
+    assert not bench.delivery._bytes_of
+
+
+async def test_slow_consumers_of_one_tenant_leave_turns_for_others() -> None:
+    names = ("a", "b", "c", "d")
+    scripts = {(ref := ScriptRef(NamespaceName("prod"), ScriptName(name))): version(ref) for name in names}
+    scripts[OWN] = version(OWN, "rival")
+    running: set[ScriptRef] = set()
+    done, others = asyncio.Event(), asyncio.Event()
+    told: Counter[str] = Counter()
+
+    async def run(ref: ScriptRef, items: Sequence[Item], hops: int) -> bool:
+        running.add(ref)
+        if ref == OWN:
+            others.set()
+        else:
+            await done.wait()
+        return True
+
+    def count(result: str, number: int) -> None:
+        told[result] += number
+
+    settings = TailSettings(wait_s=0.0, running=4, tenant_running=3)
+    delivery = TailDelivery(scripts.get, run, count, settings)
+    delivery.offer(trace(consumers=names))
+    delivery.offer(trace(tenant="rival"))
+    async with asyncio.timeout(10):
+        await others.wait()
+    assert len(running) == 4  # three of the four, and the other tenant's
+    done.set()
+    await delivery.stop(10)
+    assert told == {"delivered": 5}
+    assert not delivery._turns
+
+
+async def test_what_waits_is_not_told_to_who_takes_the_name_and_asks_as_well() -> None:
+    scripts = {OWN: version(OWN)}
+    bench = Bench(wait_s=0.02)
+    bench.delivery._lookup = scripts.get
+    bench.delivery.offer(trace((1, "acme's")))
+    scripts[OWN] = version(OWN, "rival")
+    bench.delivery.offer(trace((1, "rival's"), tenant="rival"))
+    await bench.settled()
+    assert [len(batch) for batch in bench.batches] == [1]
+    assert bench.told == {"dropped": 1, "delivered": 1}
 
 
 async def test_a_trace_for_nobody_is_dropped(bench: Bench) -> None:
