@@ -79,7 +79,9 @@ class SourceTraces:
             return {}
 
     def _keep(self, digest: str, maps: Maps) -> None:
-        size = _ENTRY_BYTES + sum(map_.size for map_ in maps.values())
+        # One may be of many modules.
+        different = {id(map_): map_ for map_ in maps.values()}
+        size = _ENTRY_BYTES * (1 + len(maps)) + sum(map_.size for map_ in different.values())
         self._kept[digest] = (maps, size)
         self._bytes += size
         while self._bytes > self._most_bytes and len(self._kept) > 1:

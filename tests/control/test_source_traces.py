@@ -74,3 +74,11 @@ async def test_a_map_that_is_too_large_is_not_kept_and_the_trace_stays(
     traces = SourceTraces(lambda _: bundle(plain("AAAA;" * 20)))
     assert [each.text for each in await traces.shown([line("a")])] == [TEXT]
     assert traces.kept_bytes < 1_000
+
+
+async def test_a_map_of_many_modules_is_counted_once() -> None:
+    modules = [Module(f"{at}.js", ModuleType.ESM, b"//# sourceMappingURL=one.map") for at in range(100)]
+    modules.append(Module("one.map", ModuleType.SOURCE_MAP, plain("AAAA;" * 10_000)))
+    traces = SourceTraces(lambda _: encode(make("0.js", modules)))
+    await traces.shown([line("a")])
+    assert traces.kept_bytes < 500_000  # one has 200 KB
