@@ -202,7 +202,7 @@ def _of_jwk(jwk: Mapping[str, Any]) -> PrivateKey | PublicKey:
                 return _rsa_of_jwk(jwk)
             case "EC":
                 return _ec_of_jwk(jwk)
-            case "OKP" if jwk.get("crv") in _OKP:
+            case "OKP" if str(jwk.get("crv")) in _OKP:
                 private, public = _OKP[str(jwk["crv"])]
                 if "d" in jwk:
                     return private.from_private_bytes(_bytes(jwk, "d"))

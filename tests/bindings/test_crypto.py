@@ -79,6 +79,15 @@ async def test_what_costs_too_much_is_refused_before_it_is_computed(
     assert refused.value.code is OperationErrorCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("field", ["kty", "crv", "x", "d"])
+@pytest.mark.parametrize("given", [None, [], {}, 1, b"x"])
+async def test_a_jwk_of_anything_is_a_key_or_refused(field: str, given: object) -> None:
+    jwk = {"kty": "OKP", "crv": "X25519", "x": "A" * 43} | {field: given}
+    with pytest.raises(OperationError) as refused:
+        await ask("crypto.import_key", "jwk", jwk, {"name": "X25519"})
+    assert refused.value.code is OperationErrorCode.INVALID_ARGUMENT
+
+
 async def test_a_key_that_was_changed_is_no_key_however_often_the_right_one_was_used() -> None:
     algorithm = {"name": "RSA-PSS", "modulus_length": 2048, "public_exponent": b"\1\0\1"}
     pair: Any = await ask("crypto.generate_key", algorithm)
