@@ -52,7 +52,8 @@ MOST_BYTES: Final = 16 << 20
 
 _COMMENTS: Final = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
 _SPECIFIERS: Final = re.compile(
-    r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)(["'])([^"'\n]{1,512})\1"""
+    r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)(["'])"""
+    r"""(\.{1,2}/[^"'\n]{1,512}|[^"'\s(){};,=<>|&`]{1,512})\1"""
 )
 #: Modules of the platform, not of npm.
 _BUILT_IN: Final = ("node:", "cloudflare:")
@@ -109,9 +110,11 @@ def read_sources(path: Path) -> Sources:
     if main.suffix in _TO_BUNDLE:
         return _bundle(main, root, f"{main.name} is no JavaScript yet")
     collected = collect(main)
-    packages = sorted({name for file in collected.values() for name in imported(file) if is_package(name)})
-    if packages:
-        return _bundle(main, root, f"{main.name} imports {', '.join(packages[:3])} from npm")
+    for file, data in collected.items():
+        packages = sorted({name for name in imported(data) if is_package(name)})
+        if packages:
+            importer = os.path.relpath(file, main.resolve().parent)
+            return _bundle(main, root, f"{importer} imports {', '.join(packages[:3])} from npm")
     common = Path(os.path.commonpath([file.parent for file in collected]))
     files = tuple(
         SourceFile(file.relative_to(common).as_posix(), _TYPES[file.suffix], data)
@@ -154,7 +157,9 @@ def collect(main: Path) -> dict[Path, bytes]:
 
 
 def imported(source: bytes) -> Iterator[str]:
-    """What `source` seems to import: pure, and no parser, so a string that looks like an import counts as one."""
+    """What `source` seems to import: pure, and no parser, so a string that looks like an import counts as one. One that
+    ends in such a word does not: what would be taken for a specifier is code then.
+    """
     text = _COMMENTS.sub("", source.decode("utf-8", "replace"))
     return (match[2] for match in _SPECIFIERS.finditer(text))
 

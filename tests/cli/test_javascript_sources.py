@@ -104,6 +104,7 @@ def test_folder_without_a_worker_is_told(tmp_path: Path) -> None:
         ("import 'x'; import('y'); require( 'z' )", ["x", "y", "z"]),
         ("// import a from 'a'\n/* import b from 'b' */ import c from 'c'", ["c"]),
         ("const important = 'x'; const s = 'from';", []),
+        ("""const f = {"/import": async () => (await import("./a.js")).a, 'from': () => 'b'}""", ["./a.js"]),
     ],
 )
 def test_imports_of_a_source(source: str, found: list[str]) -> None:
@@ -126,7 +127,11 @@ def test_which_imports_are_packages() -> None:
     [
         ({"index.ts": "export default {}"}, "index.ts is no JavaScript yet"),
         ({"index.js": "import { Hono } from 'hono'"}, "index.js imports hono from npm"),
-        ({"index.js": "import './a.js'", "a.js": "import z from 'zod'"}, "index.js imports zod from npm"),
+        ({"index.js": "import './a.js'", "a.js": "import z from 'zod'"}, r"^a\.js imports zod from npm"),
+        (
+            {"index.js": "import './b/a.js'", "b/a.js": "import z from 'zod'"},
+            r"^b/a\.js imports zod from npm",
+        ),
     ],
 )
 def test_without_esbuild_it_is_said_how_to_get_it(

@@ -53,7 +53,37 @@ async def test_a_module_can_be_imported_when_it_is_wanted() -> None:
         await import('./none.js').catch((e) => seen.push(e.message));
         return Response.json(seen);"""
     answer = await tenant(handler(body), others=others).get()
-    assert json.loads(answer.body) == ["later", "refused", 'No such module "none.js".']
+    assert json.loads(answer.body) == [
+        "later",
+        "refused",
+        'No such module "none.js", imported from "index.js".',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (b"import './none.js';", 'No such module "lib/none.js", imported from "lib/a.js".'),
+        (b"import 'node:fs';", 'No such module "node:fs", imported from "lib/a.js": it is none'),
+        (b"require('./none.js');", 'require("./none.js"): "lib/a.js" has no such file'),
+        (
+            b"import { x } from './b.js';",
+            "Could not find export 'x' in module 'lib/b.js', imported from 'lib/a.js'",
+        ),
+        (
+            b"export { x } from './b.js';",
+            "Could not find export 'x' in module 'lib/b.js', imported from 'lib/a.js'",
+        ),
+    ],
+)
+async def test_who_imports_what_is_not_there_is_named(source: bytes, message: str) -> None:
+    kind = "cjs" if b"require" in source else "esm"
+    with pytest.raises(Refused) as refused:
+        tenant(
+            handler("return new Response();", "import './lib/a.js';"),
+            others=[("lib/a.js", kind, source), ("lib/b.js", "esm", b"export const y = 1;")],
+        )
+    assert message in refused.value.error["message"]
 
 
 async def test_commonjs_files_have_their_exports_as_default() -> None:

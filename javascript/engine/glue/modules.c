@@ -1,4 +1,5 @@
 /* A tenant's files as modules: who imports what, and what a file of each type is to its importer. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,9 +192,13 @@ static JSModuleDef *builtin_module(JSContext *ctx, const char *name, JSValue nam
 
 /* -- resolution ----------------------------------------------------------------------------------------------- */
 
+/* QuickJS loads a module right after it has asked for its name, which is where the importer is told. */
+static char importer[256];
+
 static char *normalize(JSContext *ctx, const char *base, const char *specifier, void *opaque)
 {
     (void)opaque;
+    snprintf(importer, sizeof importer, "%s", base);
     JSValue argv[2] = {JS_NewString(ctx, base), JS_NewString(ctx, specifier)};
     JSValue resolved = engine_call(ENTRY_RESOLVE, 2, argv);
     JS_FreeValue(ctx, argv[0]);
@@ -217,7 +222,7 @@ static JSModuleDef *load(JSContext *ctx, const char *name, void *opaque)
             return NULL;
         if (!JS_IsUndefined(namespace))
             return builtin_module(ctx, name, namespace);
-        JS_ThrowPlainError(ctx, "No such module \"%s\".", name);
+        JS_ThrowPlainError(ctx, "No such module \"%s\", imported from \"%s\".", name, importer);
         return NULL;
     }
     switch (module->type) {

@@ -20,10 +20,30 @@ static int enqueue_in_flow(JSContext *ctx, JSJobFunc *job, int argc, JSValueCons
 #define ENQUEUE_OF_fre JS_EnqueueJob(fre
 #define ENQUEUE_OF_JSContext (JS_EnqueueJob)(JSContext
 
+/* Whoever imports what is not there is named, too: `m`, wherever QuickJS calls its function for that with `ctx`. */
+static void throw_export_to(JSModuleDef *importer, JSContext *ctx, int result, JSModuleDef *module, JSAtom name);
+#define js_resolve_export_throw_error(context, ...) THROW_OF_##context, __VA_ARGS__)
+#define THROW_OF_ctx throw_export_to(m, ctx
+#define THROW_OF_JSContext throw_export(JSContext
+
 #include "quickjs.c"
 
 #undef perform_promise_then
 #undef JS_EnqueueJob
+#undef js_resolve_export_throw_error
+
+static void throw_export_to(JSModuleDef *importer, JSContext *ctx, int result, JSModuleDef *module, JSAtom name)
+{
+    if (result != JS_RESOLVE_RES_NOT_FOUND || importer == module) {
+        throw_export(ctx, result, module, name);
+        return;
+    }
+    char wanted[ATOM_GET_STR_BUF_SIZE], in[ATOM_GET_STR_BUF_SIZE], from[ATOM_GET_STR_BUF_SIZE];
+    JS_ThrowSyntaxError(ctx, "Could not find export '%s' in module '%s', imported from '%s'",
+                        JS_AtomGetStr(ctx, wanted, sizeof wanted, name),
+                        JS_AtomGetStr(ctx, in, sizeof in, module->module_name),
+                        JS_AtomGetStr(ctx, from, sizeof from, importer->module_name));
+}
 
 static int then_in_flow(JSContext *ctx, JSValueConst promise, JSValueConst *handlers, JSValueConst *settling)
 {

@@ -11,7 +11,7 @@ export function resolve(base, specifier) {
   if (builtins.has(specifier)) return specifier;
   if (hasNode() && builtins.has(`node:${specifier}`)) return `node:${specifier}`;
   if (/^[a-z][a-z0-9+.-]*:/i.test(specifier)) {
-    throw new Error(`No such module "${specifier}": it is none of the platform's (${[...builtins.keys()].join(', ')}).`);
+    throw new Error(`No such module "${specifier}", imported from "${base}": it is none of the platform's (${[...builtins.keys()].join(', ')}).`);
   }
   const isRelative = specifier.startsWith('./') || specifier.startsWith('../');
   const parts = isRelative ? base.split('/').slice(0, -1) : [];
