@@ -203,10 +203,7 @@ def _of_jwk(jwk: Mapping[str, Any]) -> PrivateKey | PublicKey:
             case "EC":
                 return _ec_of_jwk(jwk)
             case "OKP" if str(jwk.get("crv")) in _OKP:
-                private, public = _OKP[str(jwk["crv"])]
-                if "d" in jwk:
-                    return private.from_private_bytes(_bytes(jwk, "d"))
-                return public.from_public_bytes(_bytes(jwk, "x"))
+                return _okp_of_jwk(jwk, *_OKP[str(jwk["crv"])])
     except ValueError:
         invalid("key: its numbers make no key")
     raise wrong("key: `kty` RSA, EC and OKP (with `crv` Ed25519 or X25519) are right")
@@ -231,6 +228,18 @@ def _ec_of_jwk(jwk: Mapping[str, Any]) -> ec.EllipticCurvePrivateKey | ec.Ellipt
     if "d" not in jwk:
         return public.public_key()
     return ec.EllipticCurvePrivateNumbers(_number(jwk, "d"), public).private_key()
+
+
+def _okp_of_jwk(
+    jwk: Mapping[str, Any], private: type[_OkpPrivate], public: type[_OkpPublic]
+) -> _OkpPrivate | _OkpPublic:
+    x = _bytes(jwk, "x")
+    if "d" not in jwk:
+        return public.from_public_bytes(x)
+    key = private.from_private_bytes(_bytes(jwk, "d"))
+    if key.public_key().public_bytes_raw() != x:
+        invalid("key: `x` is not the public part of `d`")
+    return key
 
 
 def jwk_of(key: PrivateKey | PublicKey) -> dict[str, str]:

@@ -26,13 +26,28 @@ NAMES.set('NODE-ED25519', 'Ed25519');
 
 export const fail = (name, message) => new DOMException(message, name);
 
+// What an algorithm may say besides its name. Read one by one, as Web IDL reads dictionaries: an object may inherit them.
+const MEMBERS = [
+  'additionalData', 'counter', 'hash', 'info', 'iterations', 'iv', 'label', 'length', 'modulusLength', 'name', 'namedCurve',
+  'public', 'publicExponent', 'salt', 'saltLength', 'tagLength',
+];
+
 // {...given, name}: names are told apart by their letters alone.
 export function normalized(given) {
-  const algorithm = typeof given === 'string' ? { name: given } : { ...given };
+  const algorithm = typeof given === 'string' ? { name: given } : members(given);
   if (typeof algorithm.name !== 'string') throw new TypeError('An algorithm is a name, or an object that has one.');
   const name = NAMES.get(algorithm.name.toUpperCase());
   if (!name) throw fail('NotSupportedError', `Unrecognized or unimplemented algorithm: "${algorithm.name}".`);
   return { ...algorithm, name };
+}
+
+function members(given) {
+  const algorithm = {};
+  for (const member of MEMBERS) {
+    const value = given?.[member];
+    if (value !== undefined) algorithm[member] = value;
+  }
+  return algorithm;
 }
 
 export function hashOf(algorithm) {
