@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import msgpack
+import msgspec
 
 from model.errors import ProcessLost
 from runtime.javascript.delta import MOST_BYTES as MOST_DELTA_BYTES
@@ -52,6 +53,8 @@ JAVASCRIPT: Final = "javascript"
 
 #: What whoever deploys is told of what a top level logged: lines, and characters of one.
 _MOST_LINES, _LINE = 102, 16 * 1024
+#: Of handlers and of entry points, as runtime.javascript.loading has them: how many, and how long one is.
+_MOST_NAMES, _NAME = 1_000, 512
 #: What stands beside an image or a delta in an answer: names, an error's text, lines.
 _TOLD_BYTES: Final = 4 << 20
 #: An image is some five times its module, of at most 64 MiB; what takes more was refused for its memory.
@@ -170,12 +173,12 @@ class Compiler:
         answer = await self._in_child(JAVASCRIPT, bundle, memory_bytes)
         script = answer.get("script")
         if isinstance(script, dict):
-            raise ScriptRefused(ScriptError(**script | {"lines": _lines(script.get("lines"))}))
+            raise ScriptRefused(_script_error(script))
         delta, startup_us = answer.get("delta"), answer.get("startup_us")
-        handlers, entrypoints = answer.get("handlers"), answer.get("entrypoints")
+        handlers, entrypoints = _names(answer.get("handlers")), _names(answer.get("entrypoints"))
         if not isinstance(delta, bytes) or not isinstance(startup_us, int):
             raise CompileRefused(str(answer.get("error", "the compiler gave no answer")))
-        if not isinstance(handlers, list) or not isinstance(entrypoints, list):
+        if handlers is None or entrypoints is None:
             raise CompileRefused("the compiler gave no answer")
         try:
             if len(delta) <= _SMALL_BYTES:
@@ -186,8 +189,8 @@ class Compiler:
             raise CompileRefused(f"the compiler gave no answer: {error}") from error
         return LoadedScript(
             delta,
-            frozenset(map(str, handlers)),
-            tuple(map(str, entrypoints)),
+            frozenset(handlers),
+            entrypoints,
             startup_us,
             _lines(answer.get("lines")),
         )
@@ -290,8 +293,21 @@ class Compiler:
         return task
 
 
+def _script_error(told: Mapping[str, object]) -> ScriptError:
+    """Here and below: a child that was taken over may say anything."""
+    try:
+        return msgspec.convert({**told, "lines": _lines(told.get("lines"))}, ScriptError)
+    except (msgspec.ValidationError, TypeError):
+        raise CompileRefused("the compiler gave no answer") from None
+
+
+def _names(told: object) -> tuple[str, ...] | None:
+    if not isinstance(told, list) or len(told) > _MOST_NAMES:
+        return None
+    return tuple(told) if all(isinstance(name, str) and len(name) <= _NAME for name in told) else None
+
+
 def _lines(told: object) -> tuple[tuple[int, str], ...]:
-    """A child that was taken over may say anything."""
     if not isinstance(told, list):
         return ()
     pairs = [line for line in told[:_MOST_LINES] if isinstance(line, list) and len(line) == 2]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from model.errors import ProcessLost
@@ -344,6 +345,30 @@ sys.stdin.buffer.read()
 async def test_answer_of_a_child_that_is_not_ours_any_more_is_refused(answer: str, words: str) -> None:
     compiler = Compiler(argv=(sys.executable, "-c", ANSWERS.format(answer)))
     with pytest.raises(CompileRefused, match=words):
+        await compiler.load(bundle_of("a"), 64 << 20)
+    await compiler.close()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"script": {"other": 1}},
+        {"script": {"kind": "E", "message": ["no text"]}},
+        {"script": {"kind": "E", "message": "m", "line": "1"}},
+        {"script": {"kind": "E", b"\xff": 1, "line": {}}},
+        {"delta": b"", "startup_us": 1, "handlers": [1], "entrypoints": []},
+        {"delta": b"", "startup_us": 1, "handlers": ["fetch"] * 1_001, "entrypoints": []},
+        {"delta": b"", "startup_us": 1, "handlers": ["fetch"], "entrypoints": ["x" * 513]},
+        {"delta": b"", "startup_us": 1, "handlers": ["fetch"], "entrypoints": {"a": 1}},
+    ],
+)
+async def test_what_a_child_that_is_not_ours_tells_of_a_script_is_refused(
+    told: dict[str, object],
+) -> None:
+    packed = msgpack.packb(told)
+    answer = f"struct.pack('<Q', {len(packed)}) + {packed!r}"
+    compiler = Compiler(argv=(sys.executable, "-c", ANSWERS.format(answer)))
+    with pytest.raises(CompileRefused, match=r"^the compiler gave no answer$"):
         await compiler.load(bundle_of("a"), 64 << 20)
     await compiler.close()
 
