@@ -22,6 +22,11 @@ def printable(value: object) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def indented(text: object) -> str:
+    """What has several lines, as a stack trace has, goes on indented: none of them can pass for a line of its own."""
+    return "\n    ".join(printable(part) for part in str(text).split("\n"))
+
+
 def say(text: str) -> None:
     """One line of the result."""
     sys.stdout.write(f"{text}\n")

@@ -30,7 +30,7 @@ from cli.deployment import (
 )
 from cli.errors import ApiError, BadUsage, CliError
 from cli.javascript_sources import WORKER_FILES, SourceFile, Sources, is_javascript, read_sources
-from cli.output import Progress, note, print_json, printable, say, size
+from cli.output import Progress, indented, note, print_json, printable, say, size
 from cli.params import (
     BINDING,
     NAMESPACE,
@@ -444,4 +444,4 @@ def _report(
 def _note_logs(described: Mapping[str, Any]) -> None:
     """What the top level said when it ran, which is at no other time."""
     for line in described.get("startup_logs") or []:
-        note(f"{level_name(line.get('level'))}: {printable(line.get('text'))}")
+        note(f"{level_name(line.get('level'))}: {indented(line.get('text'))}")

@@ -10,7 +10,7 @@ import click
 
 from cli.client import ApiClient
 from cli.errors import ExitCode, Unreachable
-from cli.output import note, print_json, printable, say
+from cli.output import indented, note, print_json, printable, say
 from cli.params import client_command, json_option, namespace_argument, plain, script_argument
 
 WAIT_MS = 20_000
@@ -59,9 +59,7 @@ def _show(result: dict[str, Any], as_json: bool) -> int:
 def _readable(line: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(line["at_ms"] / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
     word = level_name(line.get("level"))
-    # What has several lines, as a stack trace has, goes on indented: none of them can pass for a line of its own.
-    first, *more = (printable(part) for part in str(line["text"]).split("\n"))
-    return "\n    ".join((f"{at} {word:6} {printable(line.get('ray_id'))} {first}", *more))
+    return f"{at} {word:6} {printable(line.get('ray_id'))} {indented(line['text'])}"
 
 
 def level_name(level: object) -> str:

@@ -58,7 +58,9 @@ def list_(client: ApiClient, as_json: bool) -> None:
 
 @command.command()
 @click.argument("namespace", type=NAMESPACE, metavar="NS")
-@click.option("--trusted", is_flag=True, help="Its workers get real clocks. Only for code of your own.")
+@click.option(
+    "--trusted", is_flag=True, help="Its workers get real clocks, and request.cf. Only for code of your own."
+)
 @json_option
 @client_command
 def create(client: ApiClient, namespace: str, trusted: bool, as_json: bool) -> None:

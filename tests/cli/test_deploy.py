@@ -63,6 +63,20 @@ def metadata_of(asked: Asked) -> Any:
     return json.loads(payload)
 
 
+def test_what_the_top_level_said_is_shown_with_its_trace_as_lines(
+    host: RecordingApi, run: Run, module: Path
+) -> None:
+    trace = "Uncaught Error: no\x1b[2J\n    at price (index.js:3:1)"
+    logs = [{"level": 1, "text": "hello"}, {"level": 4, "text": trace}]
+    host.on("PUT", SCRIPT, ok({"id": "hello", "handlers": ["fetch"], "startup_logs": logs}))
+    ended = run("deploy", str(module), "--name", "hello", "--namespace", "production")
+    assert ended.err.splitlines()[-3:] == [
+        "info: hello",
+        "error: Uncaught Error: no\\x1b[2J",
+        "        at price (index.js:3:1)",
+    ]
+
+
 def test_module_travels_as_a_part_with_its_name_and_type(host: RecordingApi, run: Run, module: Path) -> None:
     ended = run("deploy", str(module), "--name", "hello", "--namespace", "production")
     assert ended.code == 0
