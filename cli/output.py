@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-# C0 (without tab), DEL, C1, and the bidirectional overrides that make a line read as another one.
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 (without tab), DEL, C1, what else ends a line, and the bidirectional marks that make one read as another.
+_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(value: object) -> str:

@@ -215,9 +215,9 @@ def test_account_is_part_of_every_path(api: RecordingApi, run: Run) -> None:
 
 
 def test_what_a_tenant_named_cannot_move_the_terminal(api: RecordingApi, run: Run) -> None:
-    api.on("GET", "/workers/dispatch/namespaces", ok([{"namespace_name": "a\x1b[2J\u202eb\n\x9b"}]))
+    api.on("GET", "/workers/dispatch/namespaces", ok([{"namespace_name": "a\x1b[2J\u202eb\n\x9b\u2028"}]))
     out = run("namespaces", "list").out
-    assert "a\\x1b[2J\\u202eb\\n\\x9b" in out
+    assert "a\\x1b[2J\\u202eb\\n\\x9b\\u2028" in out
 
 
 def test_reader_that_closes_early_is_no_error(api: RecordingApi) -> None:
