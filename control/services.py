@@ -17,6 +17,7 @@ from model.observer import LogLine
 from model.queues import QueueSettings, QueueSettingsChange
 from model.scripts import ScriptRef
 from model.sql import SqlExecuted, SqlResult, SqlStatement
+from runtime.module_problems import ScriptError
 from storage.analytics_query import Answer, Scope
 from storage.analytics_store import DatasetInfo
 from storage.audit_store import AuditPage, AuditQuery
@@ -138,6 +139,9 @@ class TraceReader(Protocol):
 
     async def shown(self, lines: Sequence[LogLine], /) -> Sequence[LogLine]:
         """The lines, with the places of stack traces in them as their authors know them."""
+
+    async def of_refused(self, error: ScriptError, module: bytes, /) -> ScriptError:
+        """What an upload failed with, as its author knows it."""
 
 
 class AuditReader(Protocol):

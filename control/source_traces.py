@@ -51,6 +51,11 @@ class SourceTraces:
             shown.append(line)
         return shown
 
+    async def of_refused(self, error: ScriptError, module: bytes) -> ScriptError:
+        """What an upload that is refused failed with, in the places of its sources."""
+        async with self._turn:
+            return await asyncio.to_thread(_in_sources, error, module)
+
     async def _maps(self, digest: str) -> Maps:
         found = self._find(digest)
         if found is not None:
@@ -88,6 +93,5 @@ class SourceTraces:
             self._bytes -= self._kept.popitem(last=False)[1][1]
 
 
-def in_sources(error: ScriptError, module: bytes) -> ScriptError:
-    """What an upload that is refused failed with, in the places of its sources. Takes as long as its maps are."""
+def _in_sources(error: ScriptError, module: bytes) -> ScriptError:
     return translate_error(error, maps_of(decode(module)))

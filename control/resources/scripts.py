@@ -18,7 +18,6 @@ from control.pagination import decode_after, encode_after, parse_number
 from control.publishing import PreparedModule
 from control.resources.addresses import SCRIPT, SCRIPTS
 from control.script_upload import UPLOAD_BYTES, read_upload
-from control.source_traces import in_sources
 from control.upload_metadata import plan_deployment, show_limits
 from model.scripts import ScriptVersion
 from runtime.javascript.bundle import decode, is_bundle
@@ -145,7 +144,7 @@ async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:
     try:
         return await call.services.publisher.prepare(module, owner)
     except ScriptFailed as error:
-        failed = await asyncio.to_thread(in_sources, error.error, module)
+        failed = await call.services.traces.of_refused(error.error, module)
         told = asdict(failed)
         logs = {"startup_logs": _show_lines(told.pop("lines"))}
         raise ApiError(

@@ -4,6 +4,7 @@ upload says where in its sources it failed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -12,7 +13,10 @@ from control.source_traces import SourceTraces
 from model.errors import PlatformFault
 from model.identity import NamespaceName, RayId, ScriptName
 from model.observer import LogLine
-from runtime.javascript.bundle import Module, ModuleType, encode, make
+from runtime.javascript.bundle import Bundle, Module, ModuleType, encode, make
+from runtime.javascript.source_map import SourceMap
+from runtime.javascript.traces import maps_of
+from runtime.module_problems import ScriptError
 from storage.object_store import FolderObjectStore
 from tests.control.support import Host, ok, script_path, worker_module
 from tests.runtime.javascript.test_source_map import ESBUILD, plain
@@ -82,3 +86,24 @@ async def test_a_map_of_many_modules_is_counted_once() -> None:
     traces = SourceTraces(lambda _: encode(make("0.js", modules)))
     await traces.shown([line("a")])
     assert traces.kept_bytes < 500_000  # one has 200 KB
+
+
+async def test_maps_are_read_one_upload_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, most = [0], [0]
+
+    def maps_one(bundle: Bundle) -> dict[str, SourceMap]:
+        reading[0] += 1
+        most[0] = max(most[0], reading[0])
+        found = maps_of(bundle)
+        reading[0] -= 1
+        return found
+
+    monkeypatch.setattr("control.source_traces.maps_of", maps_one)
+    module = bundle(plain("AAAA;" * 50_000))
+    traces = SourceTraces(lambda _: module)
+    error = ScriptError("TypeError", "no", "index.js", 4, 15)
+    told = await asyncio.gather(
+        traces.shown([line("a")]), *(traces.of_refused(error, module) for _ in range(5))
+    )
+    assert [each.file for each in told[1:] if isinstance(each, ScriptError)] == ["a.ts"] * 5
+    assert most == [1]
