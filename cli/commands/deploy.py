@@ -169,8 +169,9 @@ def command(
     """Upload FILE as a worker, and switch to it at once: a WebAssembly module, or JavaScript.
 
     JavaScript goes up with the files that it imports by relative names; TypeScript and packages of npm are bundled by
-    esbuild, where that is installed. FILE may be a folder with an index.js or src/index.ts, and - for a module on
-    stdin, when there is no --secret. What it is bound to is replaced by what is given here; secrets that it has stay.
+    esbuild, where that is installed. FILE may be a folder with an index.js or src/index.ts, and - for a .wasm
+    module on stdin, when there is no --secret. What it is bound to is replaced by what is given here; secrets that
+    it has stay.
 
     \b
     Examples:
@@ -223,6 +224,9 @@ def command(
     _report(deployment, worker.size, result, patterns, made)
 
 
+_ON_STDIN = "stdin takes a .wasm module; JavaScript is deployed by its file or its folder"
+
+
 def read_worker(file: Path, *, stdin_taken: bool) -> Sources:
     """What goes up, by what `file` is called. Raises CliError."""
     if is_javascript(file):
@@ -244,7 +248,7 @@ def read_module(file: Path, *, stdin_taken: bool) -> bytes:
     try:
         read_artifact(data)
     except InvalidModule as error:
-        hint = "" if str(file) == "-" or file.suffix == ".wasm" else WORKER_FILES
+        hint = "" if file.suffix == ".wasm" else _ON_STDIN if str(file) == "-" else WORKER_FILES
         raise BadUsage(f"{printable(str(file))}: {error}", hint=hint) from None
     return data
 

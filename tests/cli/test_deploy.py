@@ -372,6 +372,8 @@ def test_module_may_come_on_stdin(host: RecordingApi, run: Run) -> None:
     ended = run("deploy", "-", "--name", "hello", "--secret", "K", stdin=b"x")
     assert ended.code == 2
     assert "both want stdin" in ended.err
+    ended = run("deploy", "-", "--name", "hello", stdin=b"export default { fetch() {} };")
+    assert (ended.code, "hint: stdin takes a .wasm module; JavaScript is" in ended.err) == (2, True)
 
 
 def test_json_has_script_routes_and_what_was_made(host: RecordingApi, run: Run, module: Path) -> None:
