@@ -23,7 +23,7 @@ from storage.control_records import (
 )
 from storage.migrations import load_queries
 from storage.outbound_workers import check_outbound_worker
-from storage.script_removal import service_users
+from storage.script_removal import script_users
 
 #: Cloudflare's bound on variables and secrets, taken for bindings of all kinds together.
 MOST_BINDINGS = 128
@@ -112,19 +112,20 @@ def resolve_bindings(
     return list(resolved.values())
 
 
-def check_service_users(read: Read, ref: ScriptRef, tenant: TenantId) -> None:
-    """No other tenant's service binding comes to lead to a script because of its name or its new tenant.
+def check_script_users(read: Read, ref: ScriptRef, tenant: TenantId) -> None:
+    """No other tenant's service binding comes to lead to a script because of its name or its new tenant, and neither
+    do another's traces.
 
     Raises ChangeRefused: script_in_use.
     """
     if ref.namespace is None:
         return
-    for binder, binding, binder_tenant, shared in service_users(read, ref):
-        if binder_tenant != tenant and not shared:
+    for user in script_users(read, ref):
+        if user.tenant != tenant and not user.shared:
             raise ChangeRefused(
                 Rule.SCRIPT_IN_USE,
-                f"service binding {binding} of {describe(binder)}, of tenant {binder_tenant!r}, would lead to this"
-                f" script of tenant {tenant!r}; take another name, or deploy that one with shared: true first",
+                f"{user.what}, of tenant {user.tenant!r}, would lead to this script of tenant {tenant!r}; take another"
+                " name, or deploy that one with shared: true first",
             )
 
 

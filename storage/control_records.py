@@ -21,6 +21,8 @@ Read = Callable[[str, Sequence[SqlValue]], list[Row]]
 
 #: More routes under one pattern than this would make each look-up of it slow.
 ROUTES_PER_PATTERN: Final = 1_000
+#: Where a script's traces go stands in the index of bindings, with this for its kind.
+TAIL_CONSUMER: Final = "tail_consumer"
 
 encode_script: Final[Callable[[ScriptVersion], bytes]] = msgspec.msgpack.encode
 decode_script: Final = msgspec.msgpack.Decoder(ScriptVersion).decode
@@ -135,6 +137,11 @@ def to_ref(namespace: str, script: str) -> ScriptRef:
 def describe(ref: ScriptRef) -> str:
     """A script, for a message."""
     return f"script {ref.script!r} of {_place(ref.namespace)}"
+
+
+def tail_index(version: ScriptVersion) -> list[tuple[str, str]]:
+    """(name, script) of each tail consumer, as the index of bindings has them: no binding can have such a name."""
+    return [(f"tail_consumers[{index}]", name) for index, name in enumerate(version.tail_consumers)]
 
 
 def to_route(row: Row) -> RouteRecord:

@@ -10,7 +10,15 @@ import msgspec
 
 from model.identity import AccountId, NamespaceName
 from model.scripts import BindingKind, HostnameRoutes, ScriptRef, ScriptVersion
-from storage.control_records import decode_hostname, decode_script, describe, to_ref, to_route
+from storage.control_records import (
+    TAIL_CONSUMER,
+    decode_hostname,
+    decode_script,
+    describe,
+    tail_index,
+    to_ref,
+    to_route,
+)
 from storage.data_files import OBJECTS
 from storage.failures import StorageError
 from storage.fsck_findings import Finding, Repair, error, warning
@@ -105,7 +113,9 @@ def _check_bindings(file: ReadOnlyFile, version: ScriptVersion) -> Iterator[Find
     ref = version.ref
     key = (ref.namespace or "", ref.script)
     rows = file.read("SELECT name, kind FROM script_bindings WHERE namespace = ? AND script = ?", key)
-    if {(name, kind) for name, kind in rows} != {(spec.name, str(spec.kind)) for spec in version.bindings}:
+    expected = {(spec.name, str(spec.kind)) for spec in version.bindings}
+    expected |= {(name, TAIL_CONSUMER) for name, _ in tail_index(version)}
+    if {(name, kind) for name, kind in rows} != expected:
         yield error("bindings", f"the index of bindings of {describe(ref)} is not what its record says")
     for spec in version.bindings:
         match spec.kind:

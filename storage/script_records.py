@@ -11,13 +11,14 @@ from storage.binding_rules import (
     BindingRequest,
     ResolvedBinding,
     check_own,
-    check_service_users,
+    check_script_users,
     check_tail_consumers,
     resolve_bindings,
 )
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule
 from storage.control_records import (
+    TAIL_CONSUMER,
     Owner,
     Read,
     decode_script,
@@ -25,6 +26,7 @@ from storage.control_records import (
     encode_script,
     namespace_key,
     new_id,
+    tail_index,
 )
 from storage.database import Database, SqlValue, Transaction
 from storage.migrations import load_queries
@@ -203,7 +205,7 @@ class ScriptRecords:
         tenant = deployment.tenant or (TenantId(ref.script) if before is None else before.tenant)
         resolved = resolve_bindings(read, ref, tenant, deployment.bindings, before)
         check_tail_consumers(read, ref, tenant, deployment.tail_consumers)
-        check_service_users(read, ref, tenant)
+        check_script_users(read, ref, tenant)
         owner = Owner(ref.namespace, tenant)
         if ref.namespace is None or (before is not None and before.tenant == tenant):
             require_staying(read, owner)
@@ -226,6 +228,9 @@ class ScriptRecords:
             target = "" if spec.kind in (BindingKind.PLAIN_TEXT, BindingKind.JSON) else spec.target
             worker = to_columns(spec.outbound)[:3]
             row = (*key, spec.name, spec.kind, target, int(binding.shared), *worker)
+            tx.execute(self._sql["insert_binding"], row)
+        for name, target in tail_index(version):
+            row = (*key, name, TAIL_CONSUMER, target, 0, None, None, None)
             tx.execute(self._sql["insert_binding"], row)
 
     def _replace_secrets(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from model.scripts import ScriptRef
+from typing import NamedTuple
+
+from model.identity import TenantId
+from model.scripts import BindingKind, ScriptRef
 from storage.changes import record_change
 from storage.control_failures import ChangeRefused, Rule, listed
 from storage.control_records import Read, describe, namespace_key, to_ref
@@ -26,14 +29,22 @@ def script_exists(read: Read, ref: ScriptRef) -> bool:
     return bool(read(load_queries("control")["script"], (namespace_key(ref.namespace), ref.script)))
 
 
-def service_users(read: Read, ref: ScriptRef) -> list[tuple[ScriptRef, str, str, bool]]:
-    """(script, binding, its tenant, shared) of the others whose service binding leads to `ref`, or would.
+class ScriptUser(NamedTuple):
+    """`what` leads to a script: a service binding, or that it is a tail consumer."""
+
+    what: str
+    tenant: TenantId
+    shared: bool
+
+
+def script_users(read: Read, ref: ScriptRef) -> list[ScriptUser]:
+    """The others whose service binding, or whose traces, go to `ref`, or would.
 
     A name is looked up in the binder's own namespace first, then among plain scripts.
     """
     found = []
-    for namespace, script, binding, tenant, shared in read(
-        load_queries("control")["service_users"], (ref.script,)
+    for namespace, script, binding, tenant, shared, kind in read(
+        load_queries("control")["script_users"], (ref.script,)
     ):
         binder = to_ref(namespace, script)
         if binder == ref or (ref.namespace is not None and binder.namespace != ref.namespace):
@@ -41,13 +52,14 @@ def service_users(read: Read, ref: ScriptRef) -> list[tuple[ScriptRef, str, str,
         shadow = ScriptRef(binder.namespace, ref.script)
         if ref.namespace is None and binder.namespace is not None and script_exists(read, shadow):
             continue
-        found.append((binder, binding, tenant, bool(shared)))
+        what = f"service binding {binding}" if kind == BindingKind.SERVICE else "tail_consumers"
+        found.append(ScriptUser(f"{what} of {describe(binder)}", TenantId(tenant), bool(shared)))
     return found
 
 
 def remove_script(tx: Transaction, ref: ScriptRef, *, force: bool) -> None:
-    """`force` removes its routes and queue consumers with it; service bindings to it then lead nowhere, and
-    nothing leaves where it is the outbound worker.
+    """`force` removes its routes and queue consumers with it; service bindings to it then lead nowhere, as
+    traces do, and nothing leaves where it is the outbound worker.
 
     Raises ChangeRefused: script_missing, namespaced_script_missing, script_in_use (names them).
     """
@@ -58,10 +70,7 @@ def remove_script(tx: Transaction, ref: ScriptRef, *, force: bool) -> None:
     consumers = tx.execute(sql["consumers_of_script"], key)
     users = [f"route {row[1]}{row[2]} ({row[0]})" for row in routes]
     users += [f"the consumer of queue {row[2]!r}" for row in consumers]
-    users += [
-        f"service binding {binding} of {describe(who)}"
-        for who, binding, _, _ in service_users(tx.execute, ref)
-    ]
+    users += [user.what for user in script_users(tx.execute, ref)]
     users += [f"{row[0]}, whose outbound worker it is" for row in tx.execute(sql["outbound_users"], key)]
     if users and not force:
         raise ChangeRefused(

@@ -73,10 +73,11 @@ SELECT namespace, script, name FROM script_bindings WHERE target = ?1 AND kind =
 -- The scripts that may send to a queue, for showing; enough of them to see which.
 SELECT DISTINCT namespace, script FROM script_bindings WHERE target = ?1 AND kind = 'queue' ORDER BY 1, 2 LIMIT 100
 
--- :name service_users
-SELECT b.namespace, b.script, b.name, s.tenant, b.shared
+-- :name script_users
+-- Whoever reaches a script of this name by a service binding, or has it for a tail consumer.
+SELECT b.namespace, b.script, b.name, s.tenant, b.shared, b.kind
 FROM script_bindings b JOIN scripts s ON s.namespace = b.namespace AND s.name = b.script
-WHERE b.target = ?1 AND b.kind = 'service' ORDER BY 1, 2, 3
+WHERE b.target = ?1 AND b.kind IN ('service', 'tail_consumer') ORDER BY 1, 2, 3
 
 -- :name put_script
 INSERT INTO scripts VALUES (?1, ?2, ?3, ?4)

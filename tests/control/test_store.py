@@ -29,7 +29,7 @@ SHOP = ScriptRef(NamespaceName("prod"), ScriptName("shop"))
         ("script", ("prod", "shop")),
         ("secret", ("prod", "shop", "KEY")),
         ("users_of_target", ("id", "queue")),
-        ("service_users", ("shop",)),
+        ("script_users", ("shop",)),
         ("routes_of_script", ("prod", "shop", 1)),
         ("routes_of_pattern", ("a.example.com", -1, 0)),
         ("count_routes_of_pattern", ("a.example.com",)),

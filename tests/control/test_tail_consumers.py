@@ -65,3 +65,25 @@ async def test_a_script_with_a_tail_handler_may_be_told_of_itself(host: Host) ->
     await host.namespace()
     shown = ok(await deploy(host, "own", handler="tail", tenant="acme", tail_consumers=[{"service": "own"}]))
     assert shown["tail_consumers"] == [{"service": "own"}]
+
+
+async def test_nobody_gets_the_traces_of_another_tenant_by_taking_a_consumers_name(host: Host) -> None:
+    await host.namespace()
+    ok(await deploy(host, "all-tails", None, handler="tail"))
+    ok(await deploy(host, "shop", tenant="acme", tail_consumers=[{"service": "all-tails"}]))
+    response = await deploy(host, "all-tails", handler="tail", tenant="rival")
+    assert response.status_code == 409
+    assert "tail_consumers of script 'shop'" in response.json()["errors"][0]["message"]
+    # Once nobody's traces go there, the name is free.
+    ok(await deploy(host, "shop", tenant="acme"))
+    ok(await deploy(host, "all-tails", handler="tail", tenant="rival"))
+
+
+async def test_a_consumer_in_use_is_deleted_only_by_force(host: Host) -> None:
+    await host.namespace()
+    ok(await deploy(host, "own-tail", handler="tail", tenant="acme"))
+    ok(await deploy(host, "shop", tenant="acme", tail_consumers=[{"service": "own-tail"}]))
+    response = await host.api.delete(script_path("own-tail", "prod"))
+    assert response.status_code == 409
+    assert "tail_consumers of script 'shop'" in response.json()["errors"][0]["message"]
+    ok(await host.api.delete(script_path("own-tail", "prod") + "?force=true"))
