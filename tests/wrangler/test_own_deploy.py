@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.platform import SAMPLES, Platform
-from tests.wrangler.conftest import NAMESPACE
 from tests.wrangler.npm_projects import NpmTools, npm_tools
+
+#: `tenantry deploy` makes it, and the one that the others use is made by wrangler.
+NAMESPACE = "own"
 
 
 @pytest.fixture
