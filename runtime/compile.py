@@ -281,13 +281,22 @@ class Compiler:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(lambda done: done.exception() or self._end(done.result()))
+            self._remember(asyncio.get_running_loop().create_task(self._end_when_started(starting)))
             raise
+
+    async def _end_when_started(self, starting: asyncio.Future[PipedChild]) -> None:
+        with suppress(OSError):  # then there is nothing to end
+            process = await starting
+            process.kill()
+            await process.wait()
 
     def _end(self, process: PipedChild) -> asyncio.Task[None]:
         """Kill it, if it lives, and have it reaped. An answer doesn't wait for that: its memory takes a while to go."""
         process.kill()
-        task = asyncio.get_running_loop().create_task(process.wait())
+        return self._remember(asyncio.get_running_loop().create_task(process.wait()))
+
+    def _remember(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """`close` waits for it."""
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task

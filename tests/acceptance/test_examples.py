@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -313,20 +313,32 @@ def test_cors_header_proxy(site: Site) -> None:
     assert site.ask("cors-header-proxy", "/corsproxy/", "DELETE").status == 405
 
 
+def kept_answer(ask: Callable[[], Answer]) -> Answer:
+    """What the cache has: the origin never says the same twice. An answer is kept after it was given, so several may
+    be the origin's, and each of them may be the one that is kept.
+    """
+    answers = [ask()]
+
+    def again() -> bool:
+        answers.append(ask())
+        return answers[-1].body == answers[-2].body
+
+    wait_until(again)
+    return answers[-1]
+
+
 def test_cache_api(site: Site) -> None:
     site.deploy("cache-api.js", cache="pages")
-    first = site.ask("cache-api", "/?a")
-    wait_until(lambda: site.ask("cache-api", "/?a").body == first.body)
-    assert "s-maxage=10" in first.headers["cache-control"]
-    assert site.ask("cache-api", "/?b").body != first.body
+    kept = kept_answer(lambda: site.ask("cache-api", "/?a"))
+    assert "s-maxage=10" in kept.headers["cache-control"]
+    assert site.ask("cache-api", "/?b").body != kept.body
 
 
 def test_cache_post(site: Site) -> None:
     site.deploy("cache-post.js", cache="posts")
-    first = site.ask("cache-post", "/", "POST", "a question")
-    assert json.loads(first.body)["of"] == "a question"
-    wait_until(lambda: site.ask("cache-post", "/", "POST", "a question").body == first.body)
-    assert site.ask("cache-post", "/", "POST", "another").body != first.body
+    kept = kept_answer(lambda: site.ask("cache-post", "/", "POST", "a question"))
+    assert json.loads(kept.body)["of"] == "a question"
+    assert site.ask("cache-post", "/", "POST", "another").body != kept.body
     assert site.ask("cache-post").status == 405
 
 

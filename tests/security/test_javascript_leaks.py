@@ -22,7 +22,7 @@ built_engine()
 
 EVENTS: Final = int(os.environ.get("LEAK_EVENTS", "1000"))
 TENANTS: Final = 500 if EVENTS >= 50_000 else 20
-_PATIENCE_S: Final = 200 + EVENTS // 30
+_PATIENCE_S: Final = 400 + EVENTS // 12
 
 
 @pytest.mark.timeout(_PATIENCE_S + 20)

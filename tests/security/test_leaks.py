@@ -18,7 +18,7 @@ import pytest
 from tests.support.children import ROOT
 
 EVENTS: Final = int(os.environ.get("LEAK_EVENTS", "10000"))
-_PATIENCE_S: Final = 100 + EVENTS // 100
+_PATIENCE_S: Final = 250 + EVENTS // 40
 
 
 @pytest.mark.timeout(_PATIENCE_S + 20)

@@ -104,10 +104,22 @@ class Recorder:
 
     def folder_synced(self, path: str) -> None:
         with self.lock:
-            names = {}
-            for entry in os.scandir(path):
-                names[entry.name] = (self.number(entry.path), entry.is_dir(follow_symlinks=False))
+            names = self._names(path)
+            while names is None:
+                names = self._names(path)
             self.record(Listed(self.number(path), names))
+
+    def _names(self, path: str) -> dict[str, tuple[int, bool]] | None:
+        """None when one went meanwhile: SQLite's own files come and go, and what was renamed has its new name only
+        in a list that is begun anew.
+        """
+        try:
+            return {
+                entry.name: (self.number(entry.path), entry.is_dir(follow_symlinks=False))
+                for entry in os.scandir(path)
+            }
+        except FileNotFoundError:
+            return None
 
     def synced(self, descriptor: int) -> None:
         """Instead of os.fsync."""
