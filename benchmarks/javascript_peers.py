@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Final
@@ -19,8 +19,7 @@ from benchmarks.workerd_peer import workerd
 
 _HELLO: Final = 'export default { fetch() { return new Response("Hello!\\n"); } };\n'
 _ROUNDS: Final = 12
-#: Isolates that workerd makes are not given back at once: 1.6 MiB each.
-_FRESH: Final = 160
+_ALONE: Final = 160
 _GROUP: Final = 20
 _TENANTS: Final = 16
 _STEPS: Final = 3
@@ -44,34 +43,37 @@ def workerd_reused() -> list[Figure]:
 
 
 def workerd_fresh() -> list[Figure]:
-    """Both give every request a heap of its own: how many times faster ours answers, one request at a time."""
+    """Both give every request a heap of its own. As many at once as in every other row, and then one alone."""
     peers.workerd()
-    ours: list[float] = []
-    theirs: list[float] = []
-    with one_core() as (host, _, core), workerd(1, _HELLO) as peer:
+    with one_core() as (host, load, core), workerd(1, _HELLO) as peer:
         proc.pin(peer.pid, {core})
         host.deploy("t0", _HELLO.encode(), "t0.localhost")
         request = get("t0.localhost")
+        load.connect("theirs", peer.fresh, [request])
+        load.connect("ours", host.port, [request])
+        pairs = compare(load, ("ours", host.worker_pid), ("theirs", peer.pid), _ROUNDS)
         with RawConnection(host.port) as to_us, RawConnection(peer.fresh) as to_them:
-            for _ in range(_GROUP):
-                to_us.timed(request)
-                to_them.timed(request)
-            for _ in range(_FRESH):
-                ours.append(to_us.timed(request))
-                theirs.append(to_them.timed(request))
-    groups = [slice(at, at + _GROUP) for at in range(0, _FRESH, _GROUP)]
-    ratios = [median(theirs[group]) / median(ours[group]) for group in groups]
-    note = f"p50 {median(ours) * 1e3:.2f} against {median(theirs) * 1e3:.2f} ms; {_FRESH} requests each"
+            alone = [(to_us.timed(request), to_them.timed(request)) for _ in range(_ALONE)]
+    against = "workerd, an isolate made for each request (its loader's `load`)"
     return [
-        from_ratios(
-            "speed of JavaScript hello in a fresh heap",
-            "workerd, a fresh isolate for every request (loader)",
-            ratios,
-            10.0,
-            at_least=True,
-            note=note,
-        )
+        ratio_figure("JavaScript hello, a fresh heap each", against, pairs, 10.0),
+        _one_at_a_time(alone, against),
     ]
+
+
+def _one_at_a_time(took: Sequence[tuple[float, float]], against: str) -> Figure:
+    """How soon either answers who asks alone, in seconds (ours, theirs): a core that has just slept, on both sides."""
+    groups = [took[at : at + _GROUP] for at in range(0, len(took), _GROUP)]
+    medians = [tuple(map(median, zip(*group, strict=True))) for group in groups]
+    ours, theirs = (median(side) * 1e3 for side in zip(*took, strict=True))
+    return from_ratios(
+        "latency of JavaScript hello in a fresh heap, one connection, one request at a time",
+        against,
+        [them / us for us, them in medians],
+        10.0,
+        at_least=True,
+        note=f"p50 {ours:.2f} against {theirs:.2f} ms; {len(took)} requests each",
+    )
 
 
 def density() -> list[Figure]:

@@ -38,14 +38,12 @@ export default { fetch(request, env) {
   return env.LOADER.get(host.slice(0, host.indexOf(".")), () => code).getEntrypoint().fetch(request);
 } };
 """
-
-
-#: A name that it has not heard: a new isolate, as every request has one with us.
+#: `load` names nothing and keeps nothing: a new isolate, as every request has one with us, which is deleted once it
+#: has answered. A new name for each request takes as long, and its isolates stay: 1.6 MiB each.
 _FRESH: Final = """
 const code = { compatibilityDate: "%s", mainModule: "tenant.js", modules: { "tenant.js": %s } };
-let number = 0;
 export default { fetch(request, env) {
-  return env.LOADER.get("fresh" + number++, () => code).getEntrypoint().fetch(request);
+  return env.LOADER.load(code).getEntrypoint().fetch(request);
 } };
 """
 
