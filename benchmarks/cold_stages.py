@@ -111,7 +111,7 @@ class _Tenants:
             image = self.guests.cache.open_small(digest)
             assert image is not None
             mark("read the image, check its MAC")
-            loaded = pool._map(digest, image)
+            loaded = pool._map(digest, worker.version.tenant, image)
             mark("map and link it")
         version = worker.version
         context = EventContext(

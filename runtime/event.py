@@ -97,8 +97,9 @@ class Event:
         """Go as far as can be gone without waiting: to the event's end, its record included, or to what is left of
         it, which is to be awaited at once.
         """
-        pool, digest = self.host.pool, self.worker.version.module_digest
-        loaded = pool.get(digest) or pool.load_small(digest)
+        pool, version = self.host.pool, self.worker.version
+        digest = version.module_digest
+        loaded = pool.get(digest) or pool.load_small(digest, version.tenant)
         return self._load_and_run() if loaded is None else self._begin(loaded)
 
     async def run(self) -> Ending:
@@ -107,8 +108,9 @@ class Event:
         return begun if isinstance(begun, Ending) else await begun
 
     async def _load_and_run(self) -> Ending:
+        version = self.worker.version
         try:
-            loaded = await self.host.pool.load(self.worker.version.module_digest)
+            loaded = await self.host.pool.load(version.module_digest, version.tenant)
         except BaseException as error:
             # No sandbox has the body yet, which would close it.
             body = None if self.request is None else self.request.body

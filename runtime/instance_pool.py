@@ -1,4 +1,5 @@
-"""Modules that are mapped and linked, ready to be instantiated; the least recently used goes first.
+"""Modules that are mapped and linked, ready to be instantiated; the least recently used goes first, of a tenant that
+has more than its share if there is one (runtime.shelf).
 
 A mapped module costs 25 KiB and 3 to 4 entries of `vm.max_map_count`, of which a process has 65,530: the cap
 is on both. Tenants with the same module share it: the key is the digest of the bytes.
@@ -10,7 +11,6 @@ They cost memory and no map, so they stand on a shelf of their own.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,12 +20,15 @@ from runtime.capi.engine_store import Engine, Module
 from runtime.capi.failures import CapiError
 from runtime.capi.linker import DeltaPre, InstancePre, Linker
 from runtime.javascript.sealed import SealedDelta
+from runtime.shelf import Place, Shelf
 
 MAX_MODULES: Final = 4_000
 MAX_IMAGE_BYTES: Final = 1 << 30
 #: Of JavaScript workers; a delta has 5 KiB to 16 MiB.
 MAX_DELTAS: Final = 50_000
 MAX_DELTA_BYTES: Final = 256 << 20
+#: Of the JavaScript engine's image: no tenant's name is empty.
+_NOBODY: Final = ""
 
 
 @dataclass(slots=True)
@@ -37,8 +40,7 @@ class LoadedModule:
     module: Module | None
     pre: InstancePre
     initialize: bool
-    size: int
-    shelf: Shelf
+    place: Place
     #: Events that are instantiating from it or may yet; it is not closed below them.
     users: int = 0
     evicted: bool = False
@@ -51,31 +53,6 @@ class LoadedModule:
         if self.evicted and self.users == 0 and self.module is not None:
             self.pre.close()
             self.module.close()
-
-
-class Shelf(OrderedDict[str, LoadedModule]):
-    """What is kept of one kind, by digest, the least recently used first: so many, and so many bytes, but one at
-    least.
-    """
-
-    def __init__(self, most: int, most_bytes: int) -> None:
-        super().__init__()
-        self._most = most
-        self._most_bytes = most_bytes
-        self.bytes = 0
-
-    def put(self, digest: str, loaded: LoadedModule) -> list[str]:
-        """Which digests had to go for it."""
-        self[digest] = loaded
-        self.bytes += loaded.size
-        gone = []
-        while len(self) > self._most or (self.bytes > self._most_bytes and len(self) > 1):
-            oldest, evicted = self.popitem(last=False)
-            self.bytes -= evicted.size
-            evicted.evicted = True
-            evicted.close_if_unused()
-            gone.append(oldest)
-        return gone
 
 
 class InstancePool:
@@ -110,87 +87,94 @@ class InstancePool:
         """The module when it is here; it is the most recently used then."""
         loaded = self._loaded.get(digest)
         if loaded is not None:
-            loaded.shelf.move_to_end(digest)
+            loaded.place.use()
         return loaded
 
-    def load_small(self, digest: str) -> LoadedModule | None:
+    def load_small(self, digest: str, tenant: str) -> LoadedModule | None:
         """`load`, where nobody has to wait for it; None where somebody has: the image is large, or not there."""
         try:
             image = self._cache.open_small(digest)
-            return None if image is None else self._map(digest, image)
+            return None if image is None else self._map(digest, tenant, image)
         except CapiError:
             return None  # `load` meets it again, and does something about it
         except ImageUnavailable:
-            return self._load_small_delta(digest)
+            return self._load_small_delta(digest, tenant)
 
-    def _load_small_delta(self, digest: str) -> LoadedModule | None:
+    def _load_small_delta(self, digest: str, tenant: str) -> LoadedModule | None:
         if self._javascript is None:
             return None
         try:
             stored = self._cache.read_small_delta(digest)
         except ImageUnavailable:
             return None
-        return None if stored is None else self._keep_delta(digest, self._javascript, stored)
+        return None if stored is None else self._keep_delta(digest, tenant, self._javascript, stored)
 
-    async def load(self, digest: str) -> LoadedModule:
-        """Map it, after compiling it again if need be. Raises ImageUnavailable when even that failed."""
+    async def load(self, digest: str, tenant: str) -> LoadedModule:
+        """Map it for a tenant, after compiling it again if need be. Raises ImageUnavailable when even that failed."""
         loaded = self.get(digest)
         if loaded is not None:
             return loaded
         try:
-            return await self._verify_and_map(digest)
+            return await self._verify_and_map(digest, tenant)
         except (ImageUnavailable, CapiError) as reason:
             await self._recompile_once(digest, str(reason))
             try:
-                return await self._verify_and_map(digest)
+                return await self._verify_and_map(digest, tenant)
             except CapiError as error:
                 raise ImageUnavailable(str(error)) from error
 
-    async def _verify_and_map(self, digest: str) -> LoadedModule:
+    async def _verify_and_map(self, digest: str, tenant: str) -> LoadedModule:
         if self._cache.has_delta(digest):
             stored = await asyncio.to_thread(self._cache.read_delta, digest)
             engine = self._javascript or await self._load_javascript()
-            return self.get(digest) or self._keep_delta(digest, engine, stored)
+            return self.get(digest) or self._keep_delta(digest, tenant, engine, stored)
         image = self._cache.open_small(digest)
         if image is None:
             image = await asyncio.to_thread(self._cache.open, digest)
-        return self._map(digest, image)
+        return self._map(digest, tenant, image)
 
-    def _map(self, digest: str, image: OpenImage) -> LoadedModule:
+    def _map(self, digest: str, tenant: str, image: OpenImage) -> LoadedModule:
         """Map it, unless somebody else has meanwhile, and close it."""
         try:
             loaded = self.get(digest)
-            return self._keep(digest, image) if loaded is None else loaded
+            return self._keep(digest, tenant, image) if loaded is None else loaded
         finally:
             image.close()
 
-    def _keep(self, digest: str, image: OpenImage) -> LoadedModule:
+    def _keep(self, digest: str, tenant: str, image: OpenImage) -> LoadedModule:
         module = self._engine.load_image(image.path)
         try:
             pre = self._linker.instantiate_pre(module)
         except CapiError:
             module.close()
             raise
-        loaded = LoadedModule(module, pre, image.facts.initialize, image.size, self._images)
-        return self._put(digest, loaded)
+        place = self._place(self._images, tenant, digest, image.size)
+        loaded = self._loaded[digest] = LoadedModule(module, pre, image.facts.initialize, place)
+        return loaded
 
     async def _load_javascript(self) -> LoadedModule:
         """The engine that JavaScript workers share, made anew if need be."""
-        engine = await self.load(self._cache.javascript)
+        engine = await self.load(self._cache.javascript, _NOBODY)
         if self._javascript is None:
             engine.users += 1
             self._javascript = engine
         return self._javascript
 
-    def _keep_delta(self, digest: str, engine: LoadedModule, stored: SealedDelta) -> LoadedModule:
+    def _keep_delta(
+        self, digest: str, tenant: str, engine: LoadedModule, stored: SealedDelta
+    ) -> LoadedModule:
         pre = DeltaPre(engine.pre, stored.delta)
-        return self._put(digest, LoadedModule(None, pre, False, stored.size, self._deltas))
-
-    def _put(self, digest: str, loaded: LoadedModule) -> LoadedModule:
-        self._loaded[digest] = loaded
-        for gone in loaded.shelf.put(digest, loaded):
-            del self._loaded[gone]
+        place = self._place(self._deltas, tenant, digest, stored.size)
+        loaded = self._loaded[digest] = LoadedModule(None, pre, False, place)
         return loaded
+
+    def _place(self, shelf: Shelf, tenant: str, digest: str, size: int) -> Place:
+        place, gone = shelf.put(tenant, digest, size)
+        for each in gone:
+            evicted = self._loaded.pop(each)
+            evicted.evicted = True
+            evicted.close_if_unused()
+        return place
 
     async def _recompile_once(self, digest: str, reason: str) -> None:
         task = self._recompiling.get(digest)

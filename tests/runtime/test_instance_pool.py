@@ -67,8 +67,8 @@ def is_open(loaded: LoadedModule) -> bool:
 
 async def test_module_is_mapped_once(folder: Path) -> None:
     pool = Pool(folder)
-    first = await pool.pool.load(pool.digests[0])
-    assert await pool.pool.load(pool.digests[0]) is first
+    first = await pool.pool.load(pool.digests[0], "tenant")
+    assert await pool.pool.load(pool.digests[0], "tenant") is first
     assert pool.pool.get(pool.digests[0]) is first
     assert pool.pool.get(pool.digests[1]) is None
     assert pool.recompiled == []
@@ -76,12 +76,12 @@ async def test_module_is_mapped_once(folder: Path) -> None:
 
 async def test_least_recently_used_goes_first(folder: Path) -> None:
     pool = Pool(folder, max_modules=3)
-    loaded = [await pool.pool.load(digest) for digest in pool.digests[:3]]
+    loaded = [await pool.pool.load(digest, "tenant") for digest in pool.digests[:3]]
     pool.pool.get(pool.digests[0])
-    await pool.pool.load(pool.digests[3])
+    await pool.pool.load(pool.digests[3], "tenant")
     assert [is_open(module) for module in loaded] == [True, False, True]
     assert len(pool.pool) == 3
-    await pool.pool.load(pool.digests[4])
+    await pool.pool.load(pool.digests[4], "tenant")
     assert [is_open(module) for module in loaded] == [True, False, False]
 
 
@@ -97,7 +97,7 @@ async def test_a_mapped_module_holds_one_descriptor_and_its_instances_none(folde
         pool.wasm[digest] = wasm
         pool.compile(digest)
     before = len(os.listdir("/proc/self/fd"))
-    loaded = [await pool.pool.load(digest) for digest in pool.wasm]
+    loaded = [await pool.pool.load(digest, "tenant") for digest in pool.wasm]
     guests = []
     for module in loaded:
         for _ in range(3):
@@ -118,21 +118,33 @@ async def test_a_mapped_module_holds_one_descriptor_and_its_instances_none(folde
 
 async def test_mapped_bytes_are_bounded_but_one_module_always_fits(folder: Path) -> None:
     probe = Pool(folder)
-    size = (await probe.pool.load(probe.digests[0])).size
+    size = (await probe.pool.load(probe.digests[0], "tenant")).place.size
     pool = Pool(folder, max_bytes=size + size // 2)
-    first = await pool.pool.load(pool.digests[0])
-    second = await pool.pool.load(pool.digests[1])
+    first = await pool.pool.load(pool.digests[0], "tenant")
+    second = await pool.pool.load(pool.digests[1], "tenant")
     assert (is_open(first), is_open(second), len(pool.pool)) == (False, True, 1)
     tiny = Pool(folder, max_bytes=1)
-    only = await tiny.pool.load(tiny.digests[0])
+    only = await tiny.pool.load(tiny.digests[0], "tenant")
     assert is_open(only)
+
+
+async def test_tenant_with_many_modules_pushes_out_its_own(folder: Path) -> None:
+    pool = Pool(folder, count=8, max_modules=4)
+    theirs = [await pool.pool.load(digest, name) for name, digest in zip("bc", pool.digests[:2], strict=True)]
+    for digest in pool.digests[2:]:
+        await pool.pool.load(digest, "a")
+    assert all(map(is_open, theirs))
+    assert len(pool.pool) == 4
+    assert [digest for digest in pool.digests if pool.pool.get(digest)] == pool.digests[:2] + pool.digests[
+        -2:
+    ]
 
 
 async def test_module_in_use_is_closed_only_afterwards(folder: Path) -> None:
     pool = Pool(folder, max_modules=1)
-    used = await pool.pool.load(pool.digests[0])
+    used = await pool.pool.load(pool.digests[0], "tenant")
     used.users += 2
-    await pool.pool.load(pool.digests[1])
+    await pool.pool.load(pool.digests[1], "tenant")
     assert used.evicted
     assert is_open(used)
     used.users -= 1
@@ -141,18 +153,18 @@ async def test_module_in_use_is_closed_only_afterwards(folder: Path) -> None:
     used.users -= 1
     used.close_if_unused()
     assert not is_open(used)
-    again = await pool.pool.load(pool.digests[0])
+    again = await pool.pool.load(pool.digests[0], "tenant")
     assert again is not used
     assert is_open(again)
 
 
 async def test_small_image_is_mapped_without_waiting(folder: Path) -> None:
     pool = Pool(folder)
-    loaded = pool.pool.load_small(pool.digests[0])
+    loaded = pool.pool.load_small(pool.digests[0], "tenant")
     assert loaded is not None
     assert is_open(loaded)
     assert pool.pool.get(pool.digests[0]) is loaded
-    assert await pool.pool.load(pool.digests[0]) is loaded
+    assert await pool.pool.load(pool.digests[0], "tenant") is loaded
 
 
 async def test_what_somebody_has_to_wait_for_is_left_to_load(folder: Path) -> None:
@@ -163,17 +175,17 @@ async def test_what_somebody_has_to_wait_for_is_left_to_load(folder: Path) -> No
     path.write_bytes(b"\0" + path.read_bytes()[1:])
     pool.cache.store(refused, ModuleFacts(False), b"not an image at all")
     for digest in (missing, forged, refused):
-        assert pool.pool.load_small(digest) is None
+        assert pool.pool.load_small(digest, "tenant") is None
     assert (len(pool.pool), pool.recompiled) == (0, [])
     for digest in (missing, forged, refused):
-        assert is_open(await pool.pool.load(digest))
+        assert is_open(await pool.pool.load(digest, "tenant"))
     assert len(pool.recompiled) == 3
 
 
 async def test_missing_image_is_compiled_again(folder: Path) -> None:
     pool = Pool(folder)
     pool.forget(pool.digests[0])
-    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert is_open(await pool.pool.load(pool.digests[0], "tenant"))
     assert len(pool.recompiled) == 1
     assert "never compiled" in pool.recompiled[0]
 
@@ -182,14 +194,14 @@ async def test_forged_image_is_never_mapped_but_compiled_again(folder: Path) -> 
     pool = Pool(folder)
     [path] = folder.glob(f"{pool.digests[0]}*.cwasm")
     path.write_bytes(path.read_bytes() + b"\0")
-    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert is_open(await pool.pool.load(pool.digests[0], "tenant"))
     assert "MAC is wrong" in pool.recompiled[0]
 
 
 async def test_authenticated_image_that_the_engine_refuses_is_compiled_again(folder: Path) -> None:
     pool = Pool(folder)
     pool.cache.store(pool.digests[0], ModuleFacts(False), b"not an image at all")
-    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert is_open(await pool.pool.load(pool.digests[0], "tenant"))
     assert len(pool.recompiled) == 1
 
 
@@ -197,7 +209,7 @@ async def test_many_who_wait_for_one_image_compile_it_once(folder: Path) -> None
     pool = Pool(folder)
     pool.gate = asyncio.Event()
     pool.forget(pool.digests[0])
-    waiting = [asyncio.create_task(pool.pool.load(pool.digests[0])) for _ in range(5)]
+    waiting = [asyncio.create_task(pool.pool.load(pool.digests[0], "tenant")) for _ in range(5)]
     await pool.compiling.wait()
     waiting[0].cancel()
     await asyncio.sleep(0)
@@ -214,7 +226,7 @@ async def test_recompiling_that_fails_is_tried_anew_by_the_next(folder: Path) ->
     pool.forget(pool.digests[0])
     for _ in range(2):
         with pytest.raises(ImageUnavailable, match="bytes are gone"):
-            await pool.pool.load(pool.digests[0])
+            await pool.pool.load(pool.digests[0], "tenant")
     pool.works = True
-    assert is_open(await pool.pool.load(pool.digests[0]))
+    assert is_open(await pool.pool.load(pool.digests[0], "tenant"))
     assert len(pool.recompiled) == 3

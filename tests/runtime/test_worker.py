@@ -218,11 +218,11 @@ async def test_body_is_closed_when_the_code_can_not_be_loaded(
 ) -> None:
     worker, body = guests.worker(sample("upload_sum")), Upload(1, 1)
 
-    async def load(_digest: str) -> NoReturn:
+    async def load(_digest: str, _tenant: str) -> NoReturn:
         raise ImageUnavailable("it is gone")
 
     pool = guests.host.pool
-    monkeypatch.setattr(pool, "load_small", lambda _digest: None)
+    monkeypatch.setattr(pool, "load_small", lambda _digest, _tenant: None)
     monkeypatch.setattr(pool, "load", load)
     with pytest.raises(PlatformFault):
         await worker.fetch(request("POST", body=body), Remembered(), context(), {})

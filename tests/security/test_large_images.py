@@ -48,14 +48,14 @@ async def test_large_image_is_verified_off_the_loop_and_mapped_once(
 
     pool = InstancePool(engine(), make_linker(engine()), cache, recompile, max_modules=1)
     small, large = digests
-    await pool.load(small)
+    await pool.load(small, "tenant")
     assert verified_in == [True]
-    assert pool.load_small(large) is None
-    loaded = await asyncio.gather(*(pool.load(large) for _ in range(5)))
+    assert pool.load_small(large, "tenant") is None
+    loaded = await asyncio.gather(*(pool.load(large, "tenant") for _ in range(5)))
     assert verified_in[1:] == [False] * 5
     assert all(each is loaded[0] for each in loaded)
     assert len(pool) == 1
-    assert pool._images.bytes == cache.size(large) > SMALL_BYTES
+    assert pool._images.held.bytes == cache.size(large) > SMALL_BYTES
     # And small again: what was evicted was closed, what is mapped is usable.
-    await pool.load(small)
-    assert (len(pool), pool._images.bytes) == (1, cache.size(small))
+    await pool.load(small, "tenant")
+    assert (len(pool), pool._images.held.bytes) == (1, cache.size(small))

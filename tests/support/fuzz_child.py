@@ -23,10 +23,11 @@ from runtime.artifact import Artifact, read_artifact
 from runtime.capi.failures import CapiError
 from runtime.capi.guest import live_guests
 from runtime.fiber import Lanes
-from runtime.instance_pool import InstancePool, LoadedModule, Shelf
+from runtime.instance_pool import InstancePool, LoadedModule
 from runtime.linking import make_linker
 from runtime.module_problems import InvalidModule
 from runtime.running import RunningEvents
+from runtime.shelf import Shelf
 from runtime.worker import RuntimeHost, Worker
 from tests.security.hostile_rows import LOOPS, MEMORIES, POINTERS, STACKS, TRAPS
 from tests.support.guests import SAMPLES, Remembered, RememberingObserver, context, engine, request
@@ -79,9 +80,8 @@ class Fuzzer:
         except CapiError:
             module.close()
             return "not linked"
-        self.pool.loaded = LoadedModule(
-            module, pre, "_initialize" in artifact.exports, len(wasm), Shelf(1, 1)
-        )
+        place, _ = Shelf(1, 1).put("tenant", artifact.digest, len(wasm))
+        self.pool.loaded = LoadedModule(module, pre, "_initialize" in artifact.exports, place)
         outcomes = [await self._run(artifact, handler) for handler in sorted(artifact.handlers)]
         assert self.pool.loaded.users == 0
         pre.close()

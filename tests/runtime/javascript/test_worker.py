@@ -9,9 +9,11 @@ import struct
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
+from model.identity import TenantId
 from model.outcome import EventOutcome
 from runtime.artifact import read_artifact
 from runtime.capi.accelerated_guest import AcceleratedGuest, open_guest
@@ -20,6 +22,7 @@ from runtime.capi.linker import DeltaPre
 from runtime.javascript.bundle import Module, ModuleType, encode, make
 from runtime.javascript.delta import MOST_BYTES, PAGE_BYTES, MalformedDelta, apply, difference
 from runtime.linking import make_linker
+from runtime.worker import Worker
 from tests.support.guests import Guests, engine, sample
 from tests.support.toy_engine import AT, GROWN_AT, WORD, toy_engine
 
@@ -58,6 +61,22 @@ async def test_engine_is_made_once_and_shared(guests: Guests) -> None:
     loaded = [pool.get(each.version.module_digest) for each in (first, second)]
     assert all(each is not None and each.is_javascript for each in loaded)
     assert len({each.pre.pointer for each in loaded if each is not None}) == 1
+
+
+async def test_one_tenants_deltas_push_out_no_other_tenants(guests: Guests) -> None:
+    size = guests.cache.read_delta(guests.worker(worker("a")).version.module_digest).size
+    guests = Guests(javascript=toy_engine(), delta_bytes=16 * size)
+    try:
+        made = [guests.worker(worker("a", f"version {number}")) for number in range(30)]
+        theirs, *many = (each.version.module_digest for each in made)
+        other = Worker(guests.host, replace(made[0].version, tenant=TenantId("other")), made[0].env)
+        for each in (other, *made[1:]):
+            assert (await guests.fetch(each))[0].outcome is EventOutcome.OK
+        pool = guests.host.pool
+        assert pool.get(theirs) is not None
+        assert sum(pool.get(digest) is not None for digest in many) == 15
+    finally:
+        guests.close()
 
 
 async def test_missing_delta_is_made_again_from_the_bundle(guests: Guests) -> None:
