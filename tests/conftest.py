@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import sys
 
+from hypothesis import HealthCheck, settings
+
 from tests.support.postgres import database_address, own_postgres, postgres, stores_address
 from tests.support.s3 import bucket, own_s3, s3
 
@@ -23,6 +25,12 @@ __all__ = [
     "stays_here",
     "stores_address",
 ]
+
+#: How long an example takes on a machine that others use too says nothing.
+settings.register_profile(
+    "tests", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 #: Documentation blocks (RFC 5737, 3849): nobody is there, so that tests may try.
 _NOBODY = [ipaddress.ip_network(block) for block in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]

@@ -8,22 +8,13 @@ import json
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from demo.host import ROOT, Host, free_port
+from tests.support.waiting import wait_until as wait_until  # so that who uses a host can wait for it
 
 SAMPLES = ROOT / "sample_workers"
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0, *, pause_s: float = 0.05) -> None:
-    """Poll until it holds; fail when it never does. The limit is for what never happens: a busy machine is slow."""
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(pause_s)
 
 
 class Platform(Host):

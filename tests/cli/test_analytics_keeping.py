@@ -4,7 +4,6 @@ tenant takes all of the room, and what a worker process sends is believed as far
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from storage.analytics_store import AnalyticsStore, StoredPoint, analytics_migra
 from storage.control_records import ACCOUNT_OWNED, Owner
 from storage.database import Database
 from storage.failures import DiskFull
+from tests.support.waiting import until
 
 SHOP = ScriptRef(NamespaceName("prod"), ScriptName("shop"))
 ACME = TenantId("acme")
@@ -53,14 +53,6 @@ def keeper(store: AnalyticsStore, **changed: Any) -> PointKeeper:
         "gone": lambda held: [],
     }
     return PointKeeper(store, **{**given, **changed})
-
-
-async def until(holds: Any) -> None:
-    for _ in range(1_000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen in time")
 
 
 # -- the worker's side -------------------------------------------------------------------------------

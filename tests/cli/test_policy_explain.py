@@ -162,7 +162,7 @@ def dns_in_a_thread(**names: str) -> Iterator[tuple[str, int]]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        yield started.result(timeout=10)
+        yield started.result(timeout=60)
     finally:
         ended.set()
         thread.join()

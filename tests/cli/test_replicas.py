@@ -68,10 +68,10 @@ async def test_what_others_deploy_is_compiled_ahead_and_what_fails_stops_nothing
         scripts.deploy(key)
     scripts.changes.append(("route", "example.com"))
     ahead.applied()
-    await asyncio.wait_for(failed.wait(), 10)
+    await asyncio.wait_for(failed.wait(), 60)
     scripts.deploy("/last")
     ahead.applied()
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), 60)
     task.cancel()
     assert made == ["ns/one", "ns/bad", "ns/two", "/last"]
 

@@ -80,7 +80,7 @@ class Platform:
         return await self.until(lambda runs: sum(run.end is not None for run in runs) >= count, ref)
 
     async def until(self, reached: Callable[[list[RunRecord]], bool], ref: ScriptRef) -> list[RunRecord]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 runs = await self.host.cron.runs(ref, None, 100)
                 if reached(runs):
@@ -99,7 +99,7 @@ async def turns(runner: CronRunner, count: int = 3) -> None:
             looked.set()
 
         runner._follow = note  # type: ignore[method-assign]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await looked.wait()
         runner._follow = follow  # type: ignore[method-assign]
 
@@ -224,7 +224,7 @@ async def test_what_a_stopped_machine_left_open_is_unknown_and_not_run_again(hos
     platform.hold.clear()
     async with platform.machine("a"):
         platform.next_minute()
-        await asyncio.wait_for(platform.began.wait(), 10)
+        await asyncio.wait_for(platform.began.wait(), 60)
     async with platform.machine("b") as runner:  # another's is none of its business
         await turns(runner)
         (run,) = await platform.host.cron.runs(ref, None, 10)
@@ -284,7 +284,7 @@ async def test_while_the_storage_is_away_it_is_asked_once_in_a_while_and_then_no
 
 async def turns_failed(store: Away, count: int) -> None:
     until = store.asked + count
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while store.asked < until:  # noqa: ASYNC110 - the runner is not ours to hook
             await asyncio.sleep(0.002)
 

@@ -54,7 +54,7 @@ async def read(secrets: SealedSecrets, wanted: ScriptRef) -> str:
 
 async def rotated(host: Host) -> dict[str, object]:
     state = ok(await host.api.get(ROTATION))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while state["rotating"]:
             await asyncio.sleep(0.01)
             state = ok(await host.api.get(ROTATION))
@@ -134,7 +134,7 @@ async def test_rotation_that_was_cut_short_goes_on_at_the_next_start(
 
     monkeypatch.setattr(SealedRows, "replace", failing)
     ok(await host.api.post(ROTATION))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await failed.wait()
     host.rotation.close()  # the process dies
     monkeypatch.undo()
@@ -144,7 +144,7 @@ async def test_rotation_that_was_cut_short_goes_on_at_the_next_start(
     again = KeyRotation(host.sealer, SealedRows(host.store.database), path)
     again.go_on()
     assert await read(reader(host), ref(0)) == "text 0"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while again.state()["rotating"]:  # noqa: ASYNC110 - it tells by being asked, as the API does
             await asyncio.sleep(0.01)
     assert again.state()["resealed"] == 21

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-
-import pytest
 
 from bindings.queue_memory import MemoryQueueStorage
 from control.queue_gauges import QueueGauges
@@ -14,6 +11,7 @@ from model.queues import QueueSettingsChange
 from observability.metrics import Counters
 from storage.failures import StorageLost
 from storage.queue_protocol import QueueTotals
+from tests.support.waiting import until
 
 
 class Queues(MemoryQueueStorage):
@@ -23,14 +21,6 @@ class Queues(MemoryQueueStorage):
         if self.is_away:
             raise StorageLost("away")
         return await super().totals()
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if fact():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it did not happen in 10 s")
 
 
 async def test_gauges_are_of_all_queues_and_missing_while_the_store_is_away() -> None:

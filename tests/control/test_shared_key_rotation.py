@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from storage.failures import StorageLost
 from storage.keys import RootKey, Unsealable, unseal
 from storage.secret_rotation import SealedRows
 from tests.control.support import Host, ok
+from tests.support.waiting import until
 
 PROD = NamespaceName("prod")
 
@@ -93,12 +94,6 @@ class Machine:
     def take(self, path: Path) -> None:
         """The operator copies another machine's key here."""
         shutil.copy(path, next_key_path(self.path))
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ async def serving(app: Any) -> AsyncIterator[int]:
         for connection in list(state.connections):
             connection.shutdown()
         if state.tasks:
-            await asyncio.wait(list(state.tasks), timeout=5)
+            await asyncio.wait(list(state.tasks), timeout=60)
 
 
 async def exchange(port: int, request: bytes) -> bytes:
@@ -37,6 +37,6 @@ async def exchange(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()

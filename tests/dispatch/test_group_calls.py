@@ -229,7 +229,7 @@ def test_what_a_call_was_narrowed_to_travels_with_it() -> None:
 async def answered(calls: GroupCalls, payload: bytes, from_group: str | None) -> Result:
     exchange = Exchange()
     calls.answer(exchange, payload, from_group=from_group)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         result = parse_result(await exchange.finished)
         while calls.running:  # noqa: ASYNC110 - the task ends in this turn or the next
             await asyncio.sleep(0)

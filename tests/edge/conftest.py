@@ -39,7 +39,7 @@ class Visit:
 
     async def response(self) -> tuple[int, bytes, bytes]:
         """(status, head in lower case, body) of the next response; status 0 when there is none."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             try:
                 head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
             except (asyncio.IncompleteReadError, ConnectionError):
@@ -50,7 +50,7 @@ class Visit:
 
     async def closed(self) -> bool:
         """True once the server has closed and nothing more came."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:
@@ -100,7 +100,7 @@ async def start_server() -> AsyncIterator[StartServer]:
     for served, group in running:
         served.leave_all()
         served.server.close()
-        assert await served.server.drained(5), "a request's task outlived its connection"
+        assert await served.server.drained(60), "a request's task outlived its connection"
         group.close()
 
 

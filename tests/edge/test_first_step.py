@@ -254,7 +254,7 @@ async def test_nothing_is_put_to_a_visitor_who_does_not_take_it(start_server: St
 
     served = await start_server(app, at_once=app)
     visit = await served.visit()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not done.is_set():
             await visit.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await asyncio.sleep(0.001)

@@ -334,7 +334,7 @@ async def test_an_app_is_told_once_that_its_visitor_left(start_server: StartServ
     await asyncio.sleep(0.05)
     assert not app.left.is_set()
     visit.leave()
-    await asyncio.wait_for(app.left.wait(), 5)
+    await asyncio.wait_for(app.left.wait(), 60)
     assert app.visitor is not None
     assert app.visitor.left
 
@@ -347,7 +347,7 @@ async def test_the_running_app_is_told_though_another_request_is_pipelined(start
     await app.begun.wait()
     await asyncio.sleep(0.05)
     visit.leave()
-    await asyncio.wait_for(app.left.wait(), 5)
+    await asyncio.wait_for(app.left.wait(), 60)
 
 
 async def test_after_the_response_nobody_is_told(start_server: StartServer) -> None:

@@ -51,7 +51,7 @@ async def test_a_running_request_is_answered_with_connection_close(start_server:
     status, header, _ = await visit.response()
     assert (status, b"connection: close" in header) == (200, True)
     assert await visit.closed()
-    assert await served.server.drained(1)
+    assert await served.server.drained(60)
 
 
 async def test_every_pipelined_request_is_answered_and_the_last_says_close(start_server: StartServer) -> None:
@@ -94,7 +94,7 @@ async def test_idle_and_silent_connections_are_closed(start_server: StartServer)
     served.server.begin_drain()
     assert await idle.closed()
     assert await silent.closed()
-    assert await served.server.drained(1)
+    assert await served.server.drained(60)
 
 
 async def test_who_waits_in_the_queue_when_draining_begins_is_answered(start_server: StartServer) -> None:
@@ -106,7 +106,7 @@ async def test_who_waits_in_the_queue_when_draining_begins_is_answered(start_ser
         sock.sendall(REQUEST)
     answers = await asyncio.gather(*(asyncio.to_thread(read_all, sock) for sock in waiting))
     assert all(b" 200 OK" in answer and b"connection: close" in answer for answer in answers), answers
-    assert await served.server.drained(1)
+    assert await served.server.drained(60)
 
 
 async def test_a_request_that_came_on_an_idle_connection_just_before_is_answered(
@@ -131,12 +131,12 @@ async def test_a_listener_that_somebody_else_holds_goes_on_to_listen(start_serve
     held = served.server._sockets[0].dup()
     served.server.begin_drain()
     answer = asyncio.ensure_future(served.ask(REQUEST))
-    assert await served.server.drained(1)
+    assert await served.server.drained(60)
     successor = DoorServer(hello)
     await successor.start([held])
     assert (await answer)[0] == 200
     successor.close()
-    assert await successor.drained(1)
+    assert await successor.drained(60)
 
 
 async def test_nothing_new_is_accepted_while_draining(start_server: StartServer) -> None:
@@ -159,7 +159,7 @@ async def test_close_breaks_off_what_is_left(start_server: StartServer) -> None:
     await visit.send(REQUEST)
     await asyncio.sleep(0.05)
     served.server.close()
-    await asyncio.wait_for(left.wait(), 5)
+    await asyncio.wait_for(left.wait(), 60)
     assert await visit.closed()
 
 

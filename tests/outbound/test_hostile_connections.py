@@ -70,7 +70,7 @@ async def test_framing_without_end_is_cut_by_its_weight(way_out: WayOut, name: s
         started.set()
         await read_all(await fetching)
 
-    async with asyncio.timeout(10), Upstream(endless) as upstream:
+    async with asyncio.timeout(60), Upstream(endless) as upstream:
         with pytest.raises((OperationError, UpstreamError)):
             await fetch_whole(f"http://127.0.0.1:{upstream.port}/")
         await upstream.closed()
@@ -146,7 +146,7 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(way_out: WayOut, unask
             await unasked(writer)
 
     rests = asyncio.Event()
-    async with asyncio.timeout(10), Upstream(reply) as upstream:
+    async with asyncio.timeout(60), Upstream(reply) as upstream:
         url = f"http://127.0.0.1:{upstream.port}"
         assert await read_all(await way_out.fetch(f"{url}/first")) == b"/first"
         rests.set()
@@ -177,7 +177,7 @@ async def test_answers_behind_an_answer_whose_upload_goes_on_are_dropped(way_out
         def close(self) -> None:
             self.closed.set()
 
-    async with asyncio.timeout(10), Upstream(flood) as upstream:
+    async with asyncio.timeout(60), Upstream(flood) as upstream:
         response = await way_out.fetch(f"http://127.0.0.1:{upstream.port}/", "POST", body=Slow())
         assert await read_all(response) == b"early"
         await upstream.closed()

@@ -257,7 +257,7 @@ async def test_what_arrives_is_one_request_with_one_reading(
     way_out.policy = parse_policy(
         "version: 1\nrules: [{name: a, action: allow, open_cidrs: [127.0.0.0/8], timeout_ms: 3000}]"
     )
-    async with asyncio.timeout(20), Tap() as tap:
+    async with asyncio.timeout(60), Tap() as tap:
         url = f"http://127.0.0.1:{tap.port}{path}"
         try:
             await read_all(await way_out.fetch(url, method, headers, body))

@@ -23,6 +23,7 @@ from processes.channel import (
     channel_pair,
 )
 from processes.framing import MAX_MESSAGE_BYTES, MessageTooLarge
+from tests.support.waiting import until
 
 Pair = tuple[Channel, Channel]
 
@@ -35,13 +36,6 @@ async def pair() -> AsyncIterator[Pair]:
     yield near, far
     near.close()
     far.close()
-
-
-async def until(condition: object, timeout_s: float = 10) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
 
 
 async def test_notifications_arrive_whole_and_in_order_also_those_sent_before_the_start(pair: Pair) -> None:
@@ -254,15 +248,15 @@ async def test_a_channel_survives_its_peer_s_death_in_mid_message_and_its_restar
 
     def start(mode: str) -> asyncio.Future[subprocess.CompletedProcess[bytes]]:
         command = [sys.executable, "-c", PEER, str(theirs.fileno()), mode]
-        run = asyncio.to_thread(subprocess.run, command, pass_fds=[theirs.fileno()], timeout=30, check=False)
+        run = asyncio.to_thread(subprocess.run, command, pass_fds=[theirs.fileno()], timeout=60, check=False)
         return asyncio.ensure_future(run)
 
     assert (await start("torn")).returncode == 9
     # Asked while nobody is there: it waits in the socket for whoever comes.
-    asked = asyncio.ensure_future(channel.request("who", "early", timeout_s=20))
+    asked = asyncio.ensure_future(channel.request("who", "early", timeout_s=60))
     assert (await start("serve")).returncode == 0
     first = await asked
-    asked = asyncio.ensure_future(channel.request("who", "again", timeout_s=20))
+    asked = asyncio.ensure_future(channel.request("who", "again", timeout_s=60))
     assert (await start("serve")).returncode == 0
     second = await asked
     assert isinstance(first, list)
@@ -346,7 +340,7 @@ async def test_what_a_peer_took_along_when_it_died_is_asked_of_its_successor_at_
     second = Channel(theirs)
     second.on_request("r", double)
     second.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await again == 8
     assert not once.done(), "nobody said that this one may be done twice"
     once.cancel()

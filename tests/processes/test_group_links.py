@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,12 +16,7 @@ from processes import group_links
 from processes.doors import Door, door_pair
 from processes.exchange import Exchange
 from processes.group_links import LinksToDoor, LinksToGroups
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.001)
+from tests.support.waiting import until
 
 
 class Group:
@@ -75,7 +70,7 @@ async def group() -> AsyncIterator[Group]:
     yield made
     for process in made.alive:
         process.close()
-        assert await process.drained(5)
+        assert await process.drained(60)
     made.close()
 
 
@@ -162,7 +157,7 @@ async def test_a_process_that_drains_ends_what_it_has_and_gets_nothing_new(group
     assert await waiting == b"free-0"
     group.held[0].finish(b"as if nothing were")
     assert await running.result() == b"as if nothing were"
-    assert await old.drained(5)
+    assert await old.drained(60)
     assert new
     door.close()
 
@@ -178,7 +173,7 @@ async def test_a_door_that_drains_asks_those_that_drain_with_it(group: Group) ->
     assert await result(door) == b"free-0"
     assert not await process.drained(0.05)
     door.close()
-    assert await process.drained(5)
+    assert await process.drained(60)
 
 
 async def test_a_door_that_drains_a_moment_late_asks_them_too(group: Group) -> None:
@@ -193,7 +188,7 @@ async def test_a_door_that_drains_a_moment_late_asks_them_too(group: Group) -> N
     group.held[0].finish(b"")
     await held.result()
     door.close()
-    assert await process.drained(5)
+    assert await process.drained(60)
 
 
 async def test_a_group_s_process_reaches_the_door_and_says_of_which_group_it_is(group: Group) -> None:

@@ -35,7 +35,7 @@ def test_a_killed_holder_and_its_children_hold_nothing(tmp_path: Path) -> None:
         "    print(child.pid, flush=True); os.kill(os.getpid(), 9)\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, timeout=20, check=False
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, timeout=60, check=False
     )
     assert ended.returncode == -9
     with serve_lock(path):

@@ -35,7 +35,7 @@ class Platform:
 
     async def logged(self, count: int = 1, **fields: object) -> dict[str, Any]:
         """The `count`-th entry with these fields, waited for."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = [entry for entry in self.log if fields.items() <= entry.items()]
                 if len(found) >= count:
@@ -49,7 +49,7 @@ class Platform:
 
     async def get(self, path: str, port: str = "http") -> Any:
         """The JSON answer, on a connection of its own. Raises ConnectionError when there is none."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[port])
             try:
                 return await ask(reader, writer, path)
@@ -57,7 +57,7 @@ class Platform:
                 writer.transport.abort()
 
     async def ended(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             code = await self.process.wait()
             await self._reading
             return code
@@ -99,7 +99,7 @@ def alive(pid: int) -> bool:
 
 
 async def gone(pids: list[int]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(map(alive, pids)):  # noqa: ASYNC110 - the end of a grandchild has no event
             await asyncio.sleep(0.01)
 
@@ -168,7 +168,7 @@ async def test_a_worker_killed_under_load_is_replaced_and_no_other_process_s_req
     assert set(failed) <= {victim, 0}, "only who was connected to the dead process saw it"
     assert len(set(answered) - {victim}) >= 2
     assert successor != victim
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await platform.get("/pid") != successor:
             pass
 
@@ -233,7 +233,7 @@ async def test_visitors_of_the_only_worker_wait_for_its_successor(start: Start) 
     await asyncio.sleep(0.1)
     platform.process.send_signal(signal.SIGHUP)
     answered: set[int] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(answered) < 2:
             answered.add(await platform.get("/pid"))
     assert first in answered | {await slow}
@@ -266,7 +266,7 @@ async def test_a_worker_that_is_stopped_by_hand_drains_while_others_take_its_vis
     assert {await platform.get("/pid") for _ in range(20)} == {pids[1]}
     assert set(await asyncio.gather(*running)) <= set(pids)
     successor = (await platform.logged(2, kind="worker", index=0, state="running"))["pid"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await platform.get("/pid") != successor:
             pass
 

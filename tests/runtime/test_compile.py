@@ -151,7 +151,7 @@ async def test_child_over_its_wall_time_is_killed_and_reaped(monkeypatch: pytest
 
 async def ended(children: Sequence[PipedChild]) -> None:
     """Until all are reaped: nobody waits for that with an upload."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(child.returncode is None for child in children):  # noqa: ASYNC110 - a process knows no events
             await asyncio.sleep(0.01)
 
@@ -244,7 +244,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[PipedChild]:
 
 async def spares(started: list[PipedChild], count: int) -> None:
     """Until so many children were started."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(started) < count:  # noqa: ASYNC110 - a list knows no events
             await asyncio.sleep(0.01)
 

@@ -155,14 +155,14 @@ async def test_host_calls_in_a_thread_are_counted_and_then_it_yields(track: Trac
 async def test_neighbour_of_spinners_is_answered(track: Track) -> None:
     spinners = [track.guest(SPIN) for _ in range(3)]
     running = [asyncio.create_task(track.run(guest)) for guest in spinners]
-    await asyncio.wait_for(spinners[0].reached_pool.wait(), 10)
+    await asyncio.wait_for(spinners[0].reached_pool.wait(), 60)
     for _ in range(20):
         neighbour = track.guest(ASKS)
         await track.run(neighbour)
         assert neighbour.result_i64() == len(b"answer")
     for guest in spinners:
         guest.doomed = "canceled"
-    ended = await asyncio.wait_for(asyncio.gather(*running, return_exceptions=True), 10)
+    ended = await asyncio.wait_for(asyncio.gather(*running, return_exceptions=True), 60)
     assert all(isinstance(error, (Stopped, GuestTrap)) for error in ended)
 
 
@@ -185,7 +185,7 @@ async def test_guest_cancelled_at_the_gate_lets_the_next_one_through(track: Trac
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await asyncio.wait_for(after, 10)
+    await asyncio.wait_for(after, 60)
     assert second.result_i64() == 10_000_000
 
 
@@ -225,17 +225,17 @@ async def test_guest_doomed_before_it_asks_is_not_answered(track: Track) -> None
 async def test_guest_doomed_while_a_thread_polls_ends_at_its_next_tick(track: Track) -> None:
     guest = track.guest(SPIN)
     running = asyncio.create_task(track.run(guest))
-    await asyncio.wait_for(guest.reached_pool.wait(), 10)
+    await asyncio.wait_for(guest.reached_pool.wait(), 60)
     guest.doomed = "canceled"
     with pytest.raises((GuestTrap, Stopped)):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
     assert guest.polled_doomed == 0
 
 
 async def test_cancelling_while_a_thread_polls_waits_until_it_has_let_go(track: Track) -> None:
     guest = track.guest(SPIN)
     running = asyncio.create_task(track.run(guest))
-    await asyncio.wait_for(guest.reached_pool.wait(), 10)
+    await asyncio.wait_for(guest.reached_pool.wait(), 60)
     running.cancel()
     await asyncio.sleep(0)
     running.cancel()
@@ -265,7 +265,7 @@ async def test_a_guest_doomed_while_it_waits_for_a_thread_ends_now(track: Track)
     guest.doomed = "memory"
     lanes.doomed(guest)
     with pytest.raises(Stopped, match="memory"):
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 60)
     leave.set()
     await holding
     lanes.close()

@@ -183,9 +183,9 @@ async def test_answer_without_end_is_ended_when_the_visitor_leaves(guests: Guest
     visitor, responder = Visitor(), Slow()
     worker = guests.worker(sample("hostile"))
     running = asyncio.create_task(worker.fetch(_request("/endless"), responder, context(), {}, None, visitor))
-    await asyncio.wait_for(responder.waiting.wait(), 5)
+    await asyncio.wait_for(responder.waiting.wait(), 60)
     visitor.leave()
-    ending = await asyncio.wait_for(running, 5)
+    ending = await asyncio.wait_for(running, 60)
     assert ending.outcome is EventOutcome.CANCELED
     assert responder.aborted
     assert live_guests() == 0
@@ -212,9 +212,9 @@ async def test_visitor_who_leaves_in_mid_upload_ends_the_event_and_the_body_is_c
         running = asyncio.create_task(
             worker.fetch(request("POST", path, body=body), Remembered(), context(), {}, None, visitor)
         )
-        await asyncio.wait_for(body.reading.wait(), 5)
+        await asyncio.wait_for(body.reading.wait(), 60)
         visitor.leave()
-        ending = await asyncio.wait_for(running, 5)
+        ending = await asyncio.wait_for(running, 60)
         assert ending.outcome is EventOutcome.CANCELED
         assert body.closed
         assert visitor.on_leave is None
@@ -235,10 +235,10 @@ async def test_visitor_who_leaves_in_mid_download_of_a_passed_on_body_ends_it(gu
     running = asyncio.create_task(
         worker.fetch(request("POST", "/?pass", body=body), responder, context(), {}, None, visitor)
     )
-    await asyncio.wait_for(responder.waiting.wait(), 5)
+    await asyncio.wait_for(responder.waiting.wait(), 60)
     assert live_guests() == 0, "no guest is needed to pass a body on"
     visitor.leave()
-    assert (await asyncio.wait_for(running, 5)).outcome is EventOutcome.CANCELED
+    assert (await asyncio.wait_for(running, 60)).outcome is EventOutcome.CANCELED
     assert body.closed
     assert responder.aborted
 
@@ -271,9 +271,9 @@ async def test_work_after_the_response_is_not_cancelled_by_leaving_but_bounded(g
     running = asyncio.create_task(
         worker.fetch(_request("/?ms=60000"), responder, context(), {}, None, visitor)
     )
-    await asyncio.wait_for(responder.over.wait(), 5)
+    await asyncio.wait_for(responder.over.wait(), 60)
     visitor.leave()
-    ending = await asyncio.wait_for(running, 5)
+    ending = await asyncio.wait_for(running, 60)
     assert ending.outcome is EventOutcome.EXCEEDED_WALL_TIME
     assert "0.08 s after its response" in ending.message.replace("for more than ", "").replace("went on ", "")
     assert not responder.aborted
@@ -284,13 +284,13 @@ async def test_shutdown_dooms_what_runs(guests: Guests) -> None:
     whose = context()
     whose.permit = permit = Parking()
     running = asyncio.create_task(worker.fetch(_request("/wait?ms=60000"), Remembered(), whose, {}))
-    await asyncio.wait_for(permit.waits.wait(), 5)
+    await asyncio.wait_for(permit.waits.wait(), 60)
     guests.host.running.doom_all()
-    ending = await asyncio.wait_for(running, 5)
+    ending = await asyncio.wait_for(running, 60)
     assert ending.outcome is EventOutcome.CANCELED
     assert "restarted" in ending.message
     assert permit.parked == 0
-    assert await guests.host.running.drained(1)
+    assert await guests.host.running.drained(60)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_what_threads_hold_is_not_torn_down_on_the_way_to_the_program(tmp_path: 
             done.wait(60)
 
     async def start() -> int | None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             child = PipedChild(ECHO, tmp_path, message(b"x"))
             assert await child.receive(2) == b"xx"
             child.kill()

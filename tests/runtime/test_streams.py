@@ -41,7 +41,7 @@ async def test_all_writers_of_a_full_pipe_are_woken() -> None:
     assert b"".join([await pipe.read() for _ in range(4)]) == b"".join(
         bytes([n]) * PIPE_BYTES for n in range(4)
     )
-    await asyncio.wait_for(asyncio.gather(*writing), 5)
+    await asyncio.wait_for(asyncio.gather(*writing), 60)
 
 
 async def test_pipe_is_full_for_who_does_not_wait() -> None:

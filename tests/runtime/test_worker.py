@@ -200,7 +200,7 @@ async def test_visitor_who_leaves_ends_the_event(guests: Guests, path: str) -> N
     running = asyncio.create_task(worker.fetch(request(path=path), responder, context(), {}, None, visitor))
     await asyncio.sleep(0.05)
     visitor.leave()
-    ending = await asyncio.wait_for(running, 5)
+    ending = await asyncio.wait_for(running, 60)
     assert ending.outcome is EventOutcome.CANCELED
     assert live_guests() == 0
 

@@ -137,7 +137,7 @@ async def test_uploads_that_stall_on_their_way_into_kv_are_counted_as_they_come(
     stalling = Stalling(size)
     event = MemoryEvent()
     put = asyncio.create_task(run(event, namespace, "kv.put", "a", {"stream": event.lend_stream(stalling)}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (LARGE_VALUES.held, SCRATCH.held) != (memory, file):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
     put.cancel()
@@ -153,7 +153,7 @@ async def test_upload_for_which_there_is_no_room_is_shed() -> None:
     put = asyncio.create_task(
         run(event, namespace, "kv.put", "a", {"stream": event.lend_stream(Stalling(8 * MIB))})
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while SCRATCH.held != 8 * MIB:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
     with pytest.raises(OperationError) as failure:

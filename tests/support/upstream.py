@@ -96,7 +96,7 @@ class Upstream:
 
     async def closed(self) -> None:
         """Wait until no connection is open."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._all_closed.wait()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -316,7 +316,7 @@ async def test_a_file_that_could_not_be_brought_along_is_not_swept(
 
 
 async def until_it_answers(machine: Machine) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 machine.thread.call(lambda pg: pg.probe())

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from storage.d1 import files
 from storage.d1.jobs import D1Room
 from storage.d1.limits import D1Limits
 from storage.d1.store import D1Store, _be_nice
+from tests.support.waiting import until
 
 ENDLESS = SqlStatement(
     "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r"
@@ -39,12 +40,6 @@ async def store(tmp_path: Path) -> AsyncIterator[D1Store]:
     await made.close()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
-            await asyncio.sleep(0.01)
-
-
 async def end(*tasks: asyncio.Task[object]) -> None:
     for task in tasks:
         task.cancel()
@@ -55,7 +50,7 @@ async def test_one_tenant_leaves_threads_to_the_others(store: D1Store, tmp_path:
     databases = [make(tmp_path) for _ in range(5)]
     greedy = [asyncio.ensure_future(store.query(one, ENDLESS, "greedy")) for one in databases[:4]]
     await until(lambda: store._of_tenant["greedy"] == 2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await store.query(databases[4], ONE, "modest")).rows == [(1,)]
     assert store._of_tenant["greedy"] == 2
     await end(*greedy)

@@ -183,7 +183,7 @@ async def goes_on_while(turn: Turn, migrate: Callable[[], Awaitable[object]], tu
             done += 1
 
     async def has_done(count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while done < count and not working.done():  # noqa: ASYNC110 - what is waited for sets no event
                 await asyncio.sleep(0.005)
 

@@ -16,9 +16,10 @@ from storage.changes import record_change
 from storage.database import ConstraintViolated, Database, StorageError
 from storage.failures import WriteUncertain
 from storage.transaction import Transaction
-from tests.storage.replication.machines import TABLES, Machine, wait_until
+from tests.storage.replication.machines import TABLES, Machine
 from tests.support.postgres import Cluster
 from tests.support.postgres_proxy import PostgresProxy
+from tests.support.waiting import wait_until
 
 _NAMES = st.sampled_from("abcd")
 _VALUES = st.integers(-3, 3)

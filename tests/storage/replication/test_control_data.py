@@ -12,8 +12,9 @@ from storage.control_store import control_migrations
 from storage.migrations import Migrations
 from storage.postgres.address import DatabaseAddress
 from storage.replication.local import LOCAL_TABLES
-from tests.storage.replication.machines import TABLES, Machine, wait_until
+from tests.storage.replication.machines import TABLES, Machine
 from tests.support.postgres import Cluster
+from tests.support.waiting import wait_until
 
 FILES = {"control": control_migrations(), "tokens": Migrations.load("tokens")}
 

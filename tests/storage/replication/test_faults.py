@@ -19,9 +19,10 @@ from storage.database import Database, StorageError, StorageLost
 from storage.failures import WriteUncertain
 from storage.postgres.address import DatabaseAddress
 from tests.storage.children import ROOT
-from tests.storage.replication.machines import TABLES, Machine, put, wait_until
+from tests.storage.replication.machines import TABLES, Machine, put
 from tests.support.postgres import Cluster
 from tests.support.postgres_proxy import PostgresProxy
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from storage.postgres.address import DatabaseAddress
 from storage.postgres.connection import PgDatabase, PgTransaction
 from storage.replication.entries import ReplicaBehind, Step, adds_only_tables
 from storage.transaction import Transaction
-from tests.storage.replication.machines import TABLES, Machine, put, wait_until
+from tests.storage.replication.machines import TABLES, Machine, put
+from tests.support.waiting import wait_until
 
 ADDS = Migration("items", 2, "CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);")
 CHANGES = Migration(

@@ -13,8 +13,9 @@ from storage.database import ConstraintViolated, Database, StorageReadOnly
 from storage.postgres.address import DatabaseAddress
 from storage.replication.entries import JoinRefused
 from storage.transaction import Transaction
-from tests.storage.replication.machines import TABLES, Machine, put, wait_until
+from tests.storage.replication.machines import TABLES, Machine, put
 from tests.support.postgres import Cluster
+from tests.support.waiting import wait_until
 
 
 def test_what_one_machine_writes_another_has_within_100_ms(
