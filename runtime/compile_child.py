@@ -29,6 +29,7 @@ from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.capi.failures import CapiError, GuestTrap
 from runtime.capi.guest import AbiViolation, Guest
+from runtime.capi.guest_pages import PageMap
 from runtime.compile import (
     COMPILE_CPU_S,
     COMPILE_MEMORY_BYTES,
@@ -105,11 +106,12 @@ def load(javascript: JavaScript | None, data: bytes, memory_bytes: int) -> dict[
 def main(confine: Callable[[], object] = lambda: None) -> None:
     """`confine` gives up what a compile doesn't need, before the first byte is read."""
     _limit_itself()
+    pages = _page_map()
     confine()
     # Limits are counted in seconds here, and one that waits for its upload should cost nothing: ticks are seldom.
     engine = Engine(replace(EngineSettings(), slots=2, tick_s=0.02, accelerator="off"))
     image = _read()
-    javascript = _practised(JavaScript(engine, image)) if image else None
+    javascript = _practised(JavaScript(engine, image, pages)) if image else None
     _write(b"")
     job = _read()
     if not job:
@@ -126,6 +128,13 @@ def main(confine: Callable[[], object] = lambda: None) -> None:
     os._exit(0)
 
 
+def _page_map() -> PageMap | None:
+    """Of this process alone; None without /proc: then memories are compared whole."""
+    with suppress(OSError):
+        return PageMap()
+    return None
+
+
 def _practised(javascript: JavaScript) -> JavaScript:
     """It has loaded a worker of ours: code, pages and caches are where they will be needed."""
     worker = bundle.Module("worker.js", bundle.ModuleType.ESM, b"export default { fetch() {} };")
@@ -135,7 +144,8 @@ def _practised(javascript: JavaScript) -> JavaScript:
 
 
 def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(MESSAGE_SIZE.pack(len(data)) + data)
+    sys.stdout.buffer.write(MESSAGE_SIZE.pack(len(data)))
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 

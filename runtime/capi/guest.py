@@ -31,9 +31,10 @@ from runtime.capi.frame import (
     give_back,
     take_frame,
 )
+from runtime.capi.guest_pages import PageMap
 from runtime.capi.guest_pages import give_back as give_back_pages
 from runtime.capi.library import EPOCH_CALLBACK, bind
-from runtime.javascript.delta import PAGE_BYTES, memory_bytes_of, parse
+from runtime.javascript.delta import PAGE_BYTES, Written, memory_bytes_of, parse
 
 if TYPE_CHECKING:
     from runtime.capi.linker import InstancePre
@@ -314,6 +315,14 @@ class Guest:
         if pointer + size > _memory_size(self._context, memory):
             raise AbiViolation(f"{size} bytes at {pointer} are outside of memory")
         return string_at(_memory_data(self._context, memory) + pointer, size)
+
+    def written(self, pages: PageMap | None) -> list[Written]:
+        """Copies of all that is not as it was mapped, and of some that is; without `pages` of the whole memory."""
+        memory = self._memory or self._no_memory()
+        size: int = _memory_size(self._context, memory)
+        base: int = _memory_data(self._context, memory)
+        stretches = [(0, size)] if pages is None else pages.written(base, size)
+        return [Written(at, string_at(base + at, length)) for at, length in stretches]
 
     def write(self, pointer: int, data: bytes) -> None:
         memory = self._memory or self._no_memory()

@@ -9,9 +9,10 @@ What lies beyond the first memory's end counts as zero, as it is when a memory h
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
-from operator import ne
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 PAGE_BYTES: Final = 64 * 1024
@@ -25,7 +26,9 @@ _MOST_PAGES: Final = 65_536
 
 _HEAD: Final = struct.Struct("<II")
 _RUN: Final = struct.Struct("<II")
-_BLOCK_BYTES: Final = 4096
+#: Of memory, at a time: most are as they were.
+BLOCK_BYTES: Final = 4096
+_ZEROS: Final = bytes(BLOCK_BYTES)
 #: A run's head takes as much room as one word, so one that has not changed is carried along.
 _GAP_WORDS: Final = 1
 #: Of one that changed memory in very many places.
@@ -53,59 +56,80 @@ class Delta(NamedTuple):
     runs: tuple[Run, ...]
 
 
-def difference(base: bytes, memory: bytes, most_bytes: int = MOST_BYTES) -> bytes:
-    """What makes `memory` of `base`; the same two make the same bytes. Raises DeltaTooLarge.
+class Written(NamedTuple):
+    """Part of a memory: `at` and the size are multiples of BLOCK_BYTES."""
 
-    Both are whole pages, and memory never shrinks.
+    at: int
+    data: bytes
+
+
+def difference(
+    base: bytes, memory_bytes: int, written: Sequence[Written], most_bytes: int = MOST_BYTES
+) -> bytes:
+    """What makes the memory of `memory_bytes` of `base`. Raises DeltaTooLarge.
+
+    `written` ascends, no two of them touch, and what is in none of them is as it was: more or less of what did not
+    change makes the same bytes. All are whole pages, and memory never shrinks.
     """
-    if len(memory) % PAGE_BYTES or len(base) % PAGE_BYTES or len(base) > len(memory):
-        raise ValueError(f"memories of {len(base)} and {len(memory)} bytes")
-    changed = _changed_words(base, memory)
-    runs = _runs(changed, _GAP_WORDS)
+    if memory_bytes % PAGE_BYTES or len(base) % PAGE_BYTES or len(base) > memory_bytes:
+        raise ValueError(f"memories of {len(base)} and {memory_bytes} bytes")
+    runs = _all_runs(base, written, _GAP_WORDS)
     if len(runs) > MOST_RUNS:
-        runs = _runs(changed, _WIDE_GAP_WORDS)
+        runs = _all_runs(base, written, _WIDE_GAP_WORDS)
     if len(runs) > MOST_RUNS:
         raise DeltaTooLarge(
-            f"what runs at the top level changes memory in {len(runs):,} places, and {MOST_RUNS:,} are kept at most:"
+            f"what runs at the top level changes memory in more than {MOST_RUNS:,} places, the most that are kept:"
             " make large tables when they are first needed, or keep them in KV"
         )
-    size = _HEAD.size + sum(_RUN.size + (end - first) * WORD_BYTES for first, end in runs)
+    size = _HEAD.size + sum(_RUN.size + end - start for _, start, end in runs)
     if size > most_bytes:
         raise DeltaTooLarge(
             f"what runs at the top level leaves more than {most_bytes >> 20} MiB of changed memory behind, the most"
             " that is kept: make large tables when they are first needed, or keep them in KV"
         )
-    heads = [_RUN.pack(first, end - first) for first, end in runs]
-    data = [memory[first * WORD_BYTES : end * WORD_BYTES] for first, end in runs]
-    return b"".join((_HEAD.pack(len(memory) // PAGE_BYTES, len(runs)), *heads, *data))
+    heads = [
+        _RUN.pack((part.at + start) // WORD_BYTES, (end - start) // WORD_BYTES) for part, start, end in runs
+    ]
+    data = [part.data[start:end] for part, start, end in runs]
+    return b"".join((_HEAD.pack(memory_bytes // PAGE_BYTES, len(runs)), *heads, *data))
 
 
-def _runs(changed: bytes, gap: int) -> list[tuple[int, int]]:
-    """(first word, the word after the last) of each stretch of changed words; at most `gap` others are in between."""
-    # Nothing that was taken is given back: a run of a million words takes no memory while it is found.
-    pattern = re.compile(rb"\x01++(?:\x00{1,%d}+\x01++)*+" % gap)
-    runs = []
-    at = changed.find(1)
-    while at >= 0:
-        found = pattern.match(changed, at)
-        assert found is not None  # noqa: S101 - it begins with a word that has changed
-        runs.append(found.span())
-        at = changed.find(1, found.end())
-    return runs
+def _all_runs(base: bytes, written: Sequence[Written], gap: int) -> list[tuple[Written, int, int]]:
+    """Whose each is, and its place in that; of more than are kept one more."""
+    each = ((part, start, end) for part in written for start, end in _runs(base, part, gap))
+    return list(itertools.islice(each, MOST_RUNS + 1))
 
 
-def _changed_words(base: bytes, memory: bytes) -> bytes:
-    """A byte for each word, 1 where it has changed. Whole blocks are compared first: most are equal."""
-    zeros, same = bytes(_BLOCK_BYTES), bytes(_BLOCK_BYTES // WORD_BYTES)
-    found = []
-    for at in range(0, len(memory), _BLOCK_BYTES):
-        new = memory[at : at + _BLOCK_BYTES]
-        old = base[at : at + _BLOCK_BYTES] or zeros
-        found.append(same if new == old else bytes(map(ne, _words(new), _words(old))))
-    return b"".join(found)
+def _runs(base: bytes, part: Written, gap: int) -> Iterator[tuple[int, int]]:
+    """(first byte, the byte after the last) of each stretch of words that changed, with at most `gap` others between
+    two of them.
+    """
+    if base.startswith(part.data, part.at):
+        return
+    # 0 where all is as it was, and as if more than that had been so before and after it.
+    pad = (gap + 1) * WORD_BYTES
+    starts = range(0, len(part.data), BLOCK_BYTES)
+    changes = b"".join((bytes(pad), *(_changes(base, part, start) for start in starts), bytes(pad)))
+    start = 0
+    for same in re.finditer(bytes(pad) + b"\0*+", changes):
+        # The first whole word of it, and where the last one ends.
+        first, end = -(-same.start() // WORD_BYTES) * WORD_BYTES, same.end() // WORD_BYTES * WORD_BYTES
+        if end - first >= pad:
+            if start:
+                yield start - pad, first - pad
+            start = end
 
 
-_words: Final = struct.Struct(f"<{_BLOCK_BYTES // WORD_BYTES}Q").unpack
+def _changes(base: bytes, part: Written, start: int) -> bytes:
+    """A block xor what was there. Numbers take ten times as long as a look at whether they are needed."""
+    at = part.at + start
+    old = base[at : at + BLOCK_BYTES] or _ZEROS
+    new = part.data[start : start + BLOCK_BYTES]
+    if new == old:
+        return _ZEROS
+    if old == _ZEROS:
+        return new
+    return (int.from_bytes(old, "little") ^ int.from_bytes(new, "little")).to_bytes(BLOCK_BYTES, "little")
 
 
 def memory_bytes_of(delta: bytes) -> int:

@@ -18,8 +18,9 @@ from runtime.abi.core_module.wasi import GuestExit
 from runtime.capi.engine_store import Engine, Module
 from runtime.capi.failures import CapiError, GuestTrap, TrapCode
 from runtime.capi.guest import AbiViolation, Guest
+from runtime.capi.guest_pages import PageMap
 from runtime.javascript.bundle import Bundle
-from runtime.javascript.delta import DeltaTooLarge, difference
+from runtime.javascript.delta import DeltaTooLarge, Written, difference
 from runtime.javascript.warming import cold_notice, warm_up_event, why_unanswered
 from runtime.linking import make_linker
 from runtime.module_problems import ScriptError
@@ -66,11 +67,14 @@ class Loaded:
 
 
 class JavaScript:
-    """The engine's module with its first memory. `image` was made by `engine`, and is trusted."""
+    """The engine's module with its first memory. `image` was made by `engine`, and is trusted. With `pages` only those
+    of a memory are looked at that were written to.
+    """
 
-    def __init__(self, engine: Engine, image: bytes) -> None:
+    def __init__(self, engine: Engine, image: bytes, pages: PageMap | None = None) -> None:
         """Raises CapiError for an image of another engine, AbiViolation for a module that is no JavaScript engine."""
         self._engine = engine
+        self._pages = pages
         self._module: Module = engine.image_from_bytes(image)
         self._pre = make_linker(engine).instantiate_pre(self._module)
         fresh = self._instance(_ENGINE_MEMORY_BYTES, 1_000, GuestIo(0, 0))
@@ -104,16 +108,16 @@ class JavaScript:
             lines = (*lines, (_WARNING, cold_notice(bundle.warm_up, why)))
         return Loaded(delta, handlers, entrypoints, startup_ns // 1000, lines)
 
-    def _delta(self, memory: bytes, warmed: _Warmed | None) -> tuple[bytes, str]:
+    def _delta(self, memory: _Memory, warmed: _Warmed | None) -> tuple[bytes, str]:
         """And why it is not of the warmed memory, where there should be one."""
         why = "" if warmed is None else warmed.why
         try:
             if warmed is not None and not why:
                 try:
-                    return difference(self._base, warmed.memory), ""
+                    return difference(self._base, *warmed.memory), ""
                 except DeltaTooLarge as error:
                     why = str(error)
-            return difference(self._base, memory), why
+            return difference(self._base, *memory), why
         except DeltaTooLarge as error:
             _fail(str(error))
 
@@ -135,7 +139,10 @@ class JavaScript:
         guest = self._instance(step.memory_bytes, step.cpu_ms, io)
         try:
             ran = self._run_in(guest, step, argument, with_memory)
-            return ran._replace(warmed=_warm(guest, step, warm_up), lines=_lines(io)) if warm_up else ran
+            if not warm_up:
+                return ran
+            warmed = self._warm(guest, step, warm_up)
+            return ran._replace(warmed=warmed, lines=_lines(io))
         except LoadFailed as failed:
             raise LoadFailed(replace(failed.error, lines=_lines(io))) from failed
         finally:
@@ -148,10 +155,27 @@ class JavaScript:
             started = time.thread_time_ns()
             told = _ask(guest, step, data)
             spent = time.thread_time_ns() - started
-            memory = guest.read(0, guest.memory_size()) if with_memory else b""
+            memory = self._memory(guest) if with_memory else _NO_MEMORY
             return _Ran(told, memory, None, spent, _lines(guest.data))
         except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
             _fail(_why(step, guest, failure))
+
+    def _memory(self, guest: Guest) -> _Memory:
+        return _Memory(guest.memory_size(), guest.written(self._pages))
+
+    def _warm(self, guest: Guest, step: _Step, path: str) -> _Warmed:
+        """In a loaded instance, within what is left of its CPU time. It never fails: cold, a worker is only slower."""
+        step = replace(step, name="the warm-up request", export="js_warm")
+        try:
+            guest.find_exports(step.export, needs_alloc=True)
+            told = _ask(guest, step, msgpack.packb(warm_up_event(path)))
+            if told.get("answered") is True:
+                return _Warmed(self._memory(guest), "")
+            return _Warmed(_NO_MEMORY, why_unanswered(told))
+        except LoadFailed as failed:
+            return _Warmed(_NO_MEMORY, str(failed.error))
+        except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
+            return _Warmed(_NO_MEMORY, _why(step, guest, failure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +186,20 @@ class _Step:
     cpu_ms: int
 
 
+class _Memory(NamedTuple):
+    """Its size, and what differs from a fresh instance's, with some that does not."""
+
+    size: int
+    written: list[Written]
+
+
+_NO_MEMORY: Final = _Memory(0, [])
+
+
 class _Warmed(NamedTuple):
     """The memory after a request that was answered; else why it was not."""
 
-    memory: bytes
+    memory: _Memory
     why: str
 
 
@@ -175,25 +209,10 @@ class _Ran(NamedTuple):
     """
 
     told: dict[str, Any]
-    memory: bytes
+    memory: _Memory
     warmed: _Warmed | None
     spent_ns: int
     lines: tuple[tuple[int, str], ...]
-
-
-def _warm(guest: Guest, step: _Step, path: str) -> _Warmed:
-    """In a loaded instance, within what is left of its CPU time. It never fails: without it a worker is only slower."""
-    step = replace(step, name="the warm-up request", export="js_warm")
-    try:
-        guest.find_exports(step.export, needs_alloc=True)
-        told = _ask(guest, step, msgpack.packb(warm_up_event(path)))
-        if told.get("answered") is True:
-            return _Warmed(guest.read(0, guest.memory_size()), "")
-        return _Warmed(b"", why_unanswered(told))
-    except LoadFailed as failed:
-        return _Warmed(b"", str(failed.error))
-    except (GuestTrap, AbiViolation, GuestExit, CapiError) as failure:
-        return _Warmed(b"", _why(step, guest, failure))
 
 
 def _ask(guest: Guest, step: _Step, data: bytes) -> dict[str, Any]:

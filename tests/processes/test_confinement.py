@@ -115,6 +115,20 @@ def test_compile_child_can_compute_and_nothing_else(tmp_path: Path) -> None:
     assert {code: found[code] for code in NEEDED_BY_ALL} == dict.fromkeys(NEEDED_BY_ALL, "done")
 
 
+def test_compile_child_still_learns_which_of_its_own_pages_it_wrote_to() -> None:
+    setup = f"""
+from runtime.capi.guest_pages import PageMap
+pages = PageMap()
+{COMPILE}
+area = mmap.mmap(-1, 4 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+area[2 * mmap.PAGESIZE] = 7
+told = pages.written(start, len(area))
+assert told == [(2 * mmap.PAGESIZE, mmap.PAGESIZE)], told
+"""
+    assert outcomes(setup, NEEDED_BY_ALL[:1]) == {NEEDED_BY_ALL[0]: "done"}
+
+
 @needs_filters
 def test_call_newer_than_the_table_is_answered_as_libraries_expect() -> None:
     assert outcomes(COMPILE, ["c('syscall', 1000)"]) == {"c('syscall', 1000)": "ENOSYS"}

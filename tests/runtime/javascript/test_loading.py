@@ -6,11 +6,14 @@ With a toy in the engine's place (tests.support.toy_engine): what is the host's 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
 from runtime.capi.failures import CapiError
 from runtime.capi.guest import AbiViolation, live_guests
+from runtime.capi.guest_pages import PageMap
 from runtime.javascript import loading
 from runtime.javascript.bundle import Bundle, Module, ModuleType, make
 from runtime.javascript.delta import apply, parse
@@ -55,6 +58,19 @@ def test_loaded_worker_is_a_delta_with_its_handlers() -> None:
 def test_same_bundle_loaded_twice_is_the_same_delta() -> None:
     first, second = (toy().load(worker("a"), b"seed", 64 * MIB).delta for _ in range(2))
     assert first == second
+
+
+def test_delta_is_the_same_where_the_kernel_tells_which_pages_were_written() -> None:
+    pages = PageMap()
+    module = engine().compile(toy_engine())
+    try:
+        told = JavaScript(engine(), module.image(), pages)
+        assert told.load(worker("a"), b"seed", 64 * MIB) == replace(
+            toy().load(worker("a"), b"seed", 64 * MIB), startup_us=ANY
+        )
+    finally:
+        module.close()
+        pages.close()
 
 
 def test_what_the_top_level_logs_is_no_failure() -> None:

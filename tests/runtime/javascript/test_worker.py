@@ -20,7 +20,7 @@ from runtime.capi.accelerated_guest import AcceleratedGuest, open_guest
 from runtime.capi.guest import DeltaDoesNotFit, Guest, live_guests
 from runtime.capi.linker import DeltaPre
 from runtime.javascript.bundle import Module, ModuleType, encode, make
-from runtime.javascript.delta import MOST_BYTES, PAGE_BYTES, MalformedDelta, apply, difference
+from runtime.javascript.delta import MOST_BYTES, PAGE_BYTES, MalformedDelta, Written, apply, difference
 from runtime.linking import make_linker
 from runtime.worker import Worker
 from tests.support.guests import Guests, engine, sample
@@ -136,7 +136,7 @@ def test_restored_memory_is_what_apply_says() -> None:
         for at in range(0, len(wanted), 40_000):
             wanted[at : at + 24] = struct.pack("<QQQ", at, 7, at)
         wanted[-8:] = b"the end."
-        delta = difference(base, bytes(wanted))
+        delta = difference(base, len(wanted), [Written(0, bytes(wanted))])
         fresh.restore(delta)
         assert memory_of(fresh) == apply(base, delta) == bytes(wanted)
         # As the other driver may have done half of it.
