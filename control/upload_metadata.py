@@ -13,6 +13,7 @@ import msgspec
 
 from bindings.queues import MOST_DELAY_S
 from control.call import decode_json, named, parse_script_field
+from control.compatibility import parse_date, parse_flags
 from control.envelope import ApiError, Code
 from control.outbound_setting import parse_bound_outbound
 from control.rate_limit_setting import parse_rate_limit
@@ -65,6 +66,7 @@ class UploadMetadata(msgspec.Struct):
     main_module: str | None = None
     #: Of a worker in JavaScript's service-worker syntax.
     body_part: str | None = None
+    compatibility_date: str | None = None
     compatibility_flags: list[str] = []
     #: Path of a request that a worker in JavaScript answers once before it is kept.
     warm_up: str | None = None
@@ -96,6 +98,8 @@ def plan_deployment(account: AccountId, ref: ScriptRef, metadata: UploadMetadata
         secret_texts=secret_texts,
         account=account,
         tail_consumers=_parse_tail_consumers(ref, metadata.tail_consumers or []),
+        compatibility_date=parse_date(metadata.compatibility_date),
+        compatibility_flags=parse_flags(metadata.compatibility_flags),
     )
 
 

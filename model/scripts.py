@@ -107,6 +107,9 @@ class ScriptVersion:
     entrypoints: tuple[str, ...] | None = None
     #: Names of scripts that are told what became of its events, looked up as a service is.
     tail_consumers: tuple[str, ...] = ()
+    #: As they were sent, for who asks what is deployed: "" is none.
+    compatibility_date: str = ""
+    compatibility_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

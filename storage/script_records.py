@@ -56,6 +56,8 @@ class Deployment:
     account: AccountId = DEFAULT_ACCOUNT
     #: As ScriptVersion has them.
     tail_consumers: tuple[str, ...] = ()
+    compatibility_date: str = ""
+    compatibility_flags: tuple[str, ...] = ()
 
 
 class ScriptRecords:
@@ -155,6 +157,8 @@ class ScriptRecords:
                 modified_at_s=now / 1000,
                 entrypoints=entrypoints,
                 tail_consumers=deployment.tail_consumers,
+                compatibility_date=deployment.compatibility_date,
+                compatibility_flags=deployment.compatibility_flags,
             )
             check_own(version)
             self._store(tx, version, resolved)

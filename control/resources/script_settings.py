@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from control.call import Call, Endpoint
+from control.compatibility import show_compatibility
 from control.envelope import ApiError, Code, success
 from control.outbound_setting import show_bound_outbound
 from control.rate_limit_setting import show_rate_limit
@@ -29,8 +30,7 @@ async def settings(call: Call) -> Response:
             "logpush": False,
             "tail_consumers": [{"service": name} for name in version.tail_consumers],
             "usage_model": "standard",
-            "compatibility_date": "",
-            "compatibility_flags": [],
+            **show_compatibility(version),
         }
     )
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from control.call import Call, Endpoint, rfc3339
+from control.compatibility import show_compatibility
 from control.envelope import ApiError, Code, success
 from control.javascript_upload import as_parts, is_service_worker
 from control.multipart import Part, write_multipart
@@ -195,6 +196,7 @@ def _show(version: ScriptVersion) -> dict[str, Any]:
         "logpush": False,
         "tail_consumers": [{"service": name} for name in version.tail_consumers],
         "usage_model": "standard",
+        **show_compatibility(version),
         "created_on": rfc3339(version.created_at_s * 1000),
         "modified_on": rfc3339(version.modified_at_s * 1000),
     }

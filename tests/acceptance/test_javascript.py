@@ -249,16 +249,18 @@ def test_what_wrangler_sends_is_taken_and_given_back(platform: Platform) -> None
         Part("index.js.map", b"{}", "application/source-map", "index.js.map"),
         main_module="index.js",
         compatibility_date="2026-01-01",
-        compatibility_flags=[],
+        compatibility_flags=["nodejs_compat"],
         bindings=[],
     )
     assert status == 200, told
     assert told["result"]["handlers"] == ["fetch"]
     platform.run("routes", "add", "sent.localhost", "--namespace", "tests", "--script", "sent")
     assert platform.request("sent.localhost").body == "a page"
-    status, content = platform.api(
-        "GET", f"/client/v4/accounts/{DEFAULT_ACCOUNT}/workers/dispatch/namespaces/tests/scripts/sent/content"
-    )
+    path = f"/client/v4/accounts/{DEFAULT_ACCOUNT}/workers/dispatch/namespaces/tests/scripts/sent"
+    _, settings = platform.api("GET", f"{path}/settings")
+    assert settings["result"]["compatibility_date"] == "2026-01-01"
+    assert settings["result"]["compatibility_flags"] == ["nodejs_compat"]
+    status, content = platform.api("GET", f"{path}/content")
     assert status == 200
     assert source.decode() in content
 

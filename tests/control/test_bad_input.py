@@ -91,6 +91,11 @@ async def test_bytes_that_are_no_worker(host: Host, world: World, module: bytes,
 
 METADATA: list[tuple[str, object, int, int, str]] = [
     ("an unknown binding type", {"bindings": [{"type": "r2", "name": "B"}]}, 400, 10021, "bindings[0].type"),
+    ("a date that is none", {"compatibility_date": "tomorrow"}, 400, 10021, "compatibility_date"),
+    ("a date in another spelling", {"compatibility_date": "20260101"}, 400, 10021, "compatibility_date"),
+    ("a day that is none", {"compatibility_date": "2026-02-30"}, 400, 10021, "compatibility_date"),
+    ("too many flags", {"compatibility_flags": [f"flag{n}" for n in range(65)]}, 400, 10021, "compatibility_flags"),
+    ("a flag too long", {"compatibility_flags": ["é" * 65]}, 400, 10021, "compatibility_flags"),
     ("a binding without a type", {"bindings": [{"name": "B"}]}, 400, 10021, "bindings[0].type"),
     ("a type that is a list", {"bindings": [{"name": "B", "type": []}]}, 400, 10021, "bindings[0].type"),
     ("a binding without a name", {"bindings": [{"type": "json"}]}, 400, 10052, "bindings[0].name"),

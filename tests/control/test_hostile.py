@@ -77,7 +77,8 @@ metadata = st.fixed_dictionaries(
         "bindings": bindings | values,
         "keep_bindings": st.lists(words, max_size=3) | values,
         "limits": of("cpu_ms", "memory_mb", "subrequests", "cpu") | values,
-        "compatibility_flags": values,
+        "compatibility_flags": st.lists(words, max_size=3) | values,
+        "compatibility_date": words | values,
     },
 )
 

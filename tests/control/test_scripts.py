@@ -64,6 +64,25 @@ async def test_an_uploaded_script_is_what_the_data_plane_reads(host: Host) -> No
     assert host.sequence.load() == newest
 
 
+async def test_what_a_script_was_written_for_is_given_back_as_it_came(host: Host) -> None:
+    sent: dict[str, Any] = {
+        "compatibility_date": "2026-11-01",
+        "compatibility_flags": ["nodejs_compat", "a flag of tomorrow"],
+    }
+    deployed = ok(await host.deploy("shop", **sent))
+    shown = [
+        deployed,
+        ok(await host.api.get(script_path("shop")))["script"],
+        ok(await host.api.get(script_path("shop") + "/settings")),
+    ]
+    ok(await host.api.put(script_path("shop") + "/tags", json=["a"]))
+    shown.append(ok(await host.api.get(script_path("shop") + "/settings")))
+    for each in shown:
+        assert {key: each[key] for key in sent} == sent
+    again = ok(await host.deploy("shop"))
+    assert (again["compatibility_date"], again["compatibility_flags"]) == (None, [])
+
+
 async def test_a_plain_script_has_its_own_name_space(host: Host) -> None:
     await host.namespace()
     ok(await host.deploy("shop"))

@@ -31,7 +31,11 @@ def test_a_javascript_project_answers_through_the_dispatch_worker(
     wrangler: Wrangler, host: Platform, tmp_path: Path
 ) -> None:
     write_config(
-        tmp_path, name="plain", main="src/index.js", vars={"SHOP": "teapots", "OPEN": {"days": [1, 2]}}
+        tmp_path,
+        name="plain",
+        main="src/index.js",
+        vars={"SHOP": "teapots", "OPEN": {"days": [1, 2]}},
+        compatibility_flags=["nodejs_compat"],
     )
     write(
         tmp_path,
@@ -57,6 +61,11 @@ def test_a_javascript_project_answers_through_the_dispatch_worker(
         ["hello from teapots", [1, 2], "/a", "<p>page</p>"],
     )
     wait_until(lambda: "asked for /a" in host.run("logs", NAMESPACE, "plain"))
+    settings = host.api("GET", f"{SCRIPTS}/plain/settings")[1]["result"]
+    assert (settings["compatibility_date"], settings["compatibility_flags"]) == (
+        "2026-11-01",
+        ["nodejs_compat"],
+    )
 
 
 def test_a_typescript_project_with_hono_kv_d1_and_a_variable_answers(
