@@ -22,7 +22,7 @@ from cli.audit_keeping import AuditKeeper, AuditRetention
 from cli.bucket_fill import BucketFill
 from cli.confining import D1, confine_control
 from cli.d1_link import D1ByChannel
-from cli.javascript_engine import engine_of
+from cli.javascript_engine import EngineState, HostEngine, engine_of
 from cli.object_places import bucket_from_config
 from cli.policy_reading import named_materials
 from cli.process_logging import log_to_stderr
@@ -298,7 +298,7 @@ class WorkerProcesses:
                 count.value = sum(int(p["restarts"]) for p in self.reported if p["group"] == group)
 
 
-async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> int:
+async def _serve(inherited: Inherited, in_force: InForce, javascript: HostEngine) -> int:
     config = inherited.config
     data = Path(config["data"])
     key_path = Path(config["root_key_file"])
@@ -343,7 +343,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
         objects = CachedObjectStore(folder, replicas.objects())
     cache = AotCache(data / "aot", config["aot_key"], config["javascript"])
     compiler = Compiler(argv=compile_process.argv(config["confinement"]))
-    publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS), javascript)
+    publisher = LocalPublisher(objects, cache, compiler, FairQueue(COMPILE_SLOTS), javascript.wasm)
     groups = from_config(config)
 
     def group_of(ref: ScriptRef) -> str:
@@ -354,6 +354,8 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: bytes) -> 
     totals = KeptTotals(data / "totals", config["run"], frozenset({"tenantry_process_restarts_total"}))
     processes = WorkerProcesses(inherited.channels, groups, group_of, totals)
     processes.keep_audit(audit)
+    for state in EngineState:
+        processes.counters.gauge("tenantry_javascript_engine", partial(int, state is javascript.state), state)
     analytics = AnalyticsStore(Database.open(data / "analytics.db", analytics_migrations()))
 
     def owner_of(ref: ScriptRef, group: str) -> Owner | None:

@@ -25,7 +25,8 @@ _log = logging.getLogger("tenantry.control")
 class LocalPublisher:
     """Implements control.publishing.Publisher over an object store and this machine's AOT cache.
 
-    `javascript` is the JavaScript engine's module, whose digest the cache knows; b"" where there is none.
+    `javascript` is the JavaScript engine's module, whose digest the cache knows; b"" where there is none, or it is that
+    of another build than the host was started with: then what was compiled of that one is used, as long as it is there.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class LocalPublisher:
 
     async def warm(self) -> None:
         """What takes long at the first upload, ahead of it: the JavaScript engine's image, and a compile child."""
-        if self._javascript:
+        if self._cache.javascript:
             try:
                 await self._have_javascript()
             except (InvalidModule, PlatformError) as error:
@@ -112,11 +113,10 @@ class LocalPublisher:
 
     async def _have_javascript(self, *, again: bool = False) -> None:
         """Until the engine's image is here and compile children have it. Whoever comes meanwhile waits for the same."""
-        if not self._javascript:
+        if not self._cache.javascript:
             raise InvalidModule(
                 ModuleProblem.NO_JAVASCRIPT,
-                "this host was set up without its JavaScript engine, or it was built anew since the host's start:"
-                " build it with `make setup`, and restart the host",
+                "this host was started without a JavaScript engine: build one with `make setup`, and restart the host",
             )
         if self._making_javascript is None:
             making = asyncio.get_running_loop().create_task(self._make_javascript(again))
@@ -136,6 +136,12 @@ class LocalPublisher:
                 raise ImageUnavailable("it is to be made anew")
             image = await asyncio.to_thread(self._cache.read_image, digest)
         except ImageUnavailable as why:
+            if not self._javascript:
+                raise InvalidModule(
+                    ModuleProblem.NO_JAVASCRIPT,
+                    "this host's JavaScript engine was built anew since its start, and of the one that it was started"
+                    f" with no compiled image is left ({why}): restart the host, which takes the new one up",
+                ) from why
             _log.info("the JavaScript engine is compiled: %s", why)
             async with self._queue.turn("the JavaScript engine"):
                 try:

@@ -191,6 +191,13 @@ METRICS: Final = (
         "Processes that the supervisor started again after they had died.",
         (Label("kind", ("control", "worker")),),
     ),
+    Metric(
+        "tenantry_javascript_engine",
+        GAUGE,
+        "1 for what control found on the disk when it started: the JavaScript engine that the host uses (in_use);"
+        " another one, which a restart of the host takes up (rebuilt); none (missing).",
+        (Label("state", ("in_use", "rebuilt", "missing")),),
+    ),
     Metric("tenantry_group_processes", GAUGE, "Worker processes of an isolation group that run.", (_GROUP,)),
     Metric(
         "tenantry_group_process_restarts_total",

@@ -238,6 +238,14 @@ def test_random_numbers_differ_between_requests(platform: Platform, deploy: Depl
     assert len({platform.request("random.localhost").body for _ in range(5)}) == 5
 
 
+def test_host_says_that_its_engine_is_the_one_on_the_disk(platform: Platform) -> None:
+    states = {
+        state: platform.metrics()[f'tenantry_javascript_engine{{state="{state}"}}']
+        for state in ("in_use", "rebuilt", "missing")
+    }
+    assert states == {"in_use": 1, "rebuilt": 0, "missing": 0}
+
+
 def test_what_wrangler_sends_is_taken_and_given_back(platform: Platform) -> None:
     platform.deploy("hello_js", "any")  # makes the namespace
     source = b"import text from './page.txt'; export default { fetch() { return new Response(text); } };"

@@ -39,11 +39,10 @@ class CountingCompiler(Compiler):
 
 
 class Host:
-    def __init__(self, folder: Path, javascript: bytes = b"") -> None:
+    def __init__(self, folder: Path, javascript: bytes = b"", started_with: str | None = None) -> None:
         self.objects = FolderObjectStore(folder / "objects")
-        self.cache = AotCache(
-            folder / "aot", b"k" * 32, hashlib.sha256(javascript).hexdigest() if javascript else ""
-        )
+        digest = hashlib.sha256(javascript).hexdigest() if javascript else ""
+        self.cache = AotCache(folder / "aot", b"k" * 32, digest if started_with is None else started_with)
         self.compiler = CountingCompiler()
         self.publisher = LocalPublisher(self.objects, self.cache, self.compiler, FairQueue(2), javascript)
 
@@ -78,6 +77,28 @@ async def test_engine_of_an_earlier_start_is_used(tmp_path: Path, host: Host) ->
     assert later.compiler.compiled == []
 
 
+async def test_host_goes_on_with_its_engine_when_another_was_built(tmp_path: Path, host: Host) -> None:
+    """Control starts again, and finds another engine on the disk than its host was started with."""
+    await host.publisher.warm()
+    await host.compiler.close()
+    later = Host(tmp_path, b"", started_with=ENGINE)
+    await later.publisher.warm()
+    prepared = await later.publisher.prepare(bundle_of("a"), "me")
+    assert prepared.handlers == {"fetch"}
+    later.objects.put(bundle_of("a"))
+    later.cache.remove_stale(prepared.digest, -1.0)
+    await later.publisher.remake(prepared.digest)
+    assert later.cache.has_delta(prepared.digest)
+    # What was compiled of its engine is gone, too: then it says what to do.
+    later.cache.remove_stale(ENGINE, -1.0)
+    with pytest.raises(InvalidModule, match="restart the host, which takes the new one up") as caught:
+        await later.publisher.remake(ENGINE)
+    assert caught.value.code is ModuleProblem.NO_JAVASCRIPT
+    with pytest.raises(InvalidModule, match="restart the host"):
+        await later.publisher.prepare(bundle_of("b"), "me")
+    await later.compiler.close()
+
+
 async def test_image_and_delta_are_made_again(host: Host) -> None:
     prepared = await host.publisher.prepare(bundle_of("a"), "me")
     host.objects.put(bundle_of("a"))
@@ -101,7 +122,7 @@ async def test_script_s_own_error_keeps_its_place(host: Host) -> None:
 
 async def test_host_without_an_engine_refuses_javascript_and_takes_wasm(tmp_path: Path) -> None:
     host = Host(tmp_path)
-    with pytest.raises(InvalidModule, match="set up without its JavaScript engine") as caught:
+    with pytest.raises(InvalidModule, match="started without a JavaScript engine") as caught:
         await host.publisher.prepare(bundle_of("a"), "me")
     assert caught.value.code is ModuleProblem.NO_JAVASCRIPT
     assert (await host.publisher.prepare(sample("hello"), "me")).handlers == {"fetch"}

@@ -21,7 +21,17 @@ def test_document_is_what_the_table_says() -> None:
 
 def test_no_metric_has_a_label_of_a_tenant_script_or_hostname() -> None:
     labels = {label.name for metric in METRICS for label in metric.labels}
-    assert labels == {"trigger", "outcome", "result", "reason", "kind", "status", "direction", "group"}
+    assert labels == {
+        "trigger",
+        "outcome",
+        "result",
+        "reason",
+        "kind",
+        "status",
+        "direction",
+        "group",
+        "state",
+    }
 
 
 def test_names_follow_their_kind() -> None:
