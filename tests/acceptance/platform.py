@@ -118,6 +118,20 @@ class Platform(Host):
         lines = [line for line in self.log().splitlines() if f'"script":"{script}"' in line]
         return {json.loads(line)["process"] for line in lines}
 
+    def api_answers(self) -> bool:
+        """Whether control is ready: its port is closed while it is started again."""
+        try:
+            return self.api("GET", "/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def kill_control(self) -> None:
+        """Returns when its successor serves."""
+        (control,) = self.controls()
+        os.kill(control, signal.SIGKILL)
+        wait_until(lambda: self.controls() not in ([], [control]))
+        wait_until(self.api_answers)
+
     def controls(self) -> list[int]:
         """The process id of control; none while it is started again."""
         return self._children("control_process")
@@ -133,7 +147,7 @@ class Platform(Host):
         return found
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.http_port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.http_port), timeout=60)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.supervisor_pid, number)

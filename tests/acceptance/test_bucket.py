@@ -62,7 +62,7 @@ def tenantry(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "cli.main", *arguments],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
 

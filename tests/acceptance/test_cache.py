@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 from contextlib import closing
 
@@ -36,8 +34,7 @@ def test_what_a_deleted_tenant_kept_is_gone_with_it_and_the_others_keep_theirs(p
     with closing(sqlite3.connect(platform.data / "cache.db", timeout=30)) as file, file:
         file.execute("UPDATE cache_totals SET owner = 'nowhere/stayer' WHERE owner = 'cached/stayer'")
         file.execute("UPDATE cache_entries SET owner = 'nowhere/stayer' WHERE owner = 'cached/stayer'")
-    (control,) = platform.controls()
-    os.kill(control, signal.SIGKILL)
+    platform.kill_control()
     wait_until(lambda: entries(platform, "nowhere/stayer") == 0)
     assert "nowhere/stayer" not in platform.run("fsck", "--data", str(platform.data))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processes.confinement import offered
-from tests.acceptance.platform import Platform
+from tests.acceptance.platform import Platform, wait_until
 
 OFFER = offered()
 
@@ -58,9 +58,15 @@ def test_the_supervisor_is_confined(platform: Platform) -> None:
 
 @pytest.mark.skipif(not OFFER.filters or not OFFER.landlock_abi, reason="this kernel gives less")
 def test_each_process_says_what_holds_it(platform: Platform) -> None:
-    said = [line for line in platform.log().splitlines() if '"tenantry.confinement"' in line]
+
+    def said(kind: str) -> list[str]:
+        return [
+            line for line in platform.log().splitlines() if '"tenantry.confinement"' in line and kind in line
+        ]
+
     for kind in ("worker process", "control process", "compile child", "supervisor"):
-        of_kind = [line for line in said if kind in line]
-        assert of_kind, kind
+        # Control is ready before its first compile child is.
+        wait_until(lambda: bool(said(kind)))  # noqa: B023 - it waits here
+        of_kind = said(kind)
         words = ["seccomp"] if kind == "supervisor" else ["seccomp", "landlock"]
         assert all(word in line and "without" not in line for line in of_kind for word in words)

@@ -31,6 +31,8 @@ from tests.support.crash_load import CrashLoad
 
 ROUNDS: Final = int(os.environ.get("CRASH_ROUNDS", "10"))
 _KILL_WITHIN_S: Final = 0.4
+#: As many writes as there are lanes.
+_ANSWERS: Final = 10
 #: A worker process that is killed again and again waits up to 10 s for its next start.
 _WHOLE_S: Final = 60.0
 
@@ -104,7 +106,7 @@ def answered(platform: Platform, path: str) -> str:
     return found[-1]
 
 
-@pytest.mark.timeout(180 + 20 * ROUNDS)
+@pytest.mark.timeout(300 + 60 * ROUNDS)
 def test_everything_acknowledged_survives_kill_9_of_any_process(
     engine: CrashEngine, platform: Platform
 ) -> None:
@@ -116,9 +118,12 @@ def test_everything_acknowledged_survives_kill_9_of_any_process(
     while len(victims) < ROUNDS:
         victims += chance.sample(engine.victims, len(engine.victims))
     for number, whom in enumerate(victims[:ROUNDS]):
+        enough = load.ledger.acknowledgements + 2 * _ANSWERS
 
-        def killed(whom: str = whom) -> None:
-            time.sleep(chance.uniform(0.05, _KILL_WITHIN_S))  # the random point
+        def killed(whom: str = whom, enough: int = enough) -> None:
+            # Nothing is in the middle of what has not begun, and a busy machine begins late.
+            wait_until(lambda: load.ledger.acknowledgements > enough, pause_s=0.005)
+            time.sleep(chance.uniform(0, _KILL_WITHIN_S))  # the random point
             kill(platform, engine, whom, chance)
 
         load.write_until(killed)
@@ -128,7 +133,6 @@ def test_everything_acknowledged_survives_kill_9_of_any_process(
             wait_until(lambda: is_whole(platform), _WHOLE_S)
         wrong = engine.problems(platform.data) or load.ledger.wrong(engine.found(platform.data, load.names))
         assert not wrong, (f"seed {seed}, round {number}, {whom} killed", wrong)
-    assert load.ledger.acknowledgements > 20 * ROUNDS, "too little was written for this to say much"
     assert load.unanswered >= ROUNDS // 2, "nothing was in the middle of anything"
     # And it serves what it has, as soon as each of its processes has found the database again.
     for pattern in load.ledger.names("route:"):

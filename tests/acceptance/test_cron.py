@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -64,19 +62,9 @@ def test_what_came_due_while_the_host_was_down_runs_once(own_platform: Platform)
     assert host.metrics()["tenantry_cron_missed_total"] == 1
 
     # A control process that dies forgets nothing that was begun: its successor begins none of it again.
-    [control] = host.controls()
-    os.kill(control, signal.SIGKILL)
-    wait_until(lambda: host.controls() not in ([], [control]))
-    wait_until(lambda: serves(host))
+    host.kill_control()
     host.deploy("hello", "later")
     assert history(host, "report") == [run]
-
-
-def serves(host: Platform) -> bool:
-    try:
-        return host.api("GET", "/metrics")[0] == 200
-    except OSError:
-        return False
 
 
 def test_machines_that_share_a_database_run_each_due_time_once(

@@ -20,8 +20,6 @@ from tests.acceptance.platform import Platform, wait_until
 from tests.acceptance.test_d1 import rows, sign
 from tests.acceptance.test_many_machines import new_machine, settings_for
 
-pytestmark = pytest.mark.timeout(240)
-
 #: A lease lasts 10 s; the rest is the busy test machine's.
 TAKEN_OVER_S = 40.0
 

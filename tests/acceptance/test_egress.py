@@ -4,7 +4,6 @@ back, and can be proven afterwards.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import ssl
 import threading
@@ -19,6 +18,7 @@ import trustme
 
 from processes.confinement import offered
 from tests.acceptance.platform import Platform, wait_until
+from tests.support.waiting import files_below
 
 OFFER = offered()
 
@@ -189,11 +189,9 @@ def test_materials_reach_the_origin_and_nobody_else(
     assert "used by" in platform.run("material", "delete", "materials", "token", expect=1)
 
     key = secure_api.client.private_key_pem.bytes()
-    for path in platform.data.iterdir():
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # of one that was there for a moment
-            kept = path.read_bytes()
-            assert b"-s3cr3t" not in kept, path
-            assert key.splitlines()[1] not in kept, path
+    for path, kept in files_below(platform.data):
+        assert b"-s3cr3t" not in kept, path
+        assert key.splitlines()[1] not in kept, path
     assert "-s3cr3t" not in platform.log()
 
 

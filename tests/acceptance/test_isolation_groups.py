@@ -171,18 +171,20 @@ def test_javascript_calls_and_is_tailed_across_groups(host: Platform) -> None:
 
 
 def test_limits_hold_and_their_pages_are_the_same(host: Platform) -> None:
-    host.deploy("hostile", "d-free", *FREE, "--limit", "wall_ms=500")
+    host.deploy("hostile", "d-free", *FREE)
+    host.deploy("hostile", "d-late", *FREE, "--limit", "wall_ms=500")
+    late = host.request("d-late.localhost", "/wait?ms=60000", headers={"Accept": "application/json"})
+    assert (late.status, "1103" in late.body) == (504, True)
     for path, status, code in (
         ("/spin", 503, "1102"),
         ("/memory", 503, "1102"),
         ("/trap", 500, "1101"),
-        ("/wait?ms=5000", 504, "1103"),
         ("/no-response", 500, "1101"),
         ("/smuggle?name=transfer-encoding&value=chunked", 500, "1101"),
     ):
         answer = host.request("d-free.localhost", path, headers={"Accept": "application/json"})
         assert (answer.status, code in answer.body) == (status, True), (path, answer)
-    assert told(host, "d-free", 6) <= FREE_PROCESSES
+    assert told(host, "d-free", 5) | told(host, "d-late") <= FREE_PROCESSES
 
 
 def test_a_response_that_breaks_off_is_not_taken_for_whole(host: Platform) -> None:
@@ -230,10 +232,11 @@ def test_a_body_over_its_limit_is_refused_at_once_or_broken_off_in_the_middle(ho
 
 def test_a_slow_visitor_holds_up_the_worker_and_not_the_memory_of_the_door(host: Platform) -> None:
     host.deploy("hostile", "h-free", *FREE, "--limit", "cpu_ms=60000", "--limit", "operations=100000")
+    wait_until(lambda: events(host) == 0)  # those of other tests are no sign of ours
     with host.connect() as sock:
         sock.sendall(b"GET /endless HTTP/1.1\r\nHost: h-free.localhost\r\n\r\n")
         assert read_head(sock)[0] == 200
-        wait_until(lambda: host.metrics()["tenantry_suspended_events"] >= 1)
+        wait_until(lambda: host.metrics()["tenantry_suspended_events"] == 1)
         # Nobody reads: were the worker not held up, it would pour until its limits end it.
         ended = host.log().count('"script":"h-free"')
         time.sleep(1.0)
@@ -247,6 +250,7 @@ def test_a_slow_visitor_holds_up_the_worker_and_not_the_memory_of_the_door(host:
 def test_a_visitor_who_leaves_ends_the_event_in_the_group_s_process(host: Platform) -> None:
     host.deploy("hostile", "i-free", *FREE, "--limit", "cpu_ms=20000")
     host.deploy("upload_sum", "i-up", *FREE)
+    wait_until(lambda: events(host) == 0)  # those of other tests are no sign of ours
     for question in (
         b"GET /wait?ms=60000 HTTP/1.1\r\nHost: i-free.localhost\r\n\r\n",
         b"GET /spin HTTP/1.1\r\nHost: i-free.localhost\r\n\r\n",

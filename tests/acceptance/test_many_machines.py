@@ -91,8 +91,8 @@ def replication(machine: Platform) -> dict[str, Any]:
 def within(holds: Callable[[], bool], what: str, limit_s: float = 1.0) -> None:
     """As wait_until, and in time: with what a busy test machine adds (a machine that hears of a deploy compiles it)."""
     began = time.monotonic()
-    wait_until(holds)
-    assert time.monotonic() - began < limit_s + 25.0, what
+    wait_until(holds, 100)
+    assert time.monotonic() - began < limit_s + 45.0, what
 
 
 def test_what_one_machine_is_told_the_other_does(pair: Pair) -> None:
@@ -136,8 +136,8 @@ def test_javascript_is_loaded_by_each_machine_from_the_modules_that_it_fetches(
         answer = b.request("counter.localhost")
         return answer.status, answer.body
 
-    wait_until(lambda: answer_of_b()[0] == 200)
-    assert [answer_of_b() for _ in range(2)] == [(200, "2")] * 2
+    # Each process of it takes up the deploy by itself.
+    wait_until(lambda: [answer_of_b() for _ in range(4)] == [(200, "2")] * 4)
     deltas = [[path.name for path in (machine.data / "aot").glob("*.delta")] for machine in (a, b)]
     assert len(deltas[0]) == 1
     assert deltas[0] == deltas[1]
@@ -172,9 +172,8 @@ def test_a_machine_that_lost_the_database_serves_refuses_changes_and_catches_up(
     assert status(a, "greeter") == status(b, "greeter") == 200
     assert a.request("localhost", "/readyz").status == 200
     wait_until(lambda: replication(a)["away_s"] is not None)
-    metrics = a.metrics()
-    assert metrics['tenantry_replication_lag{kind="control"}'] > 0
-    assert metrics['tenantry_replication_conflicts_total{kind="control"}'] == 0
+    wait_until(lambda: a.metrics()['tenantry_replication_lag{kind="control"}'] > 0)
+    assert a.metrics()['tenantry_replication_conflicts_total{kind="control"}'] == 0
     report = a.run("doctor", "--data", str(a.data), "--json", expect=0)
     checks = {check["name"]: check for check in json.loads(report)}
     assert checks["replication of control"]["state"] == "warning"
@@ -238,7 +237,7 @@ def machines(machine: Platform) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(300)  # it waits for what is on its way, and starts machines anew
+@pytest.mark.timeout(600)  # it waits for what is on its way, and starts machines anew
 def test_the_root_key_is_rotated_while_both_machines_serve(pair: Pair) -> None:
     a, b = pair.a, pair.b
     old = (a.data / "root-key").read_bytes()
@@ -256,7 +255,7 @@ def test_the_root_key_is_rotated_while_both_machines_serve(pair: Pair) -> None:
     )
     try:
         path = f"{API}/root-key/rotation"
-        wait_until(lambda: a.api("GET", path)[1]["result"]["waiting_for"] != [], 30)
+        wait_until(lambda: a.api("GET", path)[1]["result"]["waiting_for"] != [])
         # The operator copies the file; nobody is started anew.
         shutil.copy(a.data / "root-key.next", b.data / "root-key.next")
         while rotation.poll() is None:

@@ -32,7 +32,7 @@ def test_one_serve_a_data_folder(platform: Platform) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 1
@@ -329,7 +329,7 @@ def test_a_forged_image_is_not_loaded_and_is_made_again(own_platform: Platform) 
     data[len(data) // 2] ^= 1
     image.write_bytes(data)
     assert own_platform.request("mapped.localhost").status == 200
-    assert "MAC is wrong" in own_platform.log()
+    wait_until(lambda: "MAC is wrong" in own_platform.log())
 
 
 def test_a_module_that_control_was_compiling_when_it_died_is_compiled_by_its_successor(

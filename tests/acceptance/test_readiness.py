@@ -30,15 +30,18 @@ def test_without_its_storage_a_process_is_not_ready_but_alive(own_platform: Plat
 def test_a_draining_process_is_not_ready(own_platform: Platform) -> None:
     """A connection that is in the middle of a request is answered: here with what a load balancer must know."""
     own_platform.deploy("hostile", "slow")
-    busy, asking = own_platform.connect(), own_platform.connect()
-    busy.sendall(b"GET /wait?ms=12000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
-    asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-    # Within what a visitor may take for the rest of their headers.
-    wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1, 9)
+    busy = own_platform.connect()
+    busy.sendall(b"GET /wait?ms=15000 HTTP/1.1\r\nHost: slow.localhost\r\n\r\n")
+    wait_until(lambda: own_platform.metrics()["tenantry_suspended_events"] == 1)
     workers = len(own_platform.workers())
+    # From here on within what a visitor may take for the rest of their headers.
+    asking = own_platform.connect()
+    asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    for _ in range(20):  # whoever has it has seen it before these
+        assert own_platform.request("127.0.0.1", "/readyz").status == 200
     own_platform.signal(signal.SIGTERM)
     wait_until(lambda: own_platform.log().count('"message": "draining"') >= workers)
-    wait_until(lambda: own_platform.api("GET", "/readyz")[0] == 503, 9)
+    wait_until(lambda: own_platform.api("GET", "/readyz")[0] == 503)
     asking.sendall(b"\r\n")
     status, headers, body = read_response(asking)
     assert status == 503

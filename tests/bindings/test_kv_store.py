@@ -84,7 +84,7 @@ async def test_sweep_goes_on_by_itself(database: Database) -> None:
     await store.put_many("n", [(f"k{number}", KvEntry(b"", None, 1060)) for number in range(1200)])
     now = 2000.0
     sweeping = asyncio.create_task(store.sweep_forever(0.01))
-    for _ in range(500):
+    for _ in range(6_000):
         if await store.usage("n") == (0, 0):
             break
         await asyncio.sleep(0.01)

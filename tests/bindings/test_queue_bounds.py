@@ -100,7 +100,6 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             process.wait()
 
 
-@pytest.mark.timeout(180)
 async def test_no_more_batches_run_than_allowed_and_work_goes_on_when_a_process_is_killed(
     world: World,
 ) -> None:
@@ -122,7 +121,6 @@ async def test_no_more_batches_run_than_allowed_and_work_goes_on_when_a_process_
     assert await world.store.stored("dlq") == (0, 0)
 
 
-@pytest.mark.timeout(180)
 async def test_only_one_batch_runs_of_a_consumer_that_may_have_one_and_its_lease_is_waited_for(
     world: World,
 ) -> None:
@@ -139,7 +137,6 @@ async def test_only_one_batch_runs_of_a_consumer_that_may_have_one_and_its_lease
     assert max(state.total() for state in world.running()) == 2  # two messages: one batch
 
 
-@pytest.mark.timeout(180)
 async def test_nothing_is_delivered_while_the_queue_is_paused_and_all_of_it_afterwards(world: World) -> None:
     settings = ConsumerSettings(batch_size=5, max_wait_ms=0)
     for _ in range(2):

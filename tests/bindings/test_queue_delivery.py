@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from storage.database import Database
 from storage.failures import StorageBusy
 from storage.queue_protocol import Backlog, DeadLettering, Lease, ReadyQueue, Settled
 from storage.queue_store import QueueStore, queue_migrations
+from tests.support.waiting import until
 
 Answer = Callable[[QueueBatch], BatchVerdict]
 
@@ -73,11 +75,7 @@ class World:
         await self.store.send(queue_id, [QueueMessage(body.encode(), "text") for body in bodies])
 
     async def until(self, fact: Callable[[], bool]) -> None:
-        for _ in range(1000):
-            if fact():
-                return
-            await asyncio.sleep(0.01)
-        pytest.fail(f"it did not happen in 10 s; delivered: {self.delivered}")
+        await until(fact)
 
     async def until_empty(self, queue_id: str) -> None:
         await self.until(lambda: self.store.backlog(queue_id) == Backlog())
@@ -92,7 +90,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     )
     yield world
     world.hold.set()
-    await world.delivery.stop(5)
+    await world.delivery.stop(60)
     await world.task
     database.close()
 
@@ -110,12 +108,12 @@ async def test_full_batch_goes_at_once(world: World) -> None:
 
 
 async def test_partial_batch_goes_when_the_oldest_has_waited(world: World) -> None:
-    world.consume("q", settings=ConsumerSettings(batch_size=10, max_wait_ms=300))
+    world.consume("q", settings=ConsumerSettings(batch_size=10, max_wait_ms=2_000))
     await world.send("q", "a")
-    await asyncio.sleep(0.1)
-    assert world.delivered == []
     await world.send("q", "b")
+    began = time.monotonic()
     await world.until_empty("q")
+    assert time.monotonic() - began > 1.5
     assert world.delivered == [("q", [("a", 1), ("b", 1)])]
 
 

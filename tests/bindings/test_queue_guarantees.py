@@ -109,7 +109,6 @@ def overlaps(begins: list[Line], ends: list[Line], killed: dict[str, float]) -> 
     ]
 
 
-@pytest.mark.timeout(180)
 async def test_queue_keeps_its_promises_while_everybody_is_killed(world: World) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)

@@ -101,7 +101,7 @@ async def test_traces_come_in_batches_and_once(bench: Bench) -> None:
 
 
 async def test_a_batch_is_given_when_its_oldest_has_waited() -> None:
-    bench = Bench(wait_s=0.05)
+    bench = Bench(wait_s=0.5)
     bench.delivery.offer(trace())
     await asyncio.sleep(0)
     bench.delivery.offer(trace())

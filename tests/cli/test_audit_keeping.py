@@ -60,7 +60,7 @@ def store(tmp_path: Path) -> Iterator[AuditStore]:
 
 async def until_rows(store: AuditStore, count: int) -> None:
     """Wait until so many are there."""
-    for _ in range(1_000):
+    for _ in range(6_000):
         if len((await store.query(AuditQuery())).rows) == count:
             return
         await asyncio.sleep(0.01)

@@ -36,7 +36,7 @@ class Runner:
 
 
 async def run(
-    function: str, *headers: Header, runner: Runner | None = None, deadline_s: float = 5.0
+    function: str, *headers: Header, runner: Runner | None = None, deadline_s: float = 60.0
 ) -> Response:
     permit = Admission().try_admit("platform")
     assert permit is not None
@@ -88,7 +88,8 @@ async def test_a_hook_narrows_what_the_worker_may_send() -> None:
 )
 async def test_failures_become_pages(function: str, headers: list[Header], status: int, detail: str) -> None:
     with pytest.raises(PlatformError) as failed:
-        await run(function, *headers, deadline_s=0.02)
+        # A busy machine may hold the others up for longer than this.
+        await run(function, *headers, deadline_s=0.02 if status == 504 else 60.0)
     assert failed.value.status == status
     assert detail in failed.value.detail
     assert "KeyError" not in failed.value.message  # what a visitor may see

@@ -17,6 +17,9 @@ from tests.support.waiting import until
 
 WINDOW_S: Final = 0.4
 LIMITS: Final = DoorLimits(min_rate=1_000_000, rate_window_s=WINDOW_S)
+#: For who is not slow: a machine that stops this process for a moment is no reason to end them.
+PATIENT_WINDOW_S: Final = 1.2
+PATIENT: Final = DoorLimits(min_rate=1_000_000, rate_window_s=PATIENT_WINDOW_S)
 SIZE: Final = 32 << 20
 GET: Final = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 POST: Final = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n"
@@ -86,15 +89,15 @@ async def test_a_response_of_which_nothing_is_taken_is_broken_off(
 async def test_whoever_keeps_the_rate_gets_all_of_it(
     start_server: StartServer, app: Callable[..., Awaitable[None]]
 ) -> None:
-    """It takes a megabyte in a twentieth of a second, for several windows."""
-    served = await start_server(app, LIMITS)
+    """It takes a megabyte in a tenth of a second, for more than two windows."""
+    served = await start_server(app, PATIENT)
     visit = await served.visit()
     await visit.send(GET)
     await visit.reader.readuntil(b"\r\n\r\n")
     async with asyncio.timeout(60):
         for _ in range(SIZE >> 20):
             await visit.reader.readexactly(1 << 20)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
     assert not served.server.door.slow
 
 
@@ -104,10 +107,10 @@ async def test_a_stream_in_which_there_is_nothing_to_send_may_take_its_time(
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
         for word in (b"one", b"two", b"six"):
-            await asyncio.sleep(1.5 * WINDOW_S)
+            await asyncio.sleep(1.2 * PATIENT_WINDOW_S)
             await send({"type": "http.response.body", "body": word, "more_body": word != b"six"})
 
-    served = await start_server(app, LIMITS)
+    served = await start_server(app, PATIENT)
     assert (await served.ask(GET))[2] == b"onetwosix"
     assert not served.server.door.slow
 
@@ -142,20 +145,20 @@ async def test_an_upload_at_a_trickle_gets_408_and_its_app_is_told(start_server:
 
 async def test_an_upload_that_nobody_reads_yet_is_not_the_visitor_s_fault(start_server: StartServer) -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await asyncio.sleep(3 * WINDOW_S)
+        await asyncio.sleep(2 * PATIENT_WINDOW_S)
         await echo(scope, receive, send)
 
-    served = await start_server(app, LIMITS)
+    served = await start_server(app, PATIENT)
     assert (await served.ask(POST + b"\r\n" + b"x" * 1_000_000))[2] == b"1000000"
     assert not served.server.door.slow
 
 
 async def test_a_visitor_that_waits_to_be_asked_for_its_body_is_not_slow(start_server: StartServer) -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await asyncio.sleep(3 * WINDOW_S)
+        await asyncio.sleep(2 * PATIENT_WINDOW_S)
         await echo(scope, receive, send)
 
-    served = await start_server(app, LIMITS)
+    served = await start_server(app, PATIENT)
     visit = await served.visit()
     await visit.send(POST + b"Expect: 100-continue\r\n\r\n")
     assert (await visit.response())[0] == 100

@@ -12,6 +12,7 @@ import pytest
 
 from edge.door import DoorLimits, Visitor
 from tests.edge.conftest import StartServer, echo, hello
+from tests.support.waiting import until
 
 HOST = b"Host: a.example\r\n"
 KIB = 1024
@@ -222,7 +223,7 @@ async def test_a_half_sent_header_gets_408_even_when_it_drips(start_server: Star
     served = await start_server(hello, QUICK)
     visit = await served.visit()
     await visit.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
-    for _ in range(200):
+    for _ in range(1_000):
         if served.server.door.refused[408]:
             break
         await visit.send(b"x")
@@ -240,13 +241,13 @@ async def test_a_second_request_s_header_has_the_header_timeout_too(start_server
 
 
 async def test_empty_lines_keep_no_idle_connection_open(start_server: StartServer) -> None:
-    served = await start_server(hello, QUICK)
+    served = await start_server(hello, DoorLimits(header_timeout_s=1.0, keep_alive_s=1.0))
     for first in (b"", head()):
         visit = await served.visit()
         await visit.send(first)
         if first:
             assert (await visit.response())[0] == 200
-        for _ in range(100):
+        for _ in range(1_000):
             if not served.server.connection_count:
                 break
             await visit.send(b"\r\n")
@@ -255,7 +256,7 @@ async def test_empty_lines_keep_no_idle_connection_open(start_server: StartServe
 
 
 async def test_an_idle_keep_alive_connection_is_closed_after_its_time(start_server: StartServer) -> None:
-    served = await start_server(hello, QUICK)
+    served = await start_server(hello, DoorLimits(keep_alive_s=1.0))
     visit = await served.visit()
     for _ in range(3):
         await visit.send(head())
@@ -269,7 +270,7 @@ async def test_a_body_that_nobody_wants_is_read_for_a_while_only(start_server: S
     visit = await served.visit()
     await visit.send(head(b"Content-Length: 1000000000", line=b"POST /x HTTP/1.1"))
     assert (await visit.response())[0] == 200
-    for _ in range(200):
+    for _ in range(1_000):
         if not served.server.connection_count:
             break
         await visit.send(b"x")
@@ -293,7 +294,7 @@ async def test_more_connections_than_allowed_get_503_and_retry_after(start_serve
     status, header, _ = await third.response()
     assert (status, b"retry-after: 1" in header) == (503, True)
     first.leave()
-    await asyncio.sleep(0.05)
+    await until(lambda: served.server.connection_count == 1)
     assert (await served.ask(head()))[0] == 200
 
 

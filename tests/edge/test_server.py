@@ -17,6 +17,7 @@ from edge.door import DoorLimits
 from edge.protocol import DoorProtocol
 from edge.server import DoorServer
 from tests.edge.conftest import StartServer, hello
+from tests.support.waiting import until
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
@@ -78,7 +79,8 @@ async def test_a_request_whose_head_is_half_here_is_still_answered(start_server:
     await used.response()
     for visit in (fresh, used):
         await visit.send(REQUEST[:20])
-    await asyncio.sleep(0.05)
+    for _ in range(20):  # turns, in each of which the server reads
+        await asyncio.sleep(0.005)
     served.server.begin_drain()
     for visit in (fresh, used):
         await visit.send(REQUEST[20:])
@@ -87,7 +89,7 @@ async def test_a_request_whose_head_is_half_here_is_still_answered(start_server:
 
 
 async def test_idle_and_silent_connections_are_closed(start_server: StartServer) -> None:
-    served = await start_server(hello, DoorLimits(header_timeout_s=0.2))
+    served = await start_server(hello, DoorLimits(header_timeout_s=1.0))
     idle, silent = await served.visit(), await served.visit()
     await idle.send(REQUEST)
     await idle.response()
@@ -148,16 +150,17 @@ async def test_nothing_new_is_accepted_while_draining(start_server: StartServer)
 
 
 async def test_close_breaks_off_what_is_left(start_server: StartServer) -> None:
-    left = asyncio.Event()
+    begun, left = asyncio.Event(), asyncio.Event()
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         scope["extensions"]["tenantry.visitor"].on_leave = left.set
+        begun.set()
         await left.wait()
 
     served = await start_server(app)
     visit = await served.visit()
     await visit.send(REQUEST)
-    await asyncio.sleep(0.05)
+    await begun.wait()
     served.server.close()
     await asyncio.wait_for(left.wait(), 60)
     assert await visit.closed()
@@ -227,10 +230,7 @@ async def test_a_thousand_visitors_leave_nothing_behind(start_server: StartServe
 
     for _ in range(250):
         await visits()
-    for _ in range(100):
-        if not served.server.connection_count and not served.server.server_state.tasks:
-            break
-        await asyncio.sleep(0.02)
+    await until(lambda: not served.server.connection_count and not served.server.server_state.tasks)
     gc.collect()
     assert not served.server.server_state.tasks
     assert not [thing for thing in gc.get_objects() if isinstance(thing, DoorProtocol)]

@@ -74,11 +74,11 @@ async def test_a_reader_that_stops_stops_the_upstream(way_out: WayOut) -> None:
         response = await way_out.fetch(f"http://127.0.0.1:{upstream.port}/")
         body = as_source(response.body)
         await body.read()
-        await asyncio.sleep(0.3)
-        stopped_at = sent
-        await asyncio.sleep(0.2)
-        assert sent == stopped_at
-        assert stopped_at < 32 * MIB  # both kernels' socket buffers and ours
+        stopped_at = -1
+        while stopped_at < sent < 32 * MIB:  # until it goes on no more
+            stopped_at = sent
+            await asyncio.sleep(0.3)
+        assert sent < 32 * MIB  # both kernels' socket buffers and ours
         body.close()
         body.close()
         assert await body.read() == b""
@@ -105,10 +105,10 @@ async def test_an_upstream_that_does_not_read_stops_the_guest(way_out: WayOut) -
 async def test_the_clock_stands_still_while_the_guest_is_waited_for(way_out: WayOut) -> None:
     class SlowSource(PieceSource):
         async def read(self) -> bytes:
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(1.0)
             return await super().read()
 
-    way_out.policy = parse_policy(policy_with("timeout_ms: 100"))
+    way_out.policy = parse_policy(policy_with("timeout_ms: 800"))
     async with Upstream(count_body) as upstream:
         response = await way_out.fetch(f"http://127.0.0.1:{upstream.port}/", "POST", body=SlowSource(2, 10))
         assert await read_all(response) == b"20"
@@ -139,13 +139,13 @@ async def test_silence_in_mid_body_times_out_but_a_slow_reader_does_not(way_out:
             await request.reader.read()
         writer.write(b"world")
 
-    way_out.policy = parse_policy(policy_with("timeout_ms: 200"))
+    way_out.policy = parse_policy(policy_with("timeout_ms: 800"))
     async with Upstream(half) as upstream:
         response = await way_out.fetch(f"http://127.0.0.1:{upstream.port}/")
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.0)
         assert await read_all(response) == b"helloworld"
         response = await way_out.fetch(f"http://127.0.0.1:{upstream.port}/silent")
-        with pytest.raises(UpstreamError, match="nothing for 200 ms"):
+        with pytest.raises(UpstreamError, match="nothing for 800 ms"):
             await read_all(response)
         await upstream.closed()
     assert way_out.last_record().reason is Reason.UPSTREAM_TIMEOUT

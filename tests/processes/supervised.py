@@ -26,6 +26,12 @@ from processes.restarts import RestartPolicy
 from processes.supervisor import Supervisor
 
 
+def say(what: str) -> None:
+    """In the supervisor's log, which is this process's stderr too."""
+    sys.stderr.write(json.dumps({"kind": what, "pid": os.getpid(), "state": ""}) + "\n")
+    sys.stderr.flush()
+
+
 async def answer(send: Any, value: object) -> None:
     body = json.dumps(value).encode()
     headers = [(b"content-length", b"%d" % len(body))]
@@ -47,7 +53,8 @@ async def serve_until_sigterm(inherited: Inherited, app: Any) -> None:
     await stop.wait()
     server.begin_drain()
     inherited.leaving()
-    await server.drained(10)
+    say("leaving")
+    await server.drained(60)
     server.close()
 
 
@@ -60,8 +67,10 @@ async def worker(inherited: Inherited) -> None:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["path"] == "/crash":
             os.kill(os.getpid(), signal.SIGKILL)
-        if scope["path"] == "/slow":
-            await asyncio.sleep(0.5)
+        if scope["path"] == "/held":
+            say("held")
+            while not os.path.exists(inherited.config["gate"]):  # noqa: ASYNC110 - another process opens it
+                await asyncio.sleep(0.01)
         await answer(send, os.getpid())
 
     async def who(payload: object) -> object:

@@ -48,7 +48,7 @@ def run(parent: int | None = None) -> subprocess.CompletedProcess[str]:
         env={**os.environ, PIPE_VARIABLE: str(config_read)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     for descriptor in (config_read, ready_read, ready_write):
@@ -78,7 +78,7 @@ def test_a_child_whose_supervisor_has_died_meanwhile_ends_at_once() -> None:
 
 def test_nobody_starts_a_child_by_hand() -> None:
     result = subprocess.run(
-        [sys.executable, "-c", SHOW], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", SHOW], capture_output=True, text=True, timeout=100, check=False
     )
     assert "tenantry serve" in result.stderr
 

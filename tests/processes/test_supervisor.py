@@ -11,9 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.waiting import until
 
 Start = Callable[..., Awaitable["Platform"]]
 
@@ -154,11 +157,12 @@ async def test_a_worker_killed_under_load_is_replaced_and_no_other_process_s_req
             writer.transport.abort()
 
     visitors = [asyncio.ensure_future(visitor()) for _ in range(24)]
-    await asyncio.sleep(0.3)
+    await until(lambda: len(answered) >= 3)
     os.kill(victim, signal.SIGKILL)
     death = await platform.logged(kind="worker", index=1, last_exit="SIGKILL")
     await platform.logged(2, kind="worker", index=1, state="running")
-    await asyncio.sleep(0.3)
+    before = sum(answered.values())
+    await until(lambda: sum(answered.values()) > before + 100)
     stop.set()
     await asyncio.gather(*visitors)
 
@@ -225,18 +229,20 @@ async def test_a_reload_answers_who_waits_in_any_queue(start: Start, workers: in
         assert set(await asyncio.gather(*answers)) <= {*pids, *successors}
 
 
-async def test_visitors_of_the_only_worker_wait_for_its_successor(start: Start) -> None:
-    platform = await start(1)
+async def test_visitors_of_the_only_worker_wait_for_its_successor(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    platform = await start(1, config={"gate": str(gate)}, drain_s=60)
     await platform.running(1)
     first = (await platform.logged(kind="worker", state="running"))["pid"]
-    slow = asyncio.ensure_future(platform.get("/slow"))
-    await asyncio.sleep(0.1)
+    held = asyncio.ensure_future(platform.get("/held"))
+    await platform.logged(kind="held")
     platform.process.send_signal(signal.SIGHUP)
-    answered: set[int] = set()
-    async with asyncio.timeout(60):
-        while len(answered) < 2:
-            answered.add(await platform.get("/pid"))
-    assert first in answered | {await slow}
+    await platform.logged(kind="leaving", pid=first)
+    waiting = [asyncio.ensure_future(platform.get("/pid")) for _ in range(10)]
+    gate.touch()
+    assert await held == first
+    successor = (await platform.logged(2, event="state", kind="worker", state="running"))["pid"]
+    assert set(await asyncio.gather(*waiting)) == {successor}
 
 
 async def test_a_crash_loop_is_visible_refuses_connections_and_leaves_others_alone(start: Start) -> None:
@@ -255,16 +261,20 @@ async def test_a_crash_loop_is_visible_refuses_connections_and_leaves_others_alo
     assert (await platform.get("/told", "control"))["processes"][2]["state"] == "crash-loop"
 
 
-async def test_a_worker_that_is_stopped_by_hand_drains_while_others_take_its_visitors(start: Start) -> None:
-    platform = await start(2)
+async def test_a_worker_that_is_stopped_by_hand_drains_while_others_take_its_visitors(
+    start: Start, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    platform = await start(2, config={"gate": str(gate)}, drain_s=60)
     await platform.running(2)
     pids = [(await platform.logged(kind="worker", index=n, state="running"))["pid"] for n in (0, 1)]
-    running = [asyncio.ensure_future(platform.get("/slow")) for _ in range(12)]
-    await asyncio.sleep(0.2)
+    running = [asyncio.ensure_future(platform.get("/held")) for _ in range(20)]
+    await platform.logged(20, kind="held")
     os.kill(pids[0], signal.SIGTERM)
-    await asyncio.sleep(0.1)
+    await platform.logged(kind="leaving", pid=pids[0])
     assert {await platform.get("/pid") for _ in range(20)} == {pids[1]}
-    assert set(await asyncio.gather(*running)) <= set(pids)
+    gate.touch()
+    assert set(await asyncio.gather(*running)) == set(pids)
     successor = (await platform.logged(2, kind="worker", index=0, state="running"))["pid"]
     async with asyncio.timeout(60):
         while await platform.get("/pid") != successor:
@@ -312,15 +322,19 @@ async def test_workers_serve_while_control_takes_a_second_to_start(start: Start)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_drains_what_runs_and_exits_0(start: Start, number: signal.Signals) -> None:
-    platform = await start(2)
+async def test_a_stop_drains_what_runs_and_exits_0(
+    start: Start, number: signal.Signals, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    platform = await start(2, config={"gate": str(gate)}, drain_s=60)
     await platform.running(2)
-    running = [asyncio.ensure_future(platform.get("/slow")) for _ in range(6)]
-    await asyncio.sleep(0.2)
+    running = [asyncio.ensure_future(platform.get("/held")) for _ in range(6)]
+    await platform.logged(6, kind="held")
     platform.process.send_signal(number)
-    await asyncio.sleep(0.1)
+    await platform.logged(2, kind="leaving")
     with pytest.raises(ConnectionRefusedError):
         await platform.get("/pid")
+    gate.touch()
     assert all(isinstance(pid, int) for pid in await asyncio.gather(*running))
     assert await platform.ended() == 0
     ends = {(e["kind"], e["index"]): e["last_exit"] for e in platform.log if e["state"] == "stopped"}
@@ -341,7 +355,12 @@ async def test_a_second_stop_does_not_wait_for_the_drain(start: Start) -> None:
     platform = await start(1, config={"deaf": True}, drain_s=60)
     await platform.running(1)
     platform.process.terminate()
-    await asyncio.sleep(0.1)
+
+    async def is_heard() -> bool:
+        """Two signals that wait to be taken are one."""
+        return bool((await platform.get("/told", "control"))["draining"])
+
+    await until(is_heard)
     platform.process.terminate()
     assert await platform.ended() == 0
 

@@ -53,7 +53,7 @@ def run(
         env={**environment, "PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     return ended.returncode, ended.stdout + ended.stderr
@@ -142,7 +142,7 @@ def test_installed_it_is_loaded_by_itself(folder: Path, tmp_path_factory: pytest
         "--no-deps",
         "--no-build-isolation",
     ]
-    subprocess.run([*pip, "--target", str(target), str(source)], check=True, timeout=100, cwd=source)
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True, timeout=250, cwd=source)
     code, out = run(folder, loaded="", path=target)
     assert (code, "3 passed" in out) == (0, True), out
 

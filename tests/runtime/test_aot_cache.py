@@ -4,6 +4,7 @@ stored with.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -42,12 +43,13 @@ def refused(cache: AotCache, digest: str = DIGEST) -> str:
         with pytest.raises(ImageUnavailable) as caught:
             opening(digest)
         told.append(str(caught.value))
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
     assert told[0] == told[1]
     return told[0]
 
 
 def test_what_was_stored_is_lent_with_its_facts(cache: AotCache) -> None:
+    gc.collect()  # so that nothing that others left is closed meanwhile
     descriptors = len(os.listdir("/proc/self/fd"))
     for opening in (cache.open, cache.open_small):
         image = opening(DIGEST)
@@ -63,6 +65,7 @@ def test_a_large_image_is_verified_piece_by_piece_and_by_nobody_who_is_in_a_hurr
     cache = AotCache(tmp_path / "aot", KEY)
     large = os.urandom(2 * 1024 * 1024 + 7)
     cache.store(DIGEST, ModuleFacts(initialize=False), large)
+    gc.collect()  # so that nothing that others left is closed meanwhile
     descriptors = len(os.listdir("/proc/self/fd"))
     assert cache.open_small(DIGEST) is None
     with cache.open(DIGEST) as image:

@@ -106,7 +106,7 @@ async def test_one_that_waits_is_doomed_in_time(by_deadline: bool) -> None:
     if not by_deadline:
         running.give_until(time.monotonic() - 1, BACKGROUND)
     await within(event.was_doomed)
-    assert not by_deadline or 0 <= time.monotonic() - deadline < 0.5
+    assert not by_deadline or 0 <= time.monotonic() - deadline < 20, "it is not looked at before it wakes up"
     events.remove(running)
     assert len(events) == 0
     assert held.session.on_resume is None

@@ -86,7 +86,7 @@ asyncio.run(main())
 
 def crowd(known: bool) -> tuple[dict[str, int], dict[str, int], str, int, float]:
     """Ten tenants' hundred each, 126 GiB together, against a share of 1.2; `known`: the script was seen before."""
-    printed = expect_ok(CHILD.replace("%r", repr(known)), timeout_s=240)
+    printed = expect_ok(CHILD.replace("%r", repr(known)))
     outcomes, answers, again, peak_mib, slowest_s = json.loads(
         next(line for line in printed.splitlines() if line.startswith("[{"))
     )

@@ -21,7 +21,7 @@ from tests.support.children import ROOT
 MODULES: Final = int(os.environ.get("FUZZ_MODULES", "10000"))
 FIRST: Final = int(os.environ.get("FUZZ_FIRST", "0"))
 SHARDS: Final = 2
-_PATIENCE_S: Final = 100 + MODULES // 20
+_PATIENCE_S: Final = 300 + MODULES // 10
 
 
 @pytest.mark.timeout(_PATIENCE_S + 20)

@@ -193,7 +193,7 @@ async def test_no_called_worker_goes_on_for_longer_than_the_first_may(platform: 
         call([1, "response.start", None, 200, []], [2, "response.end", None]),
         call([3, "sleep", None, 60_000]),
     ]
-    platform.deploy("first", caller(*calls("leaf")), "leaf", wall_ms=300, background_ms=300)
+    platform.deploy("first", caller(*calls("leaf")), "leaf", wall_ms=1_000, background_ms=1_000)
     platform.deploy("leaf", caller(*goes_on, answers=False))
     async with asyncio.timeout(60):
         assert await platform.visit("first") is EventOutcome.OK

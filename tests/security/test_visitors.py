@@ -81,7 +81,7 @@ async def test_body_that_nobody_wants_any_more_is_read_once_a_turn(monkeypatch: 
     def send() -> None:
         import socket
 
-        with socket.create_connection((group.address.host, group.address.port), timeout=30) as sock:
+        with socket.create_connection((group.address.host, group.address.port), timeout=250) as sock:
             sock.sendall(b"POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n")
             sock.recv(1000)
             sock.sendall(flood)

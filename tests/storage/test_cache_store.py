@@ -129,7 +129,7 @@ async def test_what_another_machine_deleted_is_forgotten_when_the_host_sweeps(
         return [(namespace, tenant) for namespace, tenant, _ in held if tenant == "gone"]
 
     sweeping = asyncio.create_task(store.sweep_forever(gone))
-    for _ in range(1_000):
+    for _ in range(6_000):
         if not filler.kept("prod/gone", "u0", "u3"):
             break
         await asyncio.sleep(0.01)

@@ -26,7 +26,7 @@ from tests.support.survey import damaged, entries, keys, messages, routes, scrip
 
 #: Processes of the host, and what of them is killed.
 HOST_VICTIMS: Final = ("a worker", "all workers", "control", "the supervisor", "every process")
-_START_S: Final = 30.0
+_START_S: Final = 60.0
 
 
 class CrashEngine(Protocol):

@@ -25,7 +25,7 @@ SCRIPTS: Final = f"{ACCOUNT}/workers/dispatch/namespaces/tests/scripts"
 ROUTES: Final = f"{ACCOUNT}/workers/dispatch/routes"
 #: What is deployed again and again: whichever it is, it answers a visitor.
 MODULES: Final = ("hello", "hello_zig", "big_download")
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 60.0
 
 
 class Unanswered(Exception):

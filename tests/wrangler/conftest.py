@@ -47,7 +47,7 @@ class Wrangler:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=250,
         )
         printed = done.stdout + done.stderr
         assert done.returncode == expect, printed

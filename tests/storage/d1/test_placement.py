@@ -24,8 +24,6 @@ from storage.postgres.connection import PgDatabase, PgTransaction
 from tests.storage.d1.machines import Machine
 from tests.support.postgres_proxy import PostgresProxy
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 async def machines(

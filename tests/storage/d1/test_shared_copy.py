@@ -17,8 +17,6 @@ from storage.postgres.connection import PgDatabase, PgTransaction
 from storage.replication.postgres_thread import PostgresThread
 from tests.storage.d1.machines import Machine
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 async def machines(

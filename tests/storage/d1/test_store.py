@@ -50,7 +50,7 @@ async def test_one_tenant_leaves_threads_to_the_others(store: D1Store, tmp_path:
     databases = [make(tmp_path) for _ in range(5)]
     greedy = [asyncio.ensure_future(store.query(one, ENDLESS, "greedy")) for one in databases[:4]]
     await until(lambda: store._of_tenant["greedy"] == 2)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(15):  # before the greedy one's time is over
         assert (await store.query(databases[4], ONE, "modest")).rows == [(1,)]
     assert store._of_tenant["greedy"] == 2
     await end(*greedy)
@@ -73,13 +73,13 @@ async def test_a_database_answers_one_after_another_and_refuses_beyond_its_queue
 
 
 async def test_who_waited_too_long_is_told(tmp_path: Path) -> None:
-    store = D1Store(tmp_path, D1Limits(query_s=1.0), D1Room(wait_s=0.2))
+    store = D1Store(tmp_path, D1Limits(query_s=3.0), D1Room(wait_s=0.2))
     database = make(tmp_path)
     running = asyncio.ensure_future(store.query(database, ENDLESS, "t"))
     await until(lambda: store._busy == 1)
     with pytest.raises(OperationError, match="Requests queued for too long"):
         await store.query(database, ONE, "t")
-    with pytest.raises(OperationError, match="took longer than 1 s"):
+    with pytest.raises(OperationError, match="took longer than 3 s"):
         await running
     await store.close()
 
@@ -95,7 +95,7 @@ async def test_cancelling_ends_a_read_and_lets_a_write_complete(store: D1Store, 
         "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 300000) INSERT INTO t SELECT x FROM r"
     )
     write = asyncio.ensure_future(store.query(database, slow, "t"))
-    await until(lambda: store._busy == 1)
+    await until(lambda: store._busy == 1 or write.done())
     await end(write)
     assert (await store.query(database, SqlStatement("SELECT count(*) FROM t"), "t")).rows == [(300_000,)]
 

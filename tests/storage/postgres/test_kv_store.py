@@ -47,7 +47,7 @@ async def read(store: PgKvStore, namespace: str, key: str) -> KvEntry | None:
 
 
 #: A second, and what a busy machine adds. Who hears nothing goes on answering for a minute.
-HEARD_S = 15.0
+HEARD_S = 30.0
 
 
 async def until(fact: Callable[[], Awaitable[bool]], within_s: float) -> float:
@@ -150,7 +150,7 @@ async def test_group_of_writes_refuses_only_who_is_to_be_refused(
 
 
 async def test_writes_of_the_same_keys_by_many_processes_never_stop_each_other(
-    machines: tuple[PgKvStore, PgKvStore], n: str
+    machines: tuple[PgKvStore, PgKvStore], n: str, postgres: Cluster
 ) -> None:
     async def writer(store: PgKvStore, step: int) -> None:
         for round_ in range(20):
@@ -160,11 +160,11 @@ async def test_writes_of_the_same_keys_by_many_processes_never_stop_each_other(
             else:
                 await store.put_many(n, [(key, V) for key in keys])
 
-    began = time.monotonic()
+    before = len(postgres.log)
     await asyncio.gather(
         *(writer(store, step) for store, step in zip(machines * 2, (1, 5, 11, 96), strict=True))
     )
-    assert time.monotonic() - began < 30.0  # a deadlock costs a second each
+    assert "deadlock detected" not in postgres.log[before:]
 
 
 async def test_pieces_of_large_values_go_with_their_entry(database_address: DatabaseAddress, n: str) -> None:
@@ -234,7 +234,7 @@ async def test_values_read_lately_are_answered_while_the_server_is_away(
                 return False
             return True
 
-        await until(back, 10.0)
+        await until(back, 60.0)
         assert await read(store, n, "k") == W
 
 
