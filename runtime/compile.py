@@ -150,13 +150,12 @@ class Compiler:
 
     async def close(self) -> None:
         self._keeps_spare = False
+        if self._starting_soon is not None:
+            self._starting_soon.cancel()
         spare, self._spare = self._spare, None
         if spare is not None:
             spare.cancel()
-            with suppress(
-                asyncio.CancelledError, OSError, ProcessLost
-            ):  # it could not be started, or is not yet
-                self._end((await spare).process)
+            await self._end_spare(spare)
         while self._ending:
             await asyncio.wait(self._ending)
 
@@ -236,7 +235,9 @@ class Compiler:
             try:
                 child = await asyncio.shield(spare)
             except asyncio.CancelledError:
-                self._spare = self._spare or spare  # the next upload's
+                kept = self._spare = self._spare or spare  # the next upload's
+                if kept is not spare:
+                    self._remember(asyncio.get_running_loop().create_task(self._end_spare(spare)))
                 raise
             except (OSError, ProcessLost):
                 return await self._start()  # none could be started then: that may be long ago
@@ -289,6 +290,11 @@ class Compiler:
             process = await starting
             process.kill()
             await process.wait()
+
+    async def _end_spare(self, spare: asyncio.Task[_Child]) -> None:
+        # It could not be started, or is not yet.
+        with suppress(asyncio.CancelledError, OSError, ProcessLost):
+            self._end((await spare).process)
 
     def _end(self, process: PipedChild) -> asyncio.Task[None]:
         """Kill it, if it lives, and have it reaped. An answer doesn't wait for that: its memory takes a while to go."""

@@ -90,8 +90,8 @@ class PipedChild:
         self._process.kill()
 
     async def wait(self) -> None:
-        """Of one that was killed. Our ends of its pipes are closed, too."""
-        await asyncio.get_running_loop().run_in_executor(_threads, self._reap)
+        """Of one that was killed. Our ends of its pipes are closed, too, though who waits is cancelled."""
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(_threads, self._reap))
 
     def _write(self, data: bytes) -> None:
         try:

@@ -17,7 +17,7 @@ async def by_header(request: IncomingRequest, env: HookEnv) -> Response:
     worker = env.dispatcher.get(
         name,
         params={"plan": "free"},
-        limits={"cpu_ms": 10},
+        limits={"cpu_ms": 40},
         outbound={"to": name},
         egress=None if host is None else [host.decode()],
     )

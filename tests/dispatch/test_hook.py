@@ -66,7 +66,7 @@ async def test_a_hook_calls_the_worker_that_it_chose_with_limits_and_params() ->
     assert response.status == 201
     [(called, request, options)] = runner.calls
     assert (str(called), request.method, request.url) == ("production/acme", "GET", "http://a.example/x")
-    assert options == CallOptions({"cpu_ms": 10}, {"plan": "free"}, {"to": "acme"})
+    assert options == CallOptions({"cpu_ms": 40}, {"plan": "free"}, {"to": "acme"})
 
 
 async def test_a_hook_narrows_what_the_worker_may_send() -> None:

@@ -423,6 +423,37 @@ async def test_spare_from_before_there_was_an_engine_is_not_used_for_javascript(
     assert len(started) >= 2
 
 
+async def test_nothing_is_started_once_it_is_closed(
+    started: list[PipedChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spare is started a while after an upload, and that may have been the last one."""
+    monkeypatch.setattr("runtime.compile._SPARE_AFTER_S", 0.05)
+    compiler = with_javascript()
+    compiler.keep_spare()
+    await compiler.load(bundle_of("a"), 64 << 20)
+    await compiler.close()
+    count = len(started)
+    await asyncio.sleep(0.3)
+    assert len(started) == count
+    assert all(child.returncode is not None for child in started)
+
+
+async def test_a_spare_in_whose_place_there_is_another_is_ended_when_nobody_waits_for_it(
+    started: list[PipedChild],
+) -> None:
+    compiler = with_javascript()
+    compiler.keep_spare()
+    waiting = asyncio.create_task(compiler.load(bundle_of("a"), 64 << 20))
+    await asyncio.sleep(0)
+    compiler._start_spare()  # as a while after the upload before
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await spares(started, 2)
+    await compiler.close()
+    assert all(child.returncode is not None for child in started)
+
+
 async def test_who_leaves_while_the_spare_starts_leaves_no_child(
     started: list[PipedChild],
 ) -> None:

@@ -63,9 +63,6 @@ class PostgresProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if self.away:
-                client.close()
-                continue
             try:
                 server = socket.create_connection((self._behind.host, self._behind.port), 5)
             except OSError:
@@ -73,7 +70,14 @@ class PostgresProxy:
                 continue
             server.settimeout(None)
             with self._guard:
-                self._open |= {client, server}
+                # Not looked at before: `go_away` cuts what is there, and this one is not until now.
+                away = self.away
+                if not away:
+                    self._open |= {client, server}
+            if away:
+                client.close()
+                server.close()
+                continue
             for args in ((client, server, True), (server, client, False)):
                 threading.Thread(target=self._pump, args=args, daemon=True).start()
 
