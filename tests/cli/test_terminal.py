@@ -41,7 +41,7 @@ def on_terminal(*arguments: str, typed: str = "") -> tuple[int, str]:
             if waiting and shown.rstrip().endswith(b":"):
                 screen.write(waiting)
                 waiting = b""
-    return process.wait(10), shown.decode().replace("\r\n", "\n")
+    return process.wait(60), shown.decode().replace("\r\n", "\n")
 
 
 def test_secret_is_asked_for_and_not_shown(api: RecordingApi) -> None:

@@ -102,7 +102,7 @@ async def test_idle_and_silent_connections_are_closed(start_server: StartServer)
 async def test_who_waits_in_the_queue_when_draining_begins_is_answered(start_server: StartServer) -> None:
     """The kernel has shaken hands with them, and the loop has not looked since."""
     served = await start_server(hello)
-    waiting = [socket.create_connection((served.address.host, served.address.port), 10) for _ in range(20)]
+    waiting = [socket.create_connection((served.address.host, served.address.port), 60) for _ in range(20)]
     served.server.begin_drain()
     for sock in waiting:
         sock.sendall(REQUEST)

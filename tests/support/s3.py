@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Final
 
 import pytest
 
+from demo.host import free_port
 from storage.object_bucket import BucketKey, BucketPlace
 
 BUCKET: Final = "modules"
@@ -32,9 +32,8 @@ class S3Server:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tenantry-s3-"))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        #: None of the kernel's own: whoever tries to connect while the server is down could be given it.
+        self.port = free_port(0)
         self.key = BucketKey("tests:owner", secrets.token_hex(16))
         #: Known to the server, and allowed nothing.
         self.guest = BucketKey("tests:guest", secrets.token_hex(16))
@@ -67,7 +66,7 @@ class S3Server:
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(_START_S)
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None

@@ -257,7 +257,7 @@ def test_a_machine_that_dies_between_the_log_and_its_file_has_the_entry_at_its_n
 ) -> None:
     child = start("die_before_local_commit")
     assert _line(child) == "armed"
-    assert child.wait(30) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     with Machine(tmp_path, database_address, "a") as a, Machine(tmp_path, database_address, "b") as b:
         assert a.items() == {"acknowledged": 1, "in the log": 2}
         assert a.status().applied == 1
@@ -271,7 +271,7 @@ def test_a_machine_that_dies_before_the_log_has_it_leaves_nothing(
 ) -> None:
     child = start("die_before_log_commit")
     assert _line(child) == "armed"
-    assert child.wait(30) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     with Machine(tmp_path, database_address, "b") as b:
         # Its transaction ends with its connection: nobody waits for a turn that a dead machine holds.
         b.put("next", 3)
@@ -296,7 +296,7 @@ def test_a_machine_that_hangs_in_its_turn_holds_others_up_for_a_while_only(
                     return False
                 return True
 
-            wait_until(written, 30)
+            wait_until(written)
             assert b.items() == {"next": 3}
     finally:
         child.send_signal(signal.SIGCONT)
@@ -304,7 +304,7 @@ def test_a_machine_that_hangs_in_its_turn_holds_others_up_for_a_while_only(
     child.stdin.close()
     # Its transaction was ended for it: it says so, and has changed nothing.
     assert _line(child) == "StorageLost"
-    assert child.wait(30) == 0
+    assert child.wait(60) == 0
     with Machine(tmp_path, database_address, "a") as a:
         assert a.items() == {"next": 3}
 
