@@ -347,7 +347,9 @@ def test_workers_that_call_each_other_across_groups_come_to_an_end(host: Platfor
     assert told(host, "o-two", 8) <= DOOR
 
     def deepest() -> int:
-        return max(json.loads(line)["depth"] for line in host.log().splitlines() if '"script":"o-' in line)
+        return max(
+            int(json.loads(line)["depth"]) for line in host.log().splitlines() if '"script":"o-' in line
+        )
 
     wait_until(lambda: deepest() >= 16)  # each process writes its own lines
     assert deepest() == 16
