@@ -19,7 +19,7 @@ from model.outcome import PAGES, EventOutcome
 from model.traces import EventTrace
 from runtime import metering
 from runtime.abi.core_module.codec import GuestException
-from runtime.abi.core_module.host_calls import ERROR
+from runtime.abi.core_module.host_calls import ERROR, UNCAUGHT
 from runtime.abi.core_module.wasi import GuestExit
 from runtime.aot_cache import ImageUnavailable
 from runtime.capi.failures import GuestTrap, PoolExhausted
@@ -50,7 +50,7 @@ class Event:
 
     __slots__ = (
         "_loaded", "context", "host", "limits", "passing_on", "request", "responder", "response_ended", "running",
-        "sandbox", "started", "trace", "trigger", "visitor", "worker",
+        "sandbox", "started", "trace", "trigger", "uncaught", "visitor", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,8 @@ class Event:
         self.response_ended = False
         #: What its script's tail consumers are to be told; None: there are none.
         self.trace = TraceNotes() if worker.is_traced and not context.untraced else None
+        #: Lines of exceptions that nobody caught.
+        self.uncaught: list[str] = []
         self._loaded: LoadedModule | None = None
         #: The task that passes a body on after the guest is gone: dooming cancels it.
         self.passing_on: asyncio.Task[Any] | None = None
@@ -305,6 +307,8 @@ class Event:
         now_ms = time.time_ns() // 1_000_000
         for level, text in sandbox.take_lines():
             line = text.decode("utf-8", "replace")
+            if level >= UNCAUGHT:
+                self.uncaught.append(line)
             observer.logged(_line(context, now_ms, min(level, ERROR), line, self._traced(line)))
             if self.trace is not None:
                 self.trace.add(now_ms, level, line)
@@ -317,7 +321,11 @@ class Event:
             self.drain_lines()
         if sandbox.io.dropped:
             self._note(f"{sandbox.io.dropped} log lines were over this event's limits and were dropped", 3)
-        if ending.message and ending.outcome is not EventOutcome.CANCELED:
+        if (
+            ending.message
+            and ending.outcome is not EventOutcome.CANCELED
+            and not any(map(ending.is_in, self.uncaught))
+        ):
             self._note(ending.told, 4)
         status = 0
         if responder is not None:

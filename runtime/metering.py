@@ -40,6 +40,11 @@ class Ending:
         known = self.message.startswith(f"{self.outcome}: ")
         return self.message if known else f"{self.outcome}: {self.message}"
 
+    def is_in(self, line: str) -> bool:
+        """The guest said it itself, `Uncaught TypeError: no`, and where it was thrown, which nobody else knows."""
+        error = self.message.removeprefix(f"{self.outcome}: ")
+        return self.outcome is EventOutcome.EXCEPTION and line.startswith(f"Uncaught {error}")
+
 
 def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
     """The host ended the guest, for the reason `why`."""

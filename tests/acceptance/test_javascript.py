@@ -96,6 +96,7 @@ def test_what_it_logs_and_throws_is_told_with_the_line(platform: Platform, deplo
     wait_until(lambda: "undefinedFunction" in lines())
     assert "was asked for /x" in lines()
     assert "throws.js:4" in lines()
+    assert lines().count("undefinedFunction") == 1
 
 
 def test_what_typescript_throws_is_told_with_the_line_of_its_source(

@@ -104,7 +104,7 @@ async def test_a_body_is_read_once() -> None:
         ("return 'no response';", "TypeError: Incorrect type for Promise"),
         ("await new Promise(() => {});", "The Workers runtime canceled this request"),
         ("const f = () => f(); f();", "RangeError: Maximum call stack size exceeded"),
-        ("throw { toString() { throw 1; } };", "a value that has no text"),
+        ("throw { toString() { throw 1; } };", "{ toString: [Function: toString] }"),
     ],
 )
 async def test_what_a_handler_throws_is_its_error(body: str, told: str) -> None:
@@ -127,6 +127,69 @@ export default { async fetch() {
     assert "[cause]: Error: inner" in line
     assert "at deep (index.js:2:" in line
     assert "prelude" not in line
+
+
+@pytest.mark.parametrize(
+    ("thrown", "line", "error"),
+    [
+        ("{ a: 1, b: ['c'] }", "{ a: 1, b: [ 'c' ] }", "{ a: 1, b: [ 'c' ] }"),
+        ("'text'", "text", "text"),
+        ("null", "null", "null"),
+        ("new Map([[1, 2]])", "Map(1) { 1 => 2 }", "Map(1) { 1 => 2 }"),
+        ("new (class Odd { x = 1 })()", "Odd { x: 1 }", "Odd { x: 1 }"),
+        (
+            "Object.assign(new Error('e', { cause: { c: 1 } }), { stack: '' })",
+            "Error: e\n  [cause]: { c: 1 }",
+            "Error: e",
+        ),
+        (
+            "{ get a() { throw new Error('sly'); } }",
+            "[an object that can't be shown: sly]",
+            "[an object that can't be shown: sly]",
+        ),
+    ],
+)
+async def test_whatever_is_thrown_is_logged_as_console_log_shows_it(
+    thrown: str, line: str, error: str
+) -> None:
+    answer = await tenant(handler(f"const e = {thrown}; console.log(e); throw e;")).get()
+    assert answer.lines == [line, f"Uncaught {line}"]
+    assert answer.error == f"exception: {error}"
+
+
+async def test_errors_that_an_aggregate_error_gathers_are_shown_each_with_its_trace_and_cause() -> None:
+    body = """
+        const fails = async (n) => { throw new TypeError(`no ${n}`, { cause: n }); };
+        await Promise.any(Array.from({ length: 10 }, (_, n) => fails(n)));"""
+    (line,) = (await tenant(handler(body)).get()).lines
+    rows = line.splitlines()
+    assert [row.split(":")[0] for row in rows if "]: TypeError" in row] == [
+        f"  [errors.{n}]" for n in range(8)
+    ]
+    assert rows[-1] == "  … 2 more errors"
+    assert sum(row.startswith("    at ") and "index.js:3:" in row for row in rows) == 8
+    assert sum(row.startswith("  [cause]: ") for row in rows) == 8
+
+
+async def test_errors_that_hold_each_other_are_shown_once() -> None:
+    body = """
+        const a = new AggregateError([], 'a'), b = new Error('b', { cause: { a } });
+        a.errors.push(a, b); a.cause = b; throw a;"""
+    (line,) = (await tenant(handler(body)).get()).lines
+    told = [row for row in line.splitlines() if not row.startswith("    at ")]
+    assert told == [
+        "Uncaught AggregateError: a",
+        "  [cause]: Error: b",
+        "  [cause]: { a: [Circular] }",
+        "  [errors.0]: [Circular]",
+        "  [errors.1]: Error: b",
+        "  [cause]: { a: [Circular] }",
+    ]
+
+
+async def test_a_top_level_that_throws_no_error_is_refused_with_what_it_threw() -> None:
+    with pytest.raises(Refused, match=r"object: \{ a: 1 \}"):
+        tenant("throw { a: 1 };")
 
 
 async def test_a_rejection_that_nobody_handles_is_logged_and_ends_nothing() -> None:

@@ -1,5 +1,5 @@
 """What a kept memory could get wrong, and what hostile code tries: randomness and time that were frozen, state that
-survives, recursion, loops, memory.
+survives, loops, memory. Recursion is in test_recursion.
 """
 
 from __future__ import annotations
@@ -11,22 +11,6 @@ import pytest
 from runtime.capi.failures import GuestTrap
 from runtime.fiber import Stopped
 from tests.javascript.harness import SEED, Refused, handler, instance, load, tenant
-from tests.support.guests import request
-
-RECURSIONS = {
-    "plain": "const f = () => f(); f();",
-    "getter": "const o = { get x() { return this.x; } }; o.x;",
-    "sort": "const f = () => [1, 2].sort(f); f();",
-    "proxy": "const p = new Proxy({}, { get: (t, k, r) => r[k] }); p.x;",
-    "toString": "const o = { toString() { return '' + this; } }; '' + o;",
-    "replace": "const f = () => 'a'.replace(/a/g, f); f();",
-    "toJSON": "const o = { toJSON() { return JSON.stringify(this); } }; JSON.stringify(o);",
-    "spread": "const f = (...a) => f(...a, 1); f();",
-    "generator": "function* g() { yield* g(); } [...g()];",
-    "constructor": "class A { constructor() { new A(); } } new A();",
-    "async": "const f = async () => { await f(); }; await f();",
-}
-
 
 # -- randomness ---------------------------------------------------------------------------------------------------
 
@@ -121,23 +105,6 @@ async def test_garbage_of_a_long_request_is_collected() -> None:
 
 
 # -- limits -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", RECURSIONS)
-async def test_recursion_of_every_kind_ends_in_an_error_that_can_be_caught(kind: str) -> None:
-    body = f"try {{ {RECURSIONS[kind]} return new Response('ended'); }} catch (e) {{ return new Response(e.name); }}"
-    answer = await tenant(handler(body), limits={"cpu_ms": 10_000}).get()
-    assert answer.text in ("RangeError", "InternalError")
-
-
-async def test_json_that_is_nested_without_end_ends_at_most_its_own_request() -> None:
-    worker = tenant(handler("return Response.json((await request.json()).length);"))
-    for depth in (100, 1_000, 200_000):
-        try:
-            answer = await worker.fetch(request("POST", "/", body=b"[" * depth + b"]" * depth))
-        except GuestTrap:
-            continue
-        assert answer.status == 200 or answer.error is not None
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,17 @@ def test_message_of_a_guest_is_bounded() -> None:
 )
 def test_an_outcome_is_told_once(message: str, told: str) -> None:
     assert Ending(EventOutcome.EXCEPTION, message).told == told
+
+
+@pytest.mark.parametrize(
+    ("message", "line", "is_in"),
+    [
+        ("exception: TypeError: no", "Uncaught TypeError: no\n    at f (a.js:1:2)", True),
+        ("exception: TypeError: no", "Uncaught TypeError: n", False),
+        ("exception: TypeError: no", "Uncaught (in promise) TypeError: no", False),  # of something else
+        ("the call stack is exhausted", "Uncaught Error: x", False),
+    ],
+)
+def test_what_the_guest_said_of_its_exception_is_known(message: str, line: str, is_in: bool) -> None:
+    assert Ending(EventOutcome.EXCEPTION, message).is_in(line) is is_in
+    assert not Ending(EventOutcome.EXCEEDED_MEMORY, message).is_in(line)

@@ -26,11 +26,107 @@ static void throw_export_to(JSModuleDef *importer, JSContext *ctx, int result, J
 #define THROW_OF_ctx throw_export_to(m, ctx
 #define THROW_OF_JSContext throw_export(JSContext
 
+/* Recursion. QuickJS looks at the stack in memory (STACK_BYTES of state.c), and the machine's own, which nobody can look at from
+ * inside, has four times that. Some of its functions keep next to nothing in memory and hundreds of bytes on the machine's: these
+ * take room in memory, too, a third of the other or more, so that the check comes first. Bytes of the machine's stack a level,
+ * with wasmtime 50: JSON.parse 210, JSON.stringify 274, flat 242; a proxy's traps 177 to 742, an iterator's helper 460; an operand of
+ * an expression 2,300, its unary operators 178, assignments and conditions 240. */
+#define TAKE_ROOM(bytes)                                                                                                         \
+    char room[bytes];                                                                                                              \
+    __asm__ volatile("" : : "r"(room) : "memory")
+enum { ROOM_A_LEVEL = 104, ROOM_OF_TRAP = 264, ROOM_OF_HELPER = 192, ROOM_OF_OPERAND = 512, ROOM_OF_OPERATOR = 56, ROOM_OF_ASSIGNMENT = 72 };
+
+/* All that check by themselves, but for calls, whose frames are in memory. */
+#define js_check_stack_overflow(runtime, size) CHECK_OF_##runtime, size)
+#define CHECK_OF_JSRuntime js_check_stack_overflow(JSRuntime
+#define CHECK_OF_rt js_check_stack_overflow(rt
+#define CHECK_OF_ctx CHECK_WITH_ROOM(ctx
+#define CHECK_OF_s CHECK_WITH_ROOM(s
+#define CHECK_WITH_ROOM(runtime, size) ({ TAKE_ROOM(ROOM_A_LEVEL); (js_check_stack_overflow)(runtime, size); })
+
+/* A proxy's trap checks in the function that looks for its handler, which has returned when it goes on. */
+#define get_proxy_method(context, ...) TRAP_OF_##context, __VA_ARGS__)
+#define TRAP_OF_JSContext get_proxy_method(JSContext
+#define TRAP_OF_ctx TRAP_WITH_ROOM(ctx
+#define TRAP_WITH_ROOM(ctx, ...) ({ TAKE_ROOM(ROOM_OF_TRAP); (get_proxy_method)(ctx, __VA_ARGS__); })
+
+/* These don't check at all: the names of theirs are those of ours, below, wherever they are called. */
+#define js_iterator_helper_next(...) iterator_helper_next(__VA_ARGS__)
+#define js_iterator_wrap_next(...) iterator_wrap_next(__VA_ARGS__)
+static JSValue (js_iterator_helper_next)(JSContext *, JSValueConst, int, JSValueConst *, int *, int);
+static JSValue (js_iterator_wrap_next)(JSContext *, JSValueConst, int, JSValueConst *, int *, int);
+struct JSParseState;
+static __attribute__((noinline)) int operand_in_room(struct JSParseState *s, int flags);
+static __attribute__((noinline)) int operator_in_room(struct JSParseState *s, int flags);
+static __attribute__((noinline)) int assignment_in_room(struct JSParseState *s, int flags);
+static __attribute__((noinline)) int statement_in_room(struct JSParseState *s, int mask);
+#define js_parse_postfix_expr(state, ...) OPERAND_OF_##state, __VA_ARGS__)
+#define OPERAND_OF_JSParseState parse_operand(JSParseState
+#define OPERAND_OF_s operand_in_room(s
+#define js_parse_unary(state, ...) OPERATOR_OF_##state, __VA_ARGS__)
+#define OPERATOR_OF_JSParseState parse_operator(JSParseState
+#define OPERATOR_OF_s operator_in_room(s
+#define js_parse_assign_expr2(state, ...) ASSIGNMENT_OF_##state, __VA_ARGS__)
+#define ASSIGNMENT_OF_JSParseState parse_assignment(JSParseState
+#define ASSIGNMENT_OF_s assignment_in_room(s
+#define js_parse_statement_or_decl(state, ...) STATEMENT_OF_##state, __VA_ARGS__)
+#define STATEMENT_OF_JSParseState parse_statement(JSParseState
+#define STATEMENT_OF_s statement_in_room(s
+
 #include "quickjs.c"
 
+#undef js_check_stack_overflow
+#undef js_iterator_helper_next
+#undef js_iterator_wrap_next
 #undef perform_promise_then
 #undef JS_EnqueueJob
 #undef js_resolve_export_throw_error
+
+#define NEXT_WITH_ROOM(next)                                                                                                     \
+    TAKE_ROOM(ROOM_OF_HELPER);                                                                                                     \
+    if (js_check_stack_overflow(ctx->rt, 0)) {                                                                                     \
+        *done = false;                                                                                                             \
+        return JS_ThrowStackOverflow(ctx);                                                                                         \
+    }                                                                                                                              \
+    return next(ctx, this_value, argc, argv, done, magic)
+
+static JSValue js_iterator_helper_next(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv, int *done, int magic)
+{
+    NEXT_WITH_ROOM(iterator_helper_next);
+}
+
+static JSValue js_iterator_wrap_next(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv, int *done, int magic)
+{
+    NEXT_WITH_ROOM(iterator_wrap_next);
+}
+
+/* Before the tokenizer's own check, which knows no line. */
+enum { ROOM_OF_TOKEN = 2048 };
+#define PARSE_WITH_ROOM(bytes, parse, flags)                                                                                     \
+    TAKE_ROOM(bytes);                                                                                                              \
+    if (js_check_stack_overflow(s->ctx->rt, ROOM_OF_TOKEN))                                                                        \
+        return js_parse_error(s, "nested too deep");                                                                               \
+    return parse(s, flags)
+
+static int operand_in_room(JSParseState *s, int flags)
+{
+    PARSE_WITH_ROOM(ROOM_OF_OPERAND, parse_operand, flags);
+}
+
+static int operator_in_room(JSParseState *s, int flags)
+{
+    PARSE_WITH_ROOM(ROOM_OF_OPERATOR, parse_operator, flags);
+}
+
+static int assignment_in_room(JSParseState *s, int flags)
+{
+    PARSE_WITH_ROOM(ROOM_OF_ASSIGNMENT, parse_assignment, flags);
+}
+
+static int statement_in_room(JSParseState *s, int mask)
+{
+    PARSE_WITH_ROOM(ROOM_OF_ASSIGNMENT, parse_statement, mask);
+}
 
 static void throw_export_to(JSModuleDef *importer, JSContext *ctx, int result, JSModuleDef *module, JSAtom name)
 {

@@ -1,8 +1,7 @@
 // `console`: a line, or several, of the worker's log.
 import { define } from './define.js';
-import { show } from './errors.js';
 import { log, now } from './host.js';
-import { format } from './inspect.js';
+import { format, inspect } from './inspect.js';
 
 const DEBUG = 0, INFO = 1, WARN = 3, ERROR = 4;
 let indent = '';
@@ -28,7 +27,7 @@ define({
     dir: (...values) => write(INFO, format(values.slice(0, 1))),
     dirxml: line(INFO),
     table: line(INFO),
-    trace: (...values) => write(INFO, `Trace: ${format(values)}\n${show(new Error()).split('\n').slice(1).join('\n')}`),
+    trace: (...values) => write(INFO, `Trace: ${format(values)}\n${inspect(new Error()).split('\n').slice(1).join('\n')}`),
     assert: (...given) => {
       const [condition, ...values] = given;
       if (!condition) write(ERROR, values.length ? `Assertion failed: ${format(values)}` : 'Assertion failed');

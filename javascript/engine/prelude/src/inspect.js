@@ -1,9 +1,11 @@
-// Values as text, for the log: strings as they are, objects as one would write them.
-import { isError, show } from './errors.js';
+// Values as text, for the log: strings as they are, objects as one would write them, errors with where they come from.
+import { frames, isError, titleOf } from './errors.js';
 
 const DEPTH = 4;
 const ITEMS = 100;
 const TEXT = 10_000;
+// Of an AggregateError; each may have a trace, a cause, and errors of its own.
+const ERRORS = 8;
 
 export function format(values) {
   if (typeof values[0] === 'string' && values[0].includes('%')) values = substitute(values);
@@ -47,13 +49,32 @@ export function inspect(value, depth = 0, above = []) {
   }
 }
 
+// `TypeError: message`, then where; its cause and the errors that it gathers below it.
+function inspectError(error, depth, above) {
+  const lines = [titleOf(error), ...frames(error)];
+  if (depth >= DEPTH) return lines.join('\n');
+  const inner = (item) => (isError(item) && !above.includes(item) ? inspectError(item, depth + 1, [...above, item]) : inspect(item, depth + 1, above));
+  if (error.cause !== undefined) lines.push(`  [cause]: ${inner(error.cause)}`);
+  if (Array.isArray(error.errors)) {
+    lines.push(...error.errors.slice(0, ERRORS).map((item, at) => `  [errors.${at}]: ${inner(item)}`));
+    if (error.errors.length > ERRORS) lines.push(`  … ${error.errors.length - ERRORS} more errors`);
+  }
+  return lines.join('\n');
+}
+
+// The first line of what was thrown.
+export const header = (value) => (isError(value) ? titleOf(value) : inspect(value));
+
 function quote(text) {
   const cut = text.length > TEXT ? `${text.slice(0, TEXT)}…` : text;
   return cut.includes("'") ? JSON.stringify(cut) : `'${JSON.stringify(cut).slice(1, -1).replaceAll('\\"', '"')}'`;
 }
 
 function inspectObject(value, depth, above) {
-  if (isError(value)) return depth ? `[${show(value)}]` : show(value);
+  if (isError(value)) {
+    const text = inspectError(value, depth, above);
+    return depth ? `[${text}]` : text;
+  }
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'Invalid Date' : value.toISOString();
   if (value instanceof RegExp) return String(value);
   if (value instanceof Promise) return 'Promise {}';

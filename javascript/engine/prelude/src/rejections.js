@@ -1,6 +1,6 @@
 // Promises that were rejected, and that nobody handled by the time the microtasks were done.
 import { log } from './host.js';
-import { show } from './errors.js';
+import { inspect } from './inspect.js';
 import { dispatch } from './global_events.js';
 
 const unhandled = new Map();
@@ -14,6 +14,6 @@ export function report() {
   const found = [...unhandled];
   unhandled.clear();
   for (const [promise, reason] of found) {
-    if (dispatch('unhandledrejection', { promise, reason })) log(5, `Uncaught (in promise) ${show(reason)}`);
+    if (dispatch('unhandledrejection', { promise, reason })) log(5, `Uncaught (in promise) ${inspect(reason)}`);
   }
 }

@@ -1,6 +1,6 @@
 // Timers: the earliest one is how long the event loop waits for the host.
 import { define } from './define.js';
-import { show } from './errors.js';
+import { inspect } from './inspect.js';
 import { flow, inFlow } from './flow.js';
 import { alarm, log, mayAsk, now } from './host.js';
 
@@ -45,7 +45,7 @@ export function runTimer() {
   try {
     inFlow(timer.flow, timer.callback, undefined, timer.values);
   } catch (error) {
-    log(5, `Uncaught ${show(error)}`);
+    log(5, `Uncaught ${inspect(error)}`);
   }
 }
 

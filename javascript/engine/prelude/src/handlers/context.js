@@ -1,6 +1,6 @@
 // ExecutionContext: what may go on after the handler has returned.
 import { describeClass } from '../define.js';
-import { show } from '../errors.js';
+import { inspect } from '../inspect.js';
 import { log } from '../host.js';
 
 let waitsOf;
@@ -20,7 +20,7 @@ class ExecutionContext {
 
   waitUntil(promise) {
     this.#waits ??= [];
-    this.#waits.push(Promise.resolve(promise).catch((error) => log(5, `Uncaught (in waitUntil) ${show(error)}`)));
+    this.#waits.push(Promise.resolve(promise).catch((error) => log(5, `Uncaught (in waitUntil) ${inspect(error)}`)));
   }
 
   // There is no origin behind a worker here to pass on to: what is thrown is the worker's answer.

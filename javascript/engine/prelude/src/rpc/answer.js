@@ -1,5 +1,5 @@
 // The other end of a stub: one method of an entry point is called, and what becomes of it is a response.
-import { show } from '../errors.js';
+import { inspect } from '../inspect.js';
 import { log } from '../host.js';
 import { RpcTarget, WorkerEntrypoint } from '../modules/workers.js';
 import { RETURNED, THROWN, pack, unpack } from './values.js';
@@ -27,7 +27,7 @@ export async function answerCall(make, name, text) {
     if (typeof method !== 'function') throw new TypeError(`The RPC receiver does not implement the method "${name}".`);
     return RETURNED + pack(await method.apply(instance, unpack(text)), 'result');
   } catch (error) {
-    log(5, `Uncaught (in ${name}) ${show(error)}`);
+    log(5, `Uncaught (in ${name}) ${inspect(error)}`);
     return THROWN + pack(portable(error), 'error');
   }
 }

@@ -1,6 +1,6 @@
 // Small globals that belong to no standard of their own.
 import { define } from '../define.js';
-import { show } from '../errors.js';
+import { inspect } from '../inspect.js';
 import { log } from '../host.js';
 
 const navigator = { userAgent: 'Cloudflare-Workers', language: 'en', hardwareConcurrency: 1 };
@@ -8,5 +8,5 @@ const navigator = { userAgent: 'Cloudflare-Workers', language: 'en', hardwareCon
 define({
   self: globalThis,
   navigator,
-  reportError: (error) => log(4, `Uncaught ${show(error)}`),
+  reportError: (error) => log(4, `Uncaught ${inspect(error)}`),
 });

@@ -1,10 +1,10 @@
 // Event and EventTarget (DOM Standard), from event-target-shim, and the events that carry something.
 import { Event, EventTarget, setErrorHandler, setWarningHandler } from 'event-target-shim';
 import { define, describeClass } from '../define.js';
-import { show } from '../errors.js';
+import { inspect } from '../inspect.js';
 import { log } from '../host.js';
 
-setErrorHandler((error) => log(4, `Uncaught ${show(error)}`));
+setErrorHandler((error) => log(4, `Uncaught ${inspect(error)}`));
 setWarningHandler(() => {});
 Object.defineProperty(Event, 'name', { value: 'Event' });
 Object.defineProperty(EventTarget, 'name', { value: 'EventTarget' });
