@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from control.publishing import PreparedModule
 from control.services import ObjectStore
@@ -12,7 +14,8 @@ from model.errors import PlatformError
 from model.limits import FETCH_LIMITS
 from runtime.aot_cache import AotCache, ImageUnavailable, ModuleFacts
 from runtime.artifact import Artifact, read_artifact
-from runtime.compile import Compiled, Compiler, CompileRefused, LoadedScript, ScriptRefused
+from runtime.compile import Compiler
+from runtime.compile_answers import Compiled, CompileRefused, LoadedScript, ScriptRefused
 from runtime.compile_queue import FairQueue
 from runtime.javascript.delta import memory_bytes_of
 from runtime.javascript.sealed import ScriptFacts
@@ -20,6 +23,9 @@ from runtime.module_problems import InvalidModule, ModuleProblem, ScriptFailed
 from storage.failures import from_os_error
 
 _log = logging.getLogger("tenantry.control")
+
+#: A larger module is read and hashed in a thread: it takes a ms a MiB, and more of wasm.
+_SMALL_BYTES: Final = 256 * 1024
 
 
 class LocalPublisher:
@@ -46,7 +52,7 @@ class LocalPublisher:
 
     async def prepare(self, module: bytes, owner: str) -> PreparedModule:
         """See Publisher.prepare. A module that is here already is not compiled again."""
-        artifact = await asyncio.to_thread(read_artifact, module)
+        artifact = await _read(module)
         if artifact.kind == "javascript":
             return await self._prepare_script(artifact.digest, module, owner)
         startup_us = 0
@@ -63,7 +69,7 @@ class LocalPublisher:
             await self._have_javascript(again=True)
             return
         module = await asyncio.to_thread(self._objects.get, digest)
-        artifact = await asyncio.to_thread(read_artifact, module)
+        artifact = await _read(module)
         if artifact.kind == "javascript":
             await self._load(digest, module, f"bundle {digest}")
         else:
@@ -80,8 +86,15 @@ class LocalPublisher:
 
     async def _prepare_script(self, digest: str, bundle: bytes, owner: str) -> PreparedModule:
         try:
-            stored = await asyncio.to_thread(self._cache.read_delta, digest)
+            # Of most uploads there is none yet, and a look is less than a way to a thread.
+            stored = (
+                await asyncio.to_thread(self._cache.read_delta, digest)
+                if self._cache.has_delta(digest)
+                else None
+            )
         except ImageUnavailable:
+            stored = None
+        if stored is None:
             loaded = await self._load(digest, bundle, owner)
             return PreparedModule(
                 digest,
@@ -97,19 +110,21 @@ class LocalPublisher:
 
     async def _load(self, digest: str, bundle: bytes, owner: str) -> LoadedScript:
         await self._have_javascript()
+        keep = partial(self._keep, digest)
         async with self._queue.turn(owner):
             try:
-                loaded = await self._compiler.load(bundle, FETCH_LIMITS.memory_bytes)
+                return await self._compiler.load(bundle, FETCH_LIMITS.memory_bytes, keep)
             except ScriptRefused as refused:
                 raise ScriptFailed(refused.error) from refused
             except CompileRefused as refused:
                 raise InvalidModule(ModuleProblem.SCRIPT_FAILED, str(refused)) from refused
+
+    def _keep(self, digest: str, loaded: LoadedScript) -> None:
         facts = ScriptFacts(loaded.handlers, loaded.entrypoints)
         try:
-            await asyncio.to_thread(self._cache.store_delta, digest, facts, loaded.delta)
+            self._cache.store_delta(digest, facts, loaded.delta)
         except OSError as error:
             raise from_os_error(error, Path("aot")) from error
-        return loaded
 
     async def _have_javascript(self, *, again: bool = False) -> None:
         """Until the engine's image is here and compile children have it. Whoever comes meanwhile waits for the same."""
@@ -170,6 +185,13 @@ class LocalPublisher:
             await asyncio.to_thread(self._cache.store, digest, facts, image)
         except OSError as error:
             raise from_os_error(error, Path("aot")) from error
+
+
+async def _read(module: bytes) -> Artifact:
+    """Raises InvalidModule."""
+    if len(module) <= _SMALL_BYTES:
+        return read_artifact(module)
+    return await asyncio.to_thread(read_artifact, module)
 
 
 def _ms(microseconds: int) -> int:

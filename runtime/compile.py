@@ -13,23 +13,23 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgpack
-import msgspec
 
 from model.errors import ProcessLost
+from runtime.compile_answers import Compiled, CompileRefused, LoadedScript, read_compiled, read_loaded
 from runtime.javascript.delta import MOST_BYTES as MOST_DELTA_BYTES
-from runtime.javascript.delta import MalformedDelta, parse
-from runtime.module_problems import ScriptError
 from runtime.piped_child import MESSAGE_SIZE, ChildEnded, MessageTooLarge, PipedChild
 
 _log = logging.getLogger("tenantry.control")
+
+T = TypeVar("T")
 
 COMPILE_CPU_S: Final = 60
 COMPILE_WALL_S: Final = 120
@@ -44,17 +44,11 @@ READY_S: Final = 30.0
 
 _SPARE_AFTER_S: Final = 0.1
 _NICE: Final = 10
-#: A larger answer is looked at in a thread.
-_SMALL_BYTES: Final = 256 * 1024
 
 #: Kinds of jobs.
 MODULE: Final = "module"
 JAVASCRIPT: Final = "javascript"
 
-#: What whoever deploys is told of what a top level logged: lines, and characters of one.
-_MOST_LINES, _LINE = 102, 16 * 1024
-#: Of handlers and of entry points, as runtime.javascript.loading has them: how many, and how long one is.
-_MOST_NAMES, _NAME = 1_000, 512
 #: What stands beside an image or a delta in an answer: names, an error's text, lines.
 _TOLD_BYTES: Final = 4 << 20
 #: An image is some five times its module, of at most 64 MiB; what takes more was refused for its memory.
@@ -78,41 +72,15 @@ def _be_nice() -> None:
 _starter: Final = ThreadPoolExecutor(1, "compile-start", _be_nice)
 
 
-class CompileRefused(Exception):
-    """The module does not compile or start, or takes more than a limit. The text is for the uploader."""
-
-
-class ScriptRefused(CompileRefused):
-    """JavaScript that does not parse, or whose top level fails."""
-
-    def __init__(self, error: ScriptError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    image: bytes
-    startup_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedScript:
-    """`delta` is as runtime.javascript.delta has it, and was checked; `entrypoints` are exported classes."""
-
-    delta: bytes
-    handlers: frozenset[str]
-    entrypoints: tuple[str, ...]
-    startup_us: int
-    #: (level, text) of what the top level logged.
-    lines: tuple[tuple[int, str], ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class _Child:
     process: PipedChild
     #: It has the JavaScript engine.
     javascript: bool
+
+
+def _nothing(_: LoadedScript) -> None:
+    pass
 
 
 class Compiler:
@@ -161,60 +129,39 @@ class Compiler:
 
     async def compile(self, wasm: bytes, memory_bytes: int) -> Compiled:
         """Raises CompileRefused naming the limit or the validator's reason."""
-        answer = await self._in_child(MODULE, wasm, memory_bytes)
-        image, startup_us = answer.get("image"), answer.get("startup_us")
-        if not isinstance(image, bytes) or not isinstance(startup_us, int):
-            raise CompileRefused(str(answer.get("error", "the compiler gave no answer")))
-        return Compiled(image, startup_us)
+        return await self._in_child(MODULE, wasm, memory_bytes, read_compiled)
 
-    async def load(self, bundle: bytes, memory_bytes: int) -> LoadedScript:
-        """Of an encoded bundle. Raises CompileRefused; ScriptRefused, where it is JavaScript's own error."""
-        answer = await self._in_child(JAVASCRIPT, bundle, memory_bytes)
-        script = answer.get("script")
-        if isinstance(script, dict):
-            raise ScriptRefused(_script_error(script))
-        delta, startup_us = answer.get("delta"), answer.get("startup_us")
-        handlers, entrypoints = _names(answer.get("handlers")), _names(answer.get("entrypoints"))
-        if not isinstance(delta, bytes) or not isinstance(startup_us, int):
-            raise CompileRefused(str(answer.get("error", "the compiler gave no answer")))
-        if handlers is None or entrypoints is None:
-            raise CompileRefused("the compiler gave no answer")
-        try:
-            if len(delta) <= _SMALL_BYTES:
-                parse(delta)
-            else:
-                await asyncio.to_thread(parse, delta)
-        except MalformedDelta as error:
-            raise CompileRefused(f"the compiler gave no answer: {error}") from error
-        return LoadedScript(
-            delta,
-            frozenset(handlers),
-            entrypoints,
-            startup_us,
-            _lines(answer.get("lines")),
-        )
+    async def load(
+        self, bundle: bytes, memory_bytes: int, keep: Callable[[LoadedScript], object] = _nothing
+    ) -> LoadedScript:
+        """Of an encoded bundle. Raises CompileRefused; ScriptRefused, where it is JavaScript's own error; what `keep`
+        raises.
 
-    async def _in_child(self, kind: str, data: bytes, memory_bytes: int) -> dict[str, object]:
+        `keep` is called with it first, in the thread that heard it: a way to the loop and to another thread takes as
+        long as what is done there with a small one.
+        """
+
+        def read(out: bytes) -> LoadedScript:
+            loaded = read_loaded(out)
+            keep(loaded)
+            return loaded
+
+        return await self._in_child(JAVASCRIPT, bundle, memory_bytes, read)
+
+    async def _in_child(self, kind: str, data: bytes, memory_bytes: int, read: Callable[[bytes], T]) -> T:
         job: bytes = msgpack.packb([kind, data, memory_bytes])
         self._running += 1
         try:
-            out = await self._run(kind, job)
+            return await self._run(kind, job, read)
         finally:
             self._running -= 1
             if self._keeps_spare and not self._running:
                 self._start_spare_soon()
-        try:
-            answer = msgpack.unpackb(out)  # of its length, and so with no more in it
-        except ValueError as error:
-            raise CompileRefused("the compiler gave no answer") from error
-        if not isinstance(answer, dict):
-            raise CompileRefused("the compiler gave no answer")
-        return answer
 
-    async def _run(self, kind: str, job: bytes) -> bytes:
+    async def _run(self, kind: str, job: bytes, read: Callable[[bytes], T]) -> T:
         child = await self._take(needs_javascript=kind == JAVASCRIPT)
         try:
-            exchanged = child.process.exchange(_message(job), _ANSWER_BYTES[kind])
+            exchanged = child.process.exchange(_message(job), _ANSWER_BYTES[kind], read)
             return await asyncio.wait_for(exchanged, self._wall_s)
         except TimeoutError:
             raise CompileRefused(f"compiling took longer than {self._wall_s:g} s") from None
@@ -306,31 +253,6 @@ class Compiler:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
-
-
-def _script_error(told: Mapping[str, object]) -> ScriptError:
-    """Here and below: a child that was taken over may say anything."""
-    try:
-        return msgspec.convert({**told, "lines": _lines(told.get("lines"))}, ScriptError)
-    except (msgspec.ValidationError, TypeError):
-        raise CompileRefused("the compiler gave no answer") from None
-
-
-def _names(told: object) -> tuple[str, ...] | None:
-    if not isinstance(told, list) or len(told) > _MOST_NAMES:
-        return None
-    return tuple(told) if all(isinstance(name, str) and len(name) <= _NAME for name in told) else None
-
-
-def _lines(told: object) -> tuple[tuple[int, str], ...]:
-    if not isinstance(told, list):
-        return ()
-    pairs = [line for line in told[:_MOST_LINES] if isinstance(line, list) and len(line) == 2]
-    return tuple(
-        (level, text[:_LINE])
-        for level, text in pairs
-        if isinstance(level, int) and 0 <= level <= 4 and isinstance(text, str)
-    )
 
 
 def _message(data: bytes) -> bytes:

@@ -12,11 +12,13 @@ import asyncio
 import fcntl
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final, TypeVar
+
+T = TypeVar("T")
 
 #: Before each message, to a child and from it.
 MESSAGE_SIZE: Final = struct.Struct("<Q")
@@ -63,7 +65,7 @@ class PipedChild:
         for pipe in (self._in, self._out):
             with suppress(OSError):  # the user has too many large ones
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._last: Future[None] | Future[bytes] = _threads.submit(self._write, first)
+        self._last: Future[Any] = _threads.submit(self._write, first)
 
     @property
     def pid(self) -> int:
@@ -78,11 +80,11 @@ class PipedChild:
 
         Who is cancelled has to kill it, which ends the thread that does this.
         """
-        return await self.exchange(b"", most_bytes)
+        return await self.exchange(b"", most_bytes, bytes)
 
-    async def exchange(self, data: bytes, most_bytes: int) -> bytes:
-        """Write `data`; its next message. As `receive`."""
-        exchanged = _threads.submit(self._exchange, self._last, data, most_bytes)
+    async def exchange(self, data: bytes, most_bytes: int, read: Callable[[bytes], T]) -> T:
+        """Write `data`; what `read`, in a thread, makes of its next message. As `receive`; raises what `read` does."""
+        exchanged = _threads.submit(self._exchange, self._last, data, most_bytes, read)
         self._last = exchanged
         return await asyncio.wrap_future(exchanged)
 
@@ -100,7 +102,7 @@ class PipedChild:
         except BrokenPipeError:
             pass  # it has ended: its exit code says more
 
-    def _exchange(self, before: Future[None] | Future[bytes], data: bytes, most_bytes: int) -> bytes:
+    def _exchange(self, before: Future[Any], data: bytes, most_bytes: int, read: Callable[[bytes], T]) -> T:
         before.result()
         self._write(data)
         head = self._out.read(MESSAGE_SIZE.size)
@@ -110,7 +112,7 @@ class PipedChild:
                 raise MessageTooLarge(f"a message of {size} bytes, where {most_bytes} are the most")
             message = self._out.read(size)
             if len(message) == size:
-                return message
+                return read(message)
         raise self._ended()
 
     def _ended(self) -> ChildEnded:

@@ -19,7 +19,8 @@ from cli.serve import serve
 from cli.settings import serve_settings
 from processes.confinement import InForce, offered
 from processes.confinement_probe import probe_confinement
-from runtime.compile import Compiler, CompileRefused
+from runtime.compile import Compiler
+from runtime.compile_answers import CompileRefused
 from storage.object_bucket import BucketPlace
 from tests.processes.test_confinement import (
     DENIED_TO_UNTRUSTED,
@@ -408,7 +409,8 @@ async def test_control_without_other_rights_still_ends_a_child_that_is_somebody_
         from cli import compile_process
         from processes import profiles
         from processes.confinement import confine
-        from runtime.compile import Compiler, CompileRefused
+        from runtime.compile import Compiler
+        from runtime.compile_answers import CompileRefused
         from tests.support.guests import wat
         spins = wat('(module (memory (export "memory") 1) (func $s (loop $l (br $l))) (start $s))')
         confine(profiles.control(Path({str(ROOT)!r})), "require")

@@ -5,16 +5,20 @@ image or a worker's delta is gone.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.publisher import LocalPublisher
 from runtime.aot_cache import AotCache
-from runtime.compile import Compiled, Compiler, LoadedScript
+from runtime.compile import Compiler, _nothing
+from runtime.compile_answers import Compiled, LoadedScript
 from runtime.compile_queue import FairQueue
 from runtime.module_problems import InvalidModule, ModuleProblem, ScriptFailed
+from storage.failures import DiskFull
 from storage.object_store import FolderObjectStore
 from tests.runtime.test_compile import bundle_of
 from tests.support.guests import sample
@@ -33,9 +37,11 @@ class CountingCompiler(Compiler):
         self.compiled.append(wasm)
         return await super().compile(wasm, memory_bytes)
 
-    async def load(self, bundle: bytes, memory_bytes: int) -> LoadedScript:
+    async def load(
+        self, bundle: bytes, memory_bytes: int, keep: Callable[[LoadedScript], object] = _nothing
+    ) -> LoadedScript:
         self.loaded += 1
-        return await super().load(bundle, memory_bytes)
+        return await super().load(bundle, memory_bytes, keep)
 
 
 class Host:
@@ -109,6 +115,20 @@ async def test_image_and_delta_are_made_again(host: Host) -> None:
         assert host.cache.has(digest)
     assert host.cache.read_delta(prepared.digest) == before
     assert host.compiler.compiled == [toy_engine()] * 2
+
+
+async def test_delta_that_the_disk_has_no_room_for_is_the_host_s_fault(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host.cache, "store_delta", full)
+        with pytest.raises(DiskFull):
+            await host.publisher.prepare(bundle_of("a"), "me")
+    prepared = await host.publisher.prepare(bundle_of("a"), "me")
+    assert host.cache.read_delta(prepared.digest).facts.handlers == {"fetch"}
 
 
 async def test_script_s_own_error_keeps_its_place(host: Host) -> None:

@@ -39,8 +39,8 @@ async def test_messages_come_back_whole_one_after_the_other(tmp_path: Path) -> N
     first, then = os.urandom(300_000), os.urandom(1_000_000)
     child = PipedChild(ECHO, tmp_path, message(first))
     assert await child.receive(600_000) == first * 2
-    assert await child.exchange(message(then), 2_000_000) == then * 2
-    assert await child.exchange(message(b""), 0) == b""
+    assert await child.exchange(message(then), 2_000_000, bytes) == then * 2
+    assert await child.exchange(message(b""), 0, bytes) == b""
     child.kill()
     await child.wait()
 
@@ -93,7 +93,7 @@ async def test_one_that_ends_without_an_answer_says_how(
 ) -> None:
     child = PipedChild((sys.executable, "-c", code), tmp_path, b"x" * 300_000)
     with pytest.raises(ChildEnded) as caught:
-        await child.exchange(b"more", 100)
+        await child.exchange(b"more", 100, bytes)
     assert (caught.value.code, caught.value.errors) == (status, errors)
     await child.wait()
     assert child.returncode == status

@@ -18,7 +18,8 @@ import msgpack
 import pytest
 
 from model.outcome import EventOutcome
-from runtime.compile import Compiler, CompileRefused
+from runtime.compile import Compiler
+from runtime.compile_answers import CompileRefused
 from runtime.signatures import ABI_SIGNATURES, WASI_SIGNATURES
 from tests.runtime.calling import calling_module
 from tests.security.hostile_rows import EXCEPTION, LIMITS, MIB, OFF, OK, ROWS, Row, of_locals
