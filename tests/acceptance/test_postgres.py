@@ -58,9 +58,8 @@ def test_host_serves_without_its_database_and_loses_nothing(
     refused = platform.request("sender.localhost", method="POST", body=b"lost")
     assert refused.status >= 500, refused
     namespaces = platform.api("GET", "/client/v4/accounts/default/storage/kv/namespaces")[1]["result"]
-    status, envelope = platform.api(
-        "GET", f"/client/v4/accounts/default/storage/kv/namespaces/{namespaces[0]['id']}/keys"
-    )
+    keys = f"/client/v4/accounts/default/storage/kv/namespaces/{namespaces[0]['id']}/keys"
+    status, envelope = platform.api("GET", keys)
     assert status == 503, envelope
     assert PASSWORD not in json.dumps(envelope)
 
@@ -70,6 +69,12 @@ def test_host_serves_without_its_database_and_loses_nothing(
     for name in held:
         # Each process finds the server again by itself, within a second.
         wait_until(lambda name=name: platform.request("notes.localhost", f"/{name}").status == 200)  # type: ignore[misc]
+
+    def control_found_it() -> bool:
+        files = platform.api("GET", "/readyz")[1]["result"]["replication"]
+        return platform.api("GET", keys)[0] == 200 and all(one["away_s"] is None for one in files)
+
+    wait_until(control_found_it)
     platform.deploy("queue_consumer", "taker", "--kv", "SEEN=seen")
     platform.run("queues", "consumer", "add", "mails", "--namespace", "tests", "--script", "taker")
 
