@@ -19,6 +19,7 @@ from runtime.aot_cache import AotCache, ImageUnavailable, OpenImage
 from runtime.capi.engine_store import Engine, Module
 from runtime.capi.failures import CapiError
 from runtime.capi.linker import DeltaPre, InstancePre, Linker
+from runtime.capi.spares import make_spares
 from runtime.javascript.sealed import SealedDelta
 from runtime.shelf import Place, Shelf
 
@@ -156,6 +157,7 @@ class InstancePool:
         """The engine that JavaScript workers share, made anew if need be."""
         engine = await self.load(self._cache.javascript, _NOBODY)
         if self._javascript is None:
+            engine.pre.spares = make_spares(self._engine, engine.pre, "fetch")
             engine.users += 1
             self._javascript = engine
         return self._javascript

@@ -25,6 +25,7 @@ FOLDER: Final = ROOT / "build" / "javascript"
 #: All that a finished engine exports; what built it is gone.
 EXPORTS: Final = (
     "memory",
+    "__stack_pointer",
     "alloc",
     "fetch",
     "queue",

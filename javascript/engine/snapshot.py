@@ -2,7 +2,8 @@
 
 The idea is Wizer's. It is sound for this module alone, and what it rests on is checked: the one mutable global is the
 shadow stack's pointer, which is where it was; the table can't change, since nothing emits `table.set`; memory is
-all that is left, and it becomes the data section.
+all that is left, and it becomes the data section. Instances of it that are used again rest on the same
+(docs/decisions/0020): the pointer is exported for them, and no data is passive.
 Source: WebAssembly Core Specification, binary format.
 """
 

@@ -120,7 +120,8 @@ class Toolchain:
         self._zig(
             False,
             *("-mexec-model=reactor", *(made[source] for source in sources)),
-            *(f"-Wl,-z,stack-size={_STACK_BYTES}", "-Wl,--strip-all", "-o", str(out)),
+            *(f"-Wl,-z,stack-size={_STACK_BYTES}", "-Wl,--export=__stack_pointer"),
+            *("-Wl,--strip-all", "-o", str(out)),
         )
 
     def _zig(self, is_cpp: bool, *arguments: str) -> None:

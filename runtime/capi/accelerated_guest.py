@@ -7,35 +7,68 @@ functions and ticks see the guest as it is in that moment.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runtime.capi.accelerator.loading import load
 from runtime.capi.engine_store import Engine
 from runtime.capi.frame import OFFSET_OF, CallState
-from runtime.capi.guest import LARGE_STORE_BYTES, Guest, polling
+from runtime.capi.guest import LARGE_STORE_BYTES, Guest, live_guests, polling
 from runtime.capi.linker import InstancePre
+
+if TYPE_CHECKING:
+    from runtime.capi.spares import Spares
 
 #: Of a result that is copied at once, before anybody asks for it; a larger one is read as without the accelerator.
 LARGEST_RESULT: Final = 64 * 1024
+#: Instances that are kept in a process: spares.c has the same number.
+MOST_SPARES: Final = 16
 
 _DONE, _WANTS, _STOPPED, _FAILED, _STATUS_BITS = 1, 2, 4, 8, 4
 _MEMORY_HANDLE_AT: Final = OFFSET_OF["memory_handle"]
 _DOOMED_AT: Final = OFFSET_OF["doomed"]
+_IS_INSTANTIATED_AT: Final = OFFSET_OF["is_instantiated"]
 _PEAK_AT: Final = OFFSET_OF["peak"]
 _VALUE_AT: Final = OFFSET_OF["results"] + CallState.VALUE_OF
 _U64: Final = struct.Struct("<Q")
 
 
 class AcceleratedGuest(Guest):
-    __slots__ = ("_c", "_doomed", "_failed", "_reply", "_result")
+    __slots__ = ("_c", "_doomed", "_failed", "_reply", "_result", "_spares")
+
+    def __init__(
+        self,
+        engine: Engine,
+        memory_bytes: int,
+        cpu_budget_ns: int,
+        data: object = None,
+        spares: Spares | None = None,
+    ) -> None:
+        #: It begins with one of them, if there is one, and leaves its instance there. Held, for C has their address.
+        self._spares = spares
+        super().__init__(engine, memory_bytes, cpu_budget_ns, data)
 
     def _open(self, engine: Engine, memory_bytes: int) -> None:
         self._c = load()
         self._result = 0
         self._failed = 0
+        if live_guests() + MOST_SPARES >= engine.settings.slots:
+            self._c.let_go()  # a slot each, and guests come first
         self._store, self._context = self._c.open(
-            self._frame.base, engine.pointer, memory_bytes, engine.settings.table_elements
+            self._frame.base,
+            engine.pointer,
+            memory_bytes,
+            engine.settings.table_elements,
+            0 if self._spares is None else self._spares.handle,
         )
+
+    @property
+    def begins_with_a_spare(self) -> bool:
+        return bool(self._frame.buffer[_IS_INSTANTIATED_AT])
+
+    def spares(self) -> int:
+        """See runtime.capi.spares."""
+        handle: int = self._c.spares(self._open_frame().base)
+        return handle
 
     # -- what C reads and writes too -----------------------------------------------------------------
 
@@ -186,7 +219,16 @@ class AcceleratedGuest(Guest):
         return self._result if self._store is None else super().result_i64()
 
 
-def open_guest(engine: Engine, memory_bytes: int, cpu_budget_ns: int, data: object = None) -> Guest:
-    """A guest by the driver that this process uses."""
-    kind = AcceleratedGuest if engine.accelerated else Guest
-    return kind(engine, memory_bytes, cpu_budget_ns, data)
+def open_guest(
+    engine: Engine,
+    memory_bytes: int,
+    cpu_budget_ns: int,
+    data: object = None,
+    spares: Spares | None = None,
+) -> Guest:
+    """A guest by the driver that this process uses. With `spares`, of the instance-pre that it will begin with, it is
+    to be begun by `first_slice`.
+    """
+    if engine.accelerated:
+        return AcceleratedGuest(engine, memory_bytes, cpu_budget_ns, data, spares)
+    return Guest(engine, memory_bytes, cpu_budget_ns, data)

@@ -42,11 +42,15 @@ class CallState(ctypes.Structure):
         ("tick", c_uint64),
         ("slice_ticks", c_uint64),
         ("peak", c_uint64),
+        #: Where its instance is kept when it has ended well; NULL: it is deleted.
+        ("spares", c_void_p),
         ("flag", c_uint8 * 2),
         #: Set from the loop's thread while another may be polling.
         ("doomed", c_uint8),
         ("stopped", c_uint8),
         ("wants", c_uint8),
+        #: It began with an instance that was kept.
+        ("is_instantiated", c_uint8),
     )
     VALUE_SIZE: ClassVar[int] = ctypes.sizeof(_bindings.wasmtime_val_t)
     VALUE_OF: ClassVar[int] = _bindings.wasmtime_val_t.of.offset

@@ -186,6 +186,11 @@ class Guest:
         frame = self._open_frame()
         self._future = _pre_instantiate(pre.pointer, self._context, frame.instance, frame.trap, frame.error)
 
+    @property
+    def begins_with_a_spare(self) -> bool:
+        """Its instance is there already: one that was kept (runtime.capi.spares). Never here."""
+        return False
+
     def first_slice(self, pre: InstancePre, handler: str, event: bytes, initialize: bool) -> int:
         """Begin the event, and go as far as can be gone in one call of C: how far that is.
 

@@ -57,6 +57,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...], bool]]] = {
     "wasmtime_store_epoch_deadline_callback": (None, (P, EPOCH_CALLBACK, P, P), False),
     "wasmtime_context_set_epoch_deadline": (None, (P, c_uint64), False),
     "wasmtime_context_get_data": (P, (P,), False),
+    "wasmtime_context_set_data": (None, (P, P), False),
     # calls
     "wasmtime_func_call_async": (P, (P, P, P, c_size_t, P, c_size_t, P, P), False),
     "wasmtime_call_future_poll": (c_bool, (P,), True),
@@ -67,6 +68,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...], bool]]] = {
     "wasmtime_memory_data": (P, (P, P), False),
     "wasmtime_memory_data_size": (c_size_t, (P, P), False),
     "wasmtime_memory_grow": (P, (P, P, c_uint64, P), False),
+    "wasmtime_global_get": (None, (P, P, P), False),
     # failures
     "wasmtime_error_new": (P, (c_char_p,), False),
     "wasmtime_error_message": (None, (P, P), False),

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p, memmove, string_at
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import wasmtime
 
@@ -22,6 +22,9 @@ from runtime.capi.failures import CapiError, raise_error
 from runtime.capi.frame import FLAG_AT, I32_RESULT, KIND_I32, CallState
 from runtime.capi.guest import Guest, polling
 from runtime.capi.library import FUNC_ASYNC_CALLBACK, bind
+
+if TYPE_CHECKING:
+    from runtime.capi.spares import Spares
 
 _pre_delete = bind("wasmtime_instance_pre_delete")
 _linker_new = bind("wasmtime_linker_new")
@@ -140,6 +143,8 @@ class InstancePre:
 
     #: What is copied into each instance's memory before anything runs in it (runtime.javascript.delta); b"": nothing.
     delta: bytes = b""
+    #: Where its instances are kept for the next event when one has ended well; None: each is deleted.
+    spares: Spares | None = None
 
     def __init__(self, pointer: int) -> None:
         self._pointer: int | None = pointer
@@ -163,6 +168,7 @@ class DeltaPre(InstancePre):
     def __init__(self, base: InstancePre, delta: bytes) -> None:
         super().__init__(base.pointer)
         self.delta = delta
+        self.spares = base.spares
 
     def close(self) -> None:
         """Lets go of what is borrowed."""

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT "790f62cf4b8560bb"
+#define LAYOUT "2ffe1aa759c1dc47"
 
 struct frame {
     _Alignas(8) uint8_t instance[16];
@@ -28,10 +28,12 @@ struct frame {
     uint64_t tick;
     uint64_t slice_ticks;
     uint64_t peak;
+    void *spares;
     _Alignas(1) uint8_t flag[2];
     uint8_t doomed;
     uint8_t stopped;
     uint8_t wants;
+    uint8_t is_instantiated;
 };
 
 _Static_assert(offsetof(struct frame, instance) == 0, "instance");
@@ -56,11 +58,13 @@ _Static_assert(offsetof(struct frame, cpu_left) == 304, "cpu_left");
 _Static_assert(offsetof(struct frame, tick) == 312, "tick");
 _Static_assert(offsetof(struct frame, slice_ticks) == 320, "slice_ticks");
 _Static_assert(offsetof(struct frame, peak) == 328, "peak");
-_Static_assert(offsetof(struct frame, flag) == 336, "flag");
-_Static_assert(offsetof(struct frame, doomed) == 338, "doomed");
-_Static_assert(offsetof(struct frame, stopped) == 339, "stopped");
-_Static_assert(offsetof(struct frame, wants) == 340, "wants");
-_Static_assert(sizeof(struct frame) == 344, "frame");
+_Static_assert(offsetof(struct frame, spares) == 336, "spares");
+_Static_assert(offsetof(struct frame, flag) == 344, "flag");
+_Static_assert(offsetof(struct frame, doomed) == 346, "doomed");
+_Static_assert(offsetof(struct frame, stopped) == 347, "stopped");
+_Static_assert(offsetof(struct frame, wants) == 348, "wants");
+_Static_assert(offsetof(struct frame, is_instantiated) == 349, "is_instantiated");
+_Static_assert(sizeof(struct frame) == 352, "frame");
 
 #define VALUE_SIZE 32
 #define VALUE_OF 8
@@ -76,6 +80,7 @@ _Static_assert(sizeof(struct frame) == 344, "frame");
     X(void, wasmtime_store_epoch_deadline_callback, (void *, void *, void *, void *)) \
     X(void, wasmtime_context_set_epoch_deadline, (void *, uint64_t)) \
     X(void *, wasmtime_context_get_data, (void *)) \
+    X(void, wasmtime_context_set_data, (void *, void *)) \
     X(void *, wasmtime_caller_context, (void *)) \
     X(void *, wasmtime_instance_pre_instantiate_async, (void *, void *, void *, void *, void *)) \
     X(bool, wasmtime_instance_export_get, (void *, void *, const void *, uint64_t, void *)) \
@@ -85,6 +90,7 @@ _Static_assert(sizeof(struct frame) == 344, "frame");
     X(void *, wasmtime_memory_data, (void *, void *)) \
     X(uint64_t, wasmtime_memory_data_size, (void *, void *)) \
     X(void *, wasmtime_memory_grow, (void *, void *, uint64_t, void *)) \
+    X(void, wasmtime_global_get, (void *, void *, void *)) \
     X(void *, wasmtime_error_new, (const void *)) \
     X(void, wasmtime_error_delete, (void *)) \
 

@@ -18,7 +18,6 @@ WASMTIME_FUNCTIONS(X)
 #undef X
 
 enum { KIND_I32 = 0 };                        /* wasmtime_valkind_t */
-enum { EXTERN_FUNC = 0, EXTERN_MEMORY = 3 };  /* wasmtime_extern_kind_t */
 enum { CONTINUE = 0, YIELD = 1 };             /* wasmtime_update_deadline_kind_t */
 enum { BUDGET_USED = 1, DOOMED = 2 };         /* frame->stopped */
 
@@ -106,11 +105,17 @@ static void *on_epoch(void *context, void *data, uint64_t *delta, uint8_t *kind)
     return NULL;
 }
 
-void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements) {
+void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements, struct spares *spares) {
     memset(frame, 0, sizeof *frame);
     frame->reply = (void *)"";
-    frame->store = wasmtime_store_new(engine, frame, NULL);
-    frame->context = wasmtime_store_context(frame->store);
+    frame->spares = spares;
+    frame->is_instantiated = spares && spares_take(spares, frame, memory_bytes);
+    if (frame->is_instantiated)
+        wasmtime_context_set_data(frame->context, frame);
+    else {
+        frame->store = wasmtime_store_new(engine, frame, NULL);
+        frame->context = wasmtime_store_context(frame->store);
+    }
     wasmtime_store_limiter(frame->store, memory_bytes, table_elements, 1, 1, 1);
     wasmtime_store_epoch_deadline_callback(frame->store, (void *)on_epoch, frame, NULL);
     wasmtime_context_set_epoch_deadline(frame->context, 1);
@@ -138,12 +143,12 @@ static void *begin_call(struct frame *frame, uint8_t *function, size_t arguments
                                     frame->results, results, &frame->trap, &frame->error);
 }
 
-static bool find(struct frame *frame, const char *name, size_t size, uint8_t kind, uint8_t *into) {
+bool guest_find(struct frame *frame, const char *name, size_t size, uint8_t kind, uint8_t *into) {
     return wasmtime_instance_export_get(frame->context, frame->instance, name, size, into) && *into == kind;
 }
 
 static bool find_memory(struct frame *frame) {
-    if (!find(frame, "memory", 6, EXTERN_MEMORY, frame->memory))
+    if (!guest_find(frame, "memory", 6, EXTERN_MEMORY, frame->memory))
         return false;
     frame->memory_handle = frame->memory + EXTERN_OF;
     return true;
@@ -192,13 +197,14 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
                              size_t handler_size, const uint8_t *event, uint32_t event_size,
                              const uint8_t *delta, size_t delta_size) {
     enum stage before = INSTANTIATED;
-    if (!ended_at_once(frame, wasmtime_instance_pre_instantiate_async(pre, frame->context, frame->instance,
+    if (!frame->is_instantiated &&
+        !ended_at_once(frame, wasmtime_instance_pre_instantiate_async(pre, frame->context, frame->instance,
                                                                      &frame->trap, &frame->error)))
         return INSTANTIATING;
     if (guest_failed(frame))
         return INSTANTIATED;
     if (initialize) {
-        if (!find_memory(frame) || !find(frame, "_initialize", 11, EXTERN_FUNC, frame->handler))
+        if (!find_memory(frame) || !guest_find(frame, "_initialize", 11, EXTERN_FUNC, frame->handler))
             return INSTANTIATED;
         if (!ended_at_once(frame, begin_call(frame, frame->handler, 0, 0)))
             return INITIALIZING;
@@ -206,8 +212,8 @@ enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, co
             return INITIALIZED;
         before = INITIALIZED;
     }
-    if (!find_memory(frame) || !find(frame, "alloc", 5, EXTERN_FUNC, frame->alloc) ||
-        !find(frame, handler, handler_size, EXTERN_FUNC, frame->handler))
+    if (!find_memory(frame) || !guest_find(frame, "alloc", 5, EXTERN_FUNC, frame->alloc) ||
+        !guest_find(frame, handler, handler_size, EXTERN_FUNC, frame->handler))
         return before;
     if (delta_size && !guest_restore(frame, delta, delta_size))
         return before;

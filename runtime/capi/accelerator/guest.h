@@ -1,6 +1,10 @@
 /* What a guest does, without Python: nothing in guest.c needs the GIL or touches an object. */
 #include "bindings.h"
 
+#include "spares.h"
+
+enum { EXTERN_FUNC = 0, EXTERN_GLOBAL = 1, EXTERN_MEMORY = 3 }; /* wasmtime_extern_kind_t */
+
 /* How far a guest's first slice got: runtime/capi/guest.py has the same numbers. An odd one has a call under way
  * (`frame->future`), which is driven on; an even one has a call that ended, whose outcome Python looks at. */
 enum stage {
@@ -26,7 +30,8 @@ WASMTIME_FUNCTIONS(X)
 
 uint64_t thread_ns(void);
 int start_ticker(void *engine, uint64_t tick_ns);
-void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements);
+void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements, struct spares *spares);
+bool guest_find(struct frame *frame, const char *name, size_t size, uint8_t kind, uint8_t *into);
 bool guest_failed(const struct frame *frame);
 bool guest_poll(struct frame *frame, void *future);
 enum stage guest_first_slice(struct frame *frame, void *pre, bool initialize, const char *handler,

@@ -24,6 +24,7 @@ FUNCTIONS: Final = (
     "wasmtime_store_epoch_deadline_callback",
     "wasmtime_context_set_epoch_deadline",
     "wasmtime_context_get_data",
+    "wasmtime_context_set_data",
     "wasmtime_caller_context",
     "wasmtime_instance_pre_instantiate_async",
     "wasmtime_instance_export_get",
@@ -33,6 +34,7 @@ FUNCTIONS: Final = (
     "wasmtime_memory_data",
     "wasmtime_memory_data_size",
     "wasmtime_memory_grow",
+    "wasmtime_global_get",
     "wasmtime_error_new",
     "wasmtime_error_delete",
 )

@@ -52,18 +52,19 @@ static PyObject *py_start_ticker(PyObject *self, PyObject *const *args, Py_ssize
     Py_RETURN_NONE;
 }
 
-/* open(frame, engine, memory_bytes, table_elements) -> (store, context) */
+/* open(frame, engine, memory_bytes, table_elements, spares or 0) -> (store, context) */
 static PyObject *py_open(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    if (count != 4)
+    if (count != 5)
         return wrong_count("open");
     struct frame *frame = address(args[0]);
     void *engine = address(args[1]);
     int64_t memory_bytes = PyLong_AsLongLong(args[2]);
     int64_t table_elements = PyLong_AsLongLong(args[3]);
+    struct spares *spares = address(args[4]);
     if (PyErr_Occurred())
         return NULL;
-    guest_open(frame, engine, memory_bytes, table_elements);
+    guest_open(frame, engine, memory_bytes, table_elements, spares);
     return Py_BuildValue("KK", (unsigned long long)(uintptr_t)frame->store,
                          (unsigned long long)(uintptr_t)frame->context);
 }
@@ -165,10 +166,10 @@ static PyObject *conclude(struct frame *frame, uint64_t largest, uint64_t larges
     PyObject *result = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
     if (!result)
         return NULL;
+    if (!frame->spares || !spares_keep(frame->spares, frame))
+        wasmtime_store_delete(frame->store);
     frame->memory_handle = NULL;
-    void *store = frame->store;
     frame->store = frame->context = NULL;
-    wasmtime_store_delete(store);
     return result;
 }
 
@@ -292,6 +293,30 @@ static PyObject *py_restore(PyObject *self, PyObject *const *args, Py_ssize_t co
     return PyBool_FromLong(restored);
 }
 
+/* spares(frame) -> for `open`, of a fresh instance whose exports were found; 0: there can't be any. */
+static PyObject *py_spares(PyObject *self, PyObject *frame_address) {
+    (void)self;
+    struct frame *frame = address(frame_address);
+    return PyErr_Occurred() ? NULL : PyLong_FromVoidPtr(spares_new(frame));
+}
+
+/* drop_spares(spares): nobody may have them any more. */
+static PyObject *py_drop_spares(PyObject *self, PyObject *spares_address) {
+    (void)self;
+    struct spares *spares = address(spares_address);
+    if (PyErr_Occurred())
+        return NULL;
+    spares_delete(spares);
+    Py_RETURN_NONE;
+}
+
+/* let_go() -> how many instances were kept, of whatever module: their slots are free now. */
+static PyObject *py_let_go(PyObject *self, PyObject *nothing) {
+    (void)self;
+    (void)nothing;
+    return PyLong_FromUnsignedLong(spares_let_go());
+}
+
 /* imports() -> {name: address}, for the linker. */
 static PyObject *py_imports(PyObject *self, PyObject *nothing) {
     (void)self;
@@ -305,6 +330,9 @@ static PyMethodDef methods[] = {
     {"bind", py_bind, METH_O, NULL},
     {"imports", py_imports, METH_NOARGS, NULL},
     {"wanted", py_wanted, METH_O, NULL},
+    {"spares", py_spares, METH_O, NULL},
+    {"drop_spares", py_drop_spares, METH_O, NULL},
+    {"let_go", py_let_go, METH_NOARGS, NULL},
     FAST(start_ticker),
     FAST(open),
     FAST(poll),

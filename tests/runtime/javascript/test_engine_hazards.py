@@ -6,13 +6,16 @@ in the slot that another one gets.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from runtime.abi.core_module.host_calls import GuestIo
+from runtime.capi.accelerated_guest import open_guest
 from runtime.capi.guest import live_guests
 from tests.javascript.harness import handler, instance, tenant
 from tests.javascript.test_recursion import CODE, DATA, MAKERS
-from tests.support.guests import request
+from tests.support.guests import engine, request
 from tests.support.javascript_engine import built_engine
 from tests.support.javascript_guests import JavaScriptGuests
 
@@ -77,6 +80,41 @@ async def test_a_slot_has_no_byte_of_the_tenant_before(driver: str) -> None:
         assert answer.memory is not None
         assert secret.encode() in answer.memory
         assert fresh() == image
+
+
+async def test_instance_that_is_used_again_begins_as_the_engine_does(guests: JavaScriptGuests) -> None:
+    """Whatever ran in it, by the driver that keeps instances."""
+    secret = "a secret of another tenant"
+    bodies = (
+        "return new Response('hello');",
+        f"globalThis.kept = Array.from({{ length: 2000 }}, (_, i) => '{secret}' + i); return new Response('kept');",
+        "return Response.json([...'a-b-c'.matchAll(/[a-z]/g)].map(String).sort().reverse());",
+        "const f = (n) => { try { return f(n + 1); } catch { return n; } }; return new Response(String(f(0) > 1));",
+        "try { null.x } catch (error) { return new Response(error.stack.slice(0, 9)); }",
+        "return new Response(new TextDecoder().decode(new Uint8Array(40000).fill(97)));",
+        "throw new TypeError('ends its event');",
+    )
+    workers = [
+        guests.deploy(handler(body, f"const table = {{ body: {n} }};")) for n, body in enumerate(bodies)
+    ]
+    image = fresh()
+    used = 0
+    for worker in [*workers, *reversed(workers)]:
+        await guests.fetch(worker, request())
+        loaded = guests.host.pool.get(worker.version.module_digest)
+        assert loaded is not None
+        if loaded.pre.spares is None:
+            assert not engine().accelerated or not Path("/proc/self/pagemap").exists()
+            continue
+        guest = open_guest(engine(), 128 << 20, 10**9, GuestIo(0, 0), loaded.pre.spares)
+        try:
+            if guest.begins_with_a_spare:
+                guest.find_exports("fetch", needs_alloc=True)
+                assert guest.read(0, guest.memory_size()) == image
+                used += 1
+        finally:
+            guest.close()
+    assert used >= len(workers) or not engine().accelerated
 
 
 async def test_what_memory_gives_is_zero_whoever_was_there(guests: JavaScriptGuests) -> None:
