@@ -9,8 +9,9 @@ import json
 import pytest
 
 from runtime.capi.failures import GuestTrap
+from runtime.capi.guest_pages import PageMap
 from runtime.fiber import Stopped
-from tests.javascript.harness import SEED, Refused, handler, instance, load, tenant
+from tests.javascript.harness import SEED, Refused, compile_modules, handler, instance, load, tenant
 
 # -- randomness ---------------------------------------------------------------------------------------------------
 
@@ -94,6 +95,28 @@ async def test_a_small_request_collects_no_garbage() -> None:
     touched = sum(answer.memory[at : at + 4096] != before[at : at + 4096] for at in pages)
     assert len(before) > 3 << 20
     assert touched < 100
+
+
+@pytest.mark.parametrize(
+    ("garbage", "collects"),
+    [
+        (0, False),
+        (100, False),  # some 20 KiB
+        (1_000, True),
+    ],
+)
+def test_a_small_top_level_collects_no_garbage(garbage: int, collects: bool) -> None:
+    """A collection counts each object of the prelude down and up again, and so writes to the pages of all of them."""
+    top = f"for (let i = 0; i < {garbage}; i++) {{ const ring = [i]; ring.push(ring); }}"
+    code = compile_modules([("index.js", "esm", handler("", top).encode())], "index.js")
+    pages = PageMap()
+    try:
+        with instance() as guest:
+            load(guest, code)
+            written = sum(len(data) for _, data in guest.written(pages)) // 4096
+    finally:
+        pages.close()
+    assert (written > 200) is collects
 
 
 async def test_garbage_of_a_long_request_is_collected() -> None:

@@ -14,6 +14,9 @@
 /* A collection marks everything there is; in an event, which begins anew the next time, it is hardly ever worth it. */
 #define GC_ROOM_BYTES (4 << 20)
 #define LOAD_GC_ROOM_BYTES (16 << 20)
+/* A collection counts every object of the prelude down and up again, and so writes to 300 pages, each of which is copied
+ * for that. What less than this can leave in cycles is not worth it. */
+#define WORTH_COLLECTING_BYTES (64 << 10)
 
 static int64_t answer(Writer *writer)
 {
@@ -282,11 +285,12 @@ static void forget(JSContext *ctx, ModuleTable *table)
     table->count = 0;
 }
 
-/* The last step of what leaves its memory behind; the argument goes too. */
-static void settle_memory(uint8_t *input, size_t size)
+/* The last step of what leaves its memory behind; the argument goes too. The heap had `before` bytes. */
+static void settle_memory(uint8_t *input, size_t size, size_t before)
 {
     random_unseed();
-    JS_RunGC(engine_runtime);
+    if (engine_heap_bytes(engine_runtime) > before + WORTH_COLLECTING_BYTES)
+        JS_RunGC(engine_runtime);
     JS_SetGCThreshold(engine_runtime, engine_heap_bytes(engine_runtime) + GC_ROOM_BYTES);
     memset(input, 0, size);
     free(input);
@@ -297,7 +301,8 @@ EXPORT(js_load) int64_t js_load(uint8_t *input, size_t size)
 {
     JSContext *ctx = engine_context;
     engine_enter(LOADING);
-    JS_SetGCThreshold(engine_runtime, engine_heap_bytes(engine_runtime) + LOAD_GC_ROOM_BYTES);
+    size_t before = engine_heap_bytes(engine_runtime);
+    JS_SetGCThreshold(engine_runtime, before + LOAD_GC_ROOM_BYTES);
     Reader reader = {input, input + size}, code = {NULL, NULL};
     ModuleTable table = {.compiling = false};
     const uint8_t *key, *value;
@@ -331,7 +336,7 @@ EXPORT(js_load) int64_t js_load(uint8_t *input, size_t size)
         return answer_failure(ctx);
     modules_use(NULL);
     forget(ctx, &table);
-    settle_memory(input, size);
+    settle_memory(input, size, before);
     return answer(&writer);
 }
 
@@ -370,6 +375,6 @@ EXPORT(js_warm) int64_t js_warm(uint8_t *input, size_t size)
     JS_FreeValue(ctx, result);
     if (!ok)
         return answer_failure(ctx);
-    settle_memory(input, size);
+    settle_memory(input, size, 0); /* it is made once, and what it leaves is copied for each event */
     return answer(&writer);
 }
