@@ -1,8 +1,6 @@
 """Compile an upload in a child process of its own, within limits.
 
 How many at once, and in which order, is for `runtime.compile_queue` to say.
-
-Source of the limits: a module of 200,000 functions takes 14 s, a 12 MB engine 10 s and 300 MiB.
 """
 
 from __future__ import annotations
@@ -24,30 +22,26 @@ import msgpack
 
 from model.errors import ProcessLost
 from runtime.compile_answers import Compiled, CompileRefused, LoadedScript, read_compiled, read_loaded
+from runtime.compile_job import (
+    COMPILE_CPU_S,
+    COMPILE_MEMORY_BYTES,
+    COMPILE_WALL_S,
+    JAVASCRIPT,
+    MESSAGE_SIZE,
+    MODULE,
+)
 from runtime.javascript.delta import MOST_BYTES as MOST_DELTA_BYTES
-from runtime.piped_child import MESSAGE_SIZE, ChildEnded, MessageTooLarge, PipedChild
+from runtime.piped_child import ChildEnded, MessageTooLarge, PipedChild
 
 _log = logging.getLogger("tenantry.control")
 
 T = TypeVar("T")
-
-COMPILE_CPU_S: Final = 60
-COMPILE_WALL_S: Final = 120
-COMPILE_MEMORY_BYTES: Final = 2 << 30
-#: A module's initial memory, as data segments lay it out.
-MAX_MEMORY_IMAGE_BYTES: Final = 128 << 20
-#: Of the start function, as elsewhere: a worker must be ready within a second.
-STARTUP_CPU_MS: Final = 1_000
 
 #: A child has imported all and made its engine by then, ten times over.
 READY_S: Final = 30.0
 
 _SPARE_AFTER_S: Final = 0.1
 _NICE: Final = 10
-
-#: Kinds of jobs.
-MODULE: Final = "module"
-JAVASCRIPT: Final = "javascript"
 
 #: What stands beside an image or a delta in an answer: names, an error's text, lines.
 _TOLD_BYTES: Final = 4 << 20

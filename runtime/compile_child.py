@@ -30,17 +30,17 @@ from runtime.capi.engine_store import Engine, EngineSettings
 from runtime.capi.failures import CapiError, GuestTrap
 from runtime.capi.guest import AbiViolation, Guest
 from runtime.capi.guest_pages import PageMap
-from runtime.compile import (
+from runtime.compile_job import (
     COMPILE_CPU_S,
     COMPILE_MEMORY_BYTES,
     MAX_MEMORY_IMAGE_BYTES,
+    MESSAGE_SIZE,
     MODULE,
     STARTUP_CPU_MS,
 )
 from runtime.javascript import bundle
 from runtime.javascript.loading import JavaScript, LoadFailed
 from runtime.linking import make_linker
-from runtime.piped_child import MESSAGE_SIZE
 
 
 def _limit_itself() -> None:

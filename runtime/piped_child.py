@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
+from runtime.compile_job import MESSAGE_SIZE
+
 T = TypeVar("T")
 
-#: Before each message, to a child and from it.
-MESSAGE_SIZE: Final = struct.Struct("<Q")
 #: Each child that is spoken to has one; more than that are never spoken to at once (runtime.compile_queue).
 _THREADS: Final = 16
 _threads: Final = ThreadPoolExecutor(_THREADS, "compile-pipes")

@@ -22,7 +22,8 @@ from model import analytics
 from model.limits import BACKGROUND_LIMITS, FETCH_LIMITS, Limits
 from observability import log_ring
 from outbound import fetch_limits, header_hygiene, hops, policy_document, policy_parse, target
-from runtime import artifact, compile, compile_queue, map_budget, memory_budget
+from runtime import artifact, compile_queue, map_budget, memory_budget
+from runtime import compile_job as job
 from storage import (
     analytics_store,
     binding_rules,
@@ -139,9 +140,9 @@ def test_slots_and_their_reserve() -> None:
         ("## Uploads and the API", f"upload metadata | {script_upload.METADATA_BYTES:,} bytes"),
         (
             "## Uploads and the API",
-            f"| {compile.COMPILE_CPU_S} s, {compile.COMPILE_WALL_S} s, {compile.COMPILE_MEMORY_BYTES >> 30} GiB",
+            f"| {job.COMPILE_CPU_S} s, {job.COMPILE_WALL_S} s, {job.COMPILE_MEMORY_BYTES >> 30} GiB",
         ),
-        ("## Uploads and the API", f"start function | {compile.STARTUP_CPU_MS:,} ms"),
+        ("## Uploads and the API", f"start function | {job.STARTUP_CPU_MS:,} ms"),
         (
             "## Uploads and the API",
             "wait for the compiler, in all and of a tenant "

@@ -16,8 +16,9 @@ import msgpack
 import pytest
 
 from model.errors import ProcessLost
-from runtime.compile import COMPILE_CPU_S, Compiler, _why_it_died
+from runtime.compile import Compiler, _why_it_died
 from runtime.compile_answers import Compiled, CompileRefused, ScriptRefused
+from runtime.compile_job import COMPILE_CPU_S
 from runtime.javascript.bundle import Module, ModuleType, encode, make
 from runtime.javascript.delta import parse
 from runtime.piped_child import PipedChild

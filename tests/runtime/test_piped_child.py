@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from runtime.piped_child import MESSAGE_SIZE, ChildEnded, MessageTooLarge, PipedChild
+from runtime.compile_job import MESSAGE_SIZE
+from runtime.piped_child import ChildEnded, MessageTooLarge, PipedChild
 
 
 def message(data: bytes) -> bytes:
