@@ -472,7 +472,7 @@ def test_a_process_at_the_door_that_dies_takes_only_its_own_visitors_along(own_h
     own_host.deploy("hostile", "s-free", *FREE)
     visitors = [own_host.connect() for _ in range(24)]
     for sock in visitors:
-        sock.sendall(b"GET /wait?ms=10000 HTTP/1.1\r\nHost: s-free.localhost\r\n\r\n")
+        sock.sendall(b"GET /wait?ms=15000 HTTP/1.1\r\nHost: s-free.localhost\r\n\r\n")
     wait_until(lambda: own_host.metrics()["tenantry_suspended_events"] >= 48)  # here, and at the door
     os.kill(own_host.named()["worker-0"], signal.SIGKILL)
     answered = 0
