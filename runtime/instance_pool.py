@@ -131,8 +131,17 @@ class InstancePool:
             return self.get(digest) or self._keep_delta(digest, tenant, engine, stored)
         image = self._cache.open_small(digest)
         if image is None:
-            image = await asyncio.to_thread(self._cache.open, digest)
+            image = await self._open(digest)
         return self._map(digest, tenant, image)
+
+    async def _open(self, digest: str) -> OpenImage:
+        """In a thread, which opens it for nobody when who waits is cancelled."""
+        opening = asyncio.get_running_loop().run_in_executor(None, self._cache.open, digest)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unwanted)
+            raise
 
     def _map(self, digest: str, tenant: str, image: OpenImage) -> LoadedModule:
         """Map it, unless somebody else has meanwhile, and close it."""
@@ -195,3 +204,8 @@ class InstancePool:
 
     async def _recompile_now(self, digest: str, reason: str) -> None:
         await self._recompile(digest, reason)
+
+
+def _close_unwanted(opening: asyncio.Future[OpenImage]) -> None:
+    if opening.exception() is None:
+        opening.result().close()

@@ -6,15 +6,17 @@ import asyncio
 import gc
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from runtime.aot_cache import AotCache, ImageUnavailable, ModuleFacts
+from runtime.aot_cache import AotCache, ImageUnavailable, ModuleFacts, OpenImage
 from runtime.capi.guest import Guest
 from runtime.instance_pool import InstancePool, LoadedModule
 from runtime.linking import make_linker
 from tests.support.guests import engine, wat
+from tests.support.waiting import until
 
 
 class Pool:
@@ -116,6 +118,34 @@ async def test_a_mapped_module_holds_one_descriptor_and_its_instances_none(folde
         module.evicted = True
         module.close_if_unused()
     assert len(os.listdir("/proc/self/fd")) - before <= 10
+
+
+async def test_who_leaves_while_a_large_image_is_verified_leaves_no_descriptor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(folder, count=1)
+    entered, go_on, opened = threading.Event(), threading.Event(), threading.Event()
+    open_image = pool.cache.open
+
+    def held(digest: str) -> OpenImage:
+        entered.set()
+        go_on.wait(60)
+        image = open_image(digest)
+        opened.set()
+        return image
+
+    monkeypatch.setattr(pool.cache, "open_small", lambda _digest: None)  # as of one that is large
+    monkeypatch.setattr(pool.cache, "open", held)
+    loading = asyncio.create_task(pool.pool.load(pool.digests[0], "tenant"))
+    await asyncio.to_thread(entered.wait, 60)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    go_on.set()
+    await asyncio.to_thread(opened.wait, 60)
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= before, 20)
 
 
 async def test_mapped_bytes_are_bounded_but_one_module_always_fits(folder: Path) -> None:
