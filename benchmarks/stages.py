@@ -133,7 +133,7 @@ class _Side:
         event = FetchEvent(worker, context, worker.fetch_limits, request, {}, responder, visitor)
         sandbox = event.sandbox = Sandbox(
             host.engine, host.lanes, worker.fetch_limits, context, worker.env, (), host.operations, responder,
-            event._response_ended, False, self.loaded.pre.spares,
+            event._response_ended, False, self.loaded.pre,
         )  # fmt: skip
         running = host.running.add(sandbox, event, event.started + 30)
         mark("event, store, session")

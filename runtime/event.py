@@ -139,7 +139,7 @@ class Event:
             self.responder,
             self._response_ended,
             worker.version.trusted,
-            loaded.pre.spares,
+            loaded.pre,
             self.started < worker.off_loop_until_s,
         )
         deadline_s = self.started + limits.wall_ms / 1000

@@ -29,7 +29,6 @@ from runtime.capi.guest import (
     AbiViolation,
 )
 from runtime.capi.linker import InstancePre
-from runtime.capi.spares import Spares
 from runtime.fiber import Lanes, Stopped, answer_at_once, drive, frozen_clock_ns
 
 _SessionOf = tuple[
@@ -57,7 +56,7 @@ class Sandbox:
         responder: Responder | None,
         on_response_end: Callable[[], None],
         trusted: bool,
-        spares: Spares | None = None,
+        spares_of: InstancePre | None = None,
         off_loop: bool = False,
     ) -> None:
         self._engine = engine
@@ -73,7 +72,7 @@ class Sandbox:
         #: What it is made of when the guest first calls the host: most never do.
         self._session_of: _SessionOf | None = (context, env, table, limits, responder, on_response_end)
         self.guest = open_guest(
-            engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io, None if off_loop else spares
+            engine, limits.memory_bytes, limits.cpu_ms * 1_000_000, self.io, None if off_loop else spares_of
         )
         self.guest.clock_ns = None if trusted else frozen_clock_ns()
         self.peak_memory = 0

@@ -7,16 +7,13 @@ functions and ticks see the guest as it is in that moment.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from runtime.capi.accelerator.loading import load
 from runtime.capi.engine_store import Engine
 from runtime.capi.frame import OFFSET_OF, CallState
 from runtime.capi.guest import LARGE_STORE_BYTES, Guest, live_guests, polling
 from runtime.capi.linker import InstancePre
-
-if TYPE_CHECKING:
-    from runtime.capi.spares import Spares
 
 #: Of a result that is copied at once, before anybody asks for it; a larger one is read as without the accelerator.
 LARGEST_RESULT: Final = 64 * 1024
@@ -33,7 +30,7 @@ _U64: Final = struct.Struct("<Q")
 
 
 class AcceleratedGuest(Guest):
-    __slots__ = ("_c", "_doomed", "_failed", "_reply", "_result", "_spares")
+    __slots__ = ("_c", "_doomed", "_failed", "_reply", "_result", "_spares", "_worker")
 
     def __init__(
         self,
@@ -41,10 +38,12 @@ class AcceleratedGuest(Guest):
         memory_bytes: int,
         cpu_budget_ns: int,
         data: object = None,
-        spares: Spares | None = None,
+        spares_of: InstancePre | None = None,
     ) -> None:
-        #: It begins with one of them, if there is one, and leaves its instance there. Held, for C has their address.
-        self._spares = spares
+        #: It begins with one of its spares, if there are any, and leaves its instance there. Held, for C has their
+        #: address.
+        self._spares = None if spares_of is None else spares_of.spares
+        self._worker = id(spares_of)
         super().__init__(engine, memory_bytes, cpu_budget_ns, data)
 
     def _open(self, engine: Engine, memory_bytes: int) -> None:
@@ -59,6 +58,7 @@ class AcceleratedGuest(Guest):
             memory_bytes,
             engine.settings.table_elements,
             0 if self._spares is None else self._spares.handle,
+            self._worker,
         )
 
     @property
@@ -224,11 +224,11 @@ def open_guest(
     memory_bytes: int,
     cpu_budget_ns: int,
     data: object = None,
-    spares: Spares | None = None,
+    spares_of: InstancePre | None = None,
 ) -> Guest:
-    """A guest by the driver that this process uses. With `spares`, of the instance-pre that it will begin with, it is
-    to be begun by `first_slice`.
+    """A guest by the driver that this process uses. With `spares_of` it begins with a spare of that, if there is one,
+    and is to be begun by `first_slice`.
     """
     if engine.accelerated:
-        return AcceleratedGuest(engine, memory_bytes, cpu_budget_ns, data, spares)
+        return AcceleratedGuest(engine, memory_bytes, cpu_budget_ns, data, spares_of)
     return Guest(engine, memory_bytes, cpu_budget_ns, data)

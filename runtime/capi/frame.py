@@ -44,6 +44,8 @@ class CallState(ctypes.Structure):
         ("peak", c_uint64),
         #: Where its instance is kept when it has ended well; NULL: it is deleted.
         ("spares", c_void_p),
+        #: Whose event it is, to spares.
+        ("worker", c_uint64),
         ("flag", c_uint8 * 2),
         #: Set from the loop's thread while another may be polling.
         ("doomed", c_uint8),

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT "2ffe1aa759c1dc47"
+#define LAYOUT "e25df0241aa1a184"
 
 struct frame {
     _Alignas(8) uint8_t instance[16];
@@ -29,6 +29,7 @@ struct frame {
     uint64_t slice_ticks;
     uint64_t peak;
     void *spares;
+    uint64_t worker;
     _Alignas(1) uint8_t flag[2];
     uint8_t doomed;
     uint8_t stopped;
@@ -59,12 +60,13 @@ _Static_assert(offsetof(struct frame, tick) == 312, "tick");
 _Static_assert(offsetof(struct frame, slice_ticks) == 320, "slice_ticks");
 _Static_assert(offsetof(struct frame, peak) == 328, "peak");
 _Static_assert(offsetof(struct frame, spares) == 336, "spares");
-_Static_assert(offsetof(struct frame, flag) == 344, "flag");
-_Static_assert(offsetof(struct frame, doomed) == 346, "doomed");
-_Static_assert(offsetof(struct frame, stopped) == 347, "stopped");
-_Static_assert(offsetof(struct frame, wants) == 348, "wants");
-_Static_assert(offsetof(struct frame, is_instantiated) == 349, "is_instantiated");
-_Static_assert(sizeof(struct frame) == 352, "frame");
+_Static_assert(offsetof(struct frame, worker) == 344, "worker");
+_Static_assert(offsetof(struct frame, flag) == 352, "flag");
+_Static_assert(offsetof(struct frame, doomed) == 354, "doomed");
+_Static_assert(offsetof(struct frame, stopped) == 355, "stopped");
+_Static_assert(offsetof(struct frame, wants) == 356, "wants");
+_Static_assert(offsetof(struct frame, is_instantiated) == 357, "is_instantiated");
+_Static_assert(sizeof(struct frame) == 360, "frame");
 
 #define VALUE_SIZE 32
 #define VALUE_OF 8

@@ -105,10 +105,12 @@ static void *on_epoch(void *context, void *data, uint64_t *delta, uint8_t *kind)
     return NULL;
 }
 
-void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements, struct spares *spares) {
+void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements, struct spares *spares,
+                uint64_t worker) {
     memset(frame, 0, sizeof *frame);
     frame->reply = (void *)"";
     frame->spares = spares;
+    frame->worker = worker;
     frame->is_instantiated = spares && spares_take(spares, frame, memory_bytes);
     if (frame->is_instantiated)
         wasmtime_context_set_data(frame->context, frame);

@@ -30,7 +30,8 @@ WASMTIME_FUNCTIONS(X)
 
 uint64_t thread_ns(void);
 int start_ticker(void *engine, uint64_t tick_ns);
-void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements, struct spares *spares);
+void guest_open(struct frame *frame, void *engine, int64_t memory_bytes, int64_t table_elements, struct spares *spares,
+                uint64_t worker);
 bool guest_find(struct frame *frame, const char *name, size_t size, uint8_t kind, uint8_t *into);
 bool guest_failed(const struct frame *frame);
 bool guest_poll(struct frame *frame, void *future);

@@ -52,19 +52,21 @@ static PyObject *py_start_ticker(PyObject *self, PyObject *const *args, Py_ssize
     Py_RETURN_NONE;
 }
 
-/* open(frame, engine, memory_bytes, table_elements, spares or 0) -> (store, context) */
+/* open(frame, engine, memory_bytes, table_elements, spares or 0, worker) -> (store, context): spares know workers again by that
+ * number. */
 static PyObject *py_open(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    if (count != 5)
+    if (count != 6)
         return wrong_count("open");
     struct frame *frame = address(args[0]);
     void *engine = address(args[1]);
     int64_t memory_bytes = PyLong_AsLongLong(args[2]);
     int64_t table_elements = PyLong_AsLongLong(args[3]);
     struct spares *spares = address(args[4]);
+    uint64_t worker = PyLong_AsUnsignedLongLong(args[5]);
     if (PyErr_Occurred())
         return NULL;
-    guest_open(frame, engine, memory_bytes, table_elements, spares);
+    guest_open(frame, engine, memory_bytes, table_elements, spares, worker);
     return Py_BuildValue("KK", (unsigned long long)(uintptr_t)frame->store,
                          (unsigned long long)(uintptr_t)frame->context);
 }

@@ -16,8 +16,9 @@
 
 #include "guest.h"
 
-/* What is resident of them stays: at most so many, over all modules, of so much memory each. */
-enum { MOST_SPARES = 16, MOST_BYTES = 2 << 20, MOST_REGIONS = 512 };
+/* What is resident of them stays: at most so many, over all modules, of so much memory each. While there are few, each worker
+ * gets one of its own: what a large one wrote to, a small one would have to write over each time. */
+enum { MOST_SPARES = 16, FEW_SPARES = 8, MOST_BYTES = 2 << 20, MOST_REGIONS = 512 };
 
 struct spares {
     size_t base_bytes, memory_bytes;
@@ -27,12 +28,13 @@ struct spares {
 
 struct spare {
     struct spares *of;
+    uint64_t worker;
     void *store;
     void *context;
     uint8_t instance[sizeof((struct frame *)0)->instance];
 };
 
-/* The one that was used last is used next: its pages are in the caches. */
+/* The one that was used last at the end. */
 static struct spare kept[MOST_SPARES];
 static unsigned kept_count;
 
@@ -142,17 +144,25 @@ unsigned spares_let_go(void) {
 bool spares_take(struct spares *spares, struct frame *frame, int64_t memory_bytes) {
     if (memory_bytes < (int64_t)spares->memory_bytes)
         return false;
+    unsigned chosen = kept_count;
     for (unsigned index = kept_count; index-- > 0;) {
-        struct spare *spare = kept + index;
-        if (spare->of != spares)
+        if (kept[index].of != spares)
             continue;
-        frame->store = spare->store;
-        frame->context = spare->context;
-        memcpy(frame->instance, spare->instance, sizeof frame->instance);
-        memmove(spare, spare + 1, (--kept_count - index) * sizeof *kept);
-        return true;
+        if (kept[index].worker == frame->worker) {
+            chosen = index;
+            break;
+        }
+        if (kept_count >= FEW_SPARES)
+            chosen = index;
     }
-    return false;
+    if (chosen == kept_count)
+        return false;
+    struct spare *spare = kept + chosen;
+    frame->store = spare->store;
+    frame->context = spare->context;
+    memcpy(frame->instance, spare->instance, sizeof frame->instance);
+    memmove(spare, spare + 1, (--kept_count - chosen) * sizeof *kept);
+    return true;
 }
 
 /* Writes over what was written, with what it was. */
@@ -184,6 +194,7 @@ bool spares_keep(struct spares *spares, struct frame *frame) {
         delete_at(0);
     struct spare *spare = kept + kept_count++;
     spare->of = spares;
+    spare->worker = frame->worker;
     spare->store = frame->store;
     spare->context = frame->context;
     memcpy(spare->instance, frame->instance, sizeof spare->instance);

@@ -11,7 +11,8 @@ struct spares *spares_new(struct frame *frame);
 /* Deletes those that are kept. No guest may have it any more. */
 void spares_delete(struct spares *spares);
 
-/* Puts one into the frame, with its store; false: there is none, or it has more memory than `memory_bytes`. */
+/* Puts one into the frame, with its store, of those whose memory is not more than `memory_bytes`: one that the worker of the
+ * frame had before, or another. False: a new one is to be made. */
 bool spares_take(struct spares *spares, struct frame *frame, int64_t memory_bytes);
 /* Puts the instance of the frame back to how it began, and keeps it; false: it is to be deleted. */
 bool spares_keep(struct spares *spares, struct frame *frame);

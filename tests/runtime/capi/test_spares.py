@@ -15,7 +15,7 @@ from runtime.capi.accelerated_guest import MOST_SPARES, AcceleratedGuest, open_g
 from runtime.capi.accelerator.loading import available, load
 from runtime.capi.failures import GuestTrap
 from runtime.capi.guest import ALLOCATED, INSTANTIATED, Guest
-from runtime.capi.linker import InstancePre
+from runtime.capi.linker import DeltaPre, InstancePre
 from runtime.capi.spares import Spares, make_spares
 from runtime.linking import make_linker
 from tests.support.guests import engine, wat
@@ -65,8 +65,20 @@ def spares() -> Iterator[Spares]:
     load().let_go()
 
 
-def open_toy(spares: Spares) -> AcceleratedGuest:
-    guest = open_guest(engine(), 16 << 20, 10**9, GuestIo(10, 1000), spares)
+@functools.cache
+def toy_of(worker: int) -> DeltaPre:
+    """As each worker has one of its own."""
+    return DeltaPre(toy(), b"")
+
+
+def toy_with(spares: Spares, worker: int = 0) -> InstancePre:
+    pre = toy_of(worker)
+    pre.spares = spares
+    return pre
+
+
+def open_toy(spares: Spares, worker: int = 0) -> AcceleratedGuest:
+    guest = open_guest(engine(), 16 << 20, 10**9, GuestIo(10, 1000), toy_with(spares, worker))
     assert isinstance(guest, AcceleratedGuest)
     return guest
 
@@ -170,6 +182,32 @@ def test_so_many_are_kept_and_no_more(spares: Spares) -> None:
     assert begun(spares)[1] is False
 
 
+def test_each_worker_gets_its_own_back_while_there_are_few(spares: Spares) -> None:
+    """What a large worker wrote to is written over at the end of each event of whoever has its instance."""
+    for worker in range(3):
+        serve(open_toy(spares, worker), b"nothing")
+    assert load().let_go() == 3
+    for worker in (0, 1, 0, 1, 0):
+        serve(open_toy(spares, worker), b"fill")
+    assert load().let_go() == 2
+
+
+def test_a_worker_without_one_gets_another_s_where_there_are_many(spares: Spares) -> None:
+    fresh, _ = begun(spares)
+    for worker in range(MOST_SPARES):
+        serve(open_toy(spares, worker), b"fill")
+    assert load().let_go() == 8
+    for worker in range(MOST_SPARES):
+        serve(open_toy(spares, worker), b"fill")
+    guest = open_toy(spares, MOST_SPARES)
+    try:
+        assert guest.begins_with_a_spare
+        guest.find_exports("fetch", needs_alloc=True)
+        assert guest.read(0, guest.memory_size()) == fresh
+    finally:
+        guest.close()
+
+
 def test_a_slot_is_wanted_more_than_a_spare_is(spares: Spares, monkeypatch: pytest.MonkeyPatch) -> None:
     run(spares, b"nothing")
     monkeypatch.setattr(engine(), "settings", replace(engine().settings, slots=MOST_SPARES))
@@ -184,7 +222,7 @@ def test_a_slot_is_wanted_more_than_a_spare_is(spares: Spares, monkeypatch: pyte
 def test_limit_of_memory_is_the_event_s_own(spares: Spares) -> None:
     """Not that of the event which made the instance."""
     run(spares, b"nothing")
-    guest = open_guest(engine(), 80 << 16, 10**9, GuestIo(10, 1000), spares)
+    guest = open_guest(engine(), 80 << 16, 10**9, GuestIo(10, 1000), toy_with(spares))
     assert isinstance(guest, AcceleratedGuest)
     assert guest.begins_with_a_spare
     serve(guest, b"grow")
@@ -193,7 +231,7 @@ def test_limit_of_memory_is_the_event_s_own(spares: Spares) -> None:
 
 def test_limit_below_its_memory_is_met_as_by_a_new_instance(spares: Spares) -> None:
     run(spares, b"nothing")
-    guest = open_guest(engine(), (80 << 16) - 1, 10**9, GuestIo(10, 1000), spares)
+    guest = open_guest(engine(), (80 << 16) - 1, 10**9, GuestIo(10, 1000), toy_with(spares))
     try:
         assert not guest.begins_with_a_spare
         guest.begin_instantiate(toy())

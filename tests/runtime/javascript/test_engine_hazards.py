@@ -106,7 +106,7 @@ async def test_instance_that_is_used_again_begins_as_the_engine_does(guests: Jav
         if loaded.pre.spares is None:
             assert not engine().accelerated or not Path("/proc/self/pagemap").exists()
             continue
-        guest = open_guest(engine(), 128 << 20, 10**9, GuestIo(0, 0), loaded.pre.spares)
+        guest = open_guest(engine(), 128 << 20, 10**9, GuestIo(0, 0), loaded.pre)
         try:
             if guest.begins_with_a_spare:
                 guest.find_exports("fetch", needs_alloc=True)
