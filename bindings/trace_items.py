@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from model.observer import text_bytes
 from model.outcome import EventOutcome
 from model.traces import EventTrace, TracedLine
 
@@ -47,7 +48,8 @@ def item_of(trace: EventTrace) -> Item:
 
 def weight_of(trace: EventTrace) -> int:
     """Bytes that its item has, roughly: what is held is bounded by it."""
-    return _OVERHEAD + len(str(trace.event)) + sum(100 + len(line.text) for line in trace.lines)
+    texts = (str(trace.event), trace.error, *(line.text for line in trace.lines))
+    return _OVERHEAD + 100 * len(trace.lines) + sum(map(text_bytes, texts))
 
 
 def _exception(line: TracedLine) -> dict[str, object]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from model.clock import unix_ms
 from model.identity import NamespaceName, RayId, ScriptName
-from model.observer import LogLine
+from model.observer import LogLine, text_bytes
 from model.scripts import ScriptRef
 
 LINES_PER_SCRIPT = 1_000
@@ -131,8 +131,7 @@ class LogRings:
 
 
 def _size(line: LogLine) -> int:
-    # Characters, not bytes: to encode each line just for this would cost more than it tells.
-    return len(line.text) + LINE_OVERHEAD
+    return text_bytes(line.text) + LINE_OVERHEAD
 
 
 def to_wire(line: LogLine) -> WireLine:

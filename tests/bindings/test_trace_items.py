@@ -89,4 +89,11 @@ def test_whatever_a_worker_says_is_an_item(lines: list[tuple[int, str]]) -> None
     one = trace(*lines)
     item = item_of(one)
     assert len(item["logs"]) + len(item["exceptions"]) == len(lines)  # type: ignore[arg-type]
-    assert weight_of(one) >= sum(len(text) for _, text in lines)
+    assert weight_of(one) >= sum(len(text.encode("utf-8", "surrogatepass")) for _, text in lines)
+
+
+@pytest.mark.parametrize("text", ["a" * 300, "é" * 150, "語" * 100, "\U0001f600" * 75])
+def test_what_a_trace_weighs_is_bytes_whatever_they_spell(text: str) -> None:
+    empty = weight_of(trace((1, "")))
+    assert weight_of(trace((1, text))) - empty == 300
+    assert weight_of(trace(error=text)) - weight_of(trace()) == 300

@@ -82,6 +82,13 @@ def test_script_that_wrote_longest_ago_is_forgotten_first() -> None:
     assert texts(rings, ref("c")) == ["c"]
 
 
+def test_bytes_are_those_of_utf_8() -> None:
+    rings = LogRings(bytes_per_script=2 * (LINE_OVERHEAD + 4_000))
+    for text in ("é" * 2_000, "語" * 1_333, "\U0001f600" * 1_000):
+        rings.append(log_line(text))
+    assert texts(rings) == ["語" * 1_333, "\U0001f600" * 1_000]
+
+
 def test_all_scripts_together_are_bounded_by_bytes() -> None:
     rings = LogRings(total_bytes=3 * (LINE_OVERHEAD + 1))
     for script in "abcd":

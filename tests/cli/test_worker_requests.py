@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.control_process import WorkerProcesses, _answer_workers
+from cli.worker_requests import answer_workers
 from model.identity import AccountId, NamespaceName, ScriptName, TenantId, VersionId
 from model.isolation import parse_groups
 from model.scripts import ScriptRef, ScriptVersion
@@ -51,9 +51,7 @@ def asked() -> dict[str, Asked]:
     channels = {name: Asked() for name in ("worker-1", "vip-0", "free-0")}
     processes: Any = SimpleNamespace(channels=channels)
     publisher: Any = None
-    _answer_workers(
-        processes, store, sealer, publisher, parse_groups("vip:namespace=acme,free:tag=tier:free")
-    )
+    answer_workers(processes, store, sealer, publisher, parse_groups("vip:namespace=acme,free:tag=tier:free"))
     return channels
 
 
@@ -120,35 +118,3 @@ async def test_materials_of_a_namespace_go_where_its_scripts_may_run(
     else:
         with pytest.raises(ChannelError, match="no script of that namespace runs in isolation group"):
             await answer
-
-
-class Told(Asked):
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: dict[str, Callable[[object], None]] = {}
-
-    def on_notification(self, kind: str, handler: Callable[[object], None]) -> None:
-        self.told[kind] = handler
-
-
-def test_a_process_tells_of_itself_and_of_workers_of_its_group_alone() -> None:
-    """Whoever has it in hand can't put words into another tenant's log, nor spoil another process's figures."""
-    told: dict[str, Any] = {name: Told() for name in ("supervisor", "worker-0", "vip-0")}
-    updated: list[str] = []
-    totals: Any = SimpleNamespace(processes=(), update=lambda name, snapshot: updated.append(name))
-    processes = WorkerProcesses(
-        told,
-        parse_groups("vip:namespace=acme"),
-        lambda ref: "vip" if ref.namespace == "acme" else "default",
-        totals,
-    )
-    for name in ("worker-0/11", "vip-0/12", "vip-01/13", "vip-0"):
-        told["vip-0"].told["metrics"]([name, [], []])
-    assert updated == ["vip-0/12"]
-    acme = ScriptRef(NamespaceName("acme"), ScriptName("a"))
-    other = ScriptRef(None, ScriptName("b"))
-    lines = [[1, 1, "said", "0" * 16, ref.namespace, ref.script, "t", ""] for ref in (acme, other)]
-    told["vip-0"].told["lines"](lines)
-    assert [len(processes.rings.read(ref)[0]) for ref in (acme, other)] == [1, 0]
-    told["worker-0"].told["lines"](lines)
-    assert [len(processes.rings.read(ref)[0]) for ref in (acme, other)] == [1, 1]
