@@ -16,7 +16,7 @@ from cli.javascript_engine import engine_digest
 from cli.object_places import bucket_key, open_bucket, place_as_config
 from cli.process_logging import log_to_stderr
 from cli.replicas import MachineReplicas, joined, machine_id
-from cli.settings import ServeSettings
+from cli.serve_settings import ServeSettings
 from cli.stores import address_as_config, read_password
 from dispatch.hook import InvalidHook, load_hook
 from model.isolation import as_config

@@ -7,99 +7,34 @@ show what a host runs with; what is secret has no flag.
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from cli.setting_values import (
+    parse_accelerator,
+    parse_cidrs,
+    parse_confinement,
+    parse_control_address,
+    parse_days,
+    parse_hooks,
+    parse_log_level,
+    parse_mebibytes,
+    parse_names,
+    parse_path,
+    parse_rate,
+    parse_resolver,
+    parse_seconds,
+    parse_workers,
+    parse_yes,
+)
 from edge.door import DoorLimits
-from model.hostname import InvalidHostname, parse_pattern
-from model.isolation import IsolationGroups, parse_groups
-from processes.confinement import MODES
-from processes.listeners import ListenAddress, parse_listen_address
-from runtime.capi import accelerator
-from storage.object_bucket import REGION, BucketPlace, parse_bucket, parse_endpoint, parse_region
-from storage.postgres.address import DatabaseAddress, parse_database_url
-from storage.tenant_quotas import Quota, parse_quotas
-
-
-@dataclass(frozen=True, slots=True)
-class HookSetting:
-    """A dispatch worker in trusted Python: routes lead to `name`, and `function` of `module` answers, with the
-    workers of `namespace` to choose from.
-    """
-
-    name: str
-    module: str
-    function: str
-    namespace: str
-
-    @property
-    def spec(self) -> str:
-        return f"{self.module}:{self.function}"
-
-
-@dataclass(frozen=True, slots=True)
-class ServeSettings:
-    """What `tenantry serve` was told, parsed and checked."""
-
-    data: Path
-    http: ListenAddress
-    control: ListenAddress
-    #: At least 1.
-    workers: int
-    #: None: the servers of /etc/resolv.conf.
-    resolver: ListenAddress | None
-    #: None: `data / "root-key"`.
-    root_key_file: Path | None
-    #: "debug", "info", "warning" or "error".
-    log_level: str
-    drain_s: float
-    #: CIDRs of proxies whose forwarding headers are believed.
-    trusted_proxies: tuple[str, ...]
-    #: Names that the API answers to besides its address, for a proxy in front of it.
-    control_names: tuple[str, ...]
-    hooks: tuple[HookSetting, ...]
-    #: How long, and with how many MiB, audit records of egress are kept.
-    audit_days: float
-    audit_mb: int
-    #: The same of data points that workers write.
-    analytics_days: float
-    analytics_mb: int
-    #: What a tenant may have that has no quotas of its own, where it is not the default.
-    tenant_quotas: Mapping[Quota, int | None]
-    isolation_groups: IsolationGroups
-    #: One of processes.confinement.MODES.
-    confinement: str
-    #: One of runtime.capi.accelerator.MODES.
-    accelerator: str
-    #: Bytes a second, at least, that a visitor takes of a response or sends of a body that waits for it.
-    min_rate: int
-    #: Make a root key though the data folder was written under another one.
-    new_root_key: bool
-    #: None: SQLite files of the data folder. Without the password, which is one of the two below.
-    database: DatabaseAddress | None
-    database_password_file: Path | None
-    database_password: str | None = field(repr=False)
-    #: Bucket and prefix; None: module bytes are in the data folder, or in `database`.
-    objects: tuple[str, str] | None
-    #: None: Amazon's.
-    objects_endpoint: str | None
-    objects_region: str
-    objects_key_file: Path | None
-    objects_key: str | None = field(repr=False)
-
-    @property
-    def bucket(self) -> BucketPlace | None:
-        """Without its key, which is one of the last two."""
-        if self.objects is None:
-            return None
-        bucket, prefix = self.objects
-        return BucketPlace(bucket, prefix, self.objects_endpoint or "", self.objects_region)
+from model.isolation import parse_groups
+from processes.listeners import parse_listen_address
+from storage.object_bucket import REGION, parse_bucket, parse_endpoint, parse_region
+from storage.postgres.address import parse_database_url
+from storage.tenant_quotas import parse_quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,142 +61,6 @@ class Setting:
     @property
     def env(self) -> str:
         return f"TENANTRY_{self.name.upper()}"
-
-
-def parse_control_address(text: str) -> ListenAddress:
-    """As parse_listen_address, on loopback: the API has no TLS of its own, and a token must not travel without."""
-    address = parse_listen_address(text)
-    if not address.is_loopback:
-        raise ValueError(
-            f"{text!r}: the control API listens on loopback only (127.0.0.1 or [::1]); "
-            "put a TLS-terminating proxy or an SSH tunnel in front of it"
-        )
-    return address
-
-
-def parse_resolver(text: str) -> ListenAddress:
-    address = parse_listen_address(text)
-    if address.port == 0:
-        raise ValueError(f"{text!r}: a DNS server's port is 1 to 65535, by custom 53")
-    return address
-
-
-def parse_workers(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise ValueError(f"{text!r} is no number of worker processes from 1 to 1024")
-    return int(text)
-
-
-def parse_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise ValueError(f"{text!r} is no number of seconds from 0 to 3600")
-    return seconds
-
-
-def parse_cidrs(text: str) -> tuple[str, ...]:
-    """`CIDR,CIDR…`, "" for none."""
-    cidrs = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        try:
-            cidrs.append(str(ipaddress.ip_network(part)))
-        except ValueError as error:
-            raise ValueError(f"{part!r} is no CIDR such as 10.0.0.0/8: {error}") from None
-    return tuple(cidrs)
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """`NAME,NAME…`, "" for none: hostnames without a port."""
-    names = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        try:
-            names.append(parse_pattern(part))
-        except InvalidHostname as error:
-            raise ValueError(str(error)) from None
-        if "*" in part:
-            raise ValueError(f"{part!r}: a name, without wildcard")
-    return tuple(names)
-
-
-def parse_days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1.0
-    if not 0 < days <= 36_500:
-        raise ValueError(f"{text!r} is no number of days above 0, up to 36500")
-    return days
-
-
-def parse_mebibytes(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise ValueError(f"{text!r} is no number of MiB, 1 or more")
-    return int(text)
-
-
-_HOOK = re.compile(r"([a-z0-9_-]{1,63})=([A-Za-z_][\w.]*):([A-Za-z_]\w*)@([a-z0-9_][a-z0-9_-]{0,62})")
-
-
-def parse_hooks(text: str) -> tuple[HookSetting, ...]:
-    """`NAME=MODULE:FUNCTION@NAMESPACE,…`, "" for none."""
-    hooks = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        match = _HOOK.fullmatch(part)
-        if match is None:
-            raise ValueError(
-                f"{part!r} is no NAME=MODULE:FUNCTION@NAMESPACE, such as front=mysaas.front:dispatch@production"
-            )
-        hooks.append(HookSetting(*match.groups()))
-    if len({hook.name for hook in hooks}) < len(hooks):
-        raise ValueError("two hooks have the same name")
-    return tuple(hooks)
-
-
-def parse_rate(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
-        raise ValueError(f"{text!r} is no number of bytes a second from 1 to 1000000")
-    return int(text)
-
-
-def parse_yes(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError(f"{text!r} is neither yes nor no")
-    return text == "yes"
-
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def parse_log_level(text: str) -> str:
-    if text.lower() not in LOG_LEVELS:
-        raise ValueError(f"{text!r} is none of {', '.join(LOG_LEVELS)}")
-    return text.lower()
-
-
-def parse_confinement(text: str) -> str:
-    if text not in MODES:
-        raise ValueError(f"{text!r} is none of {', '.join(MODES)}")
-    return text
-
-
-def parse_accelerator(text: str) -> str:
-    if text not in accelerator.MODES:
-        raise ValueError(f"{text!r} is none of {', '.join(accelerator.MODES)}")
-    return text
-
-
-def parse_path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError("an empty path")
-    return Path(text).absolute()
-
-
-def one_a_core() -> int:
-    """How many processors this process may run on (affinity and cpusets counted, CPU quotas not)."""
-    return max(1, len(os.sched_getaffinity(0)))
 
 
 SERVE: tuple[Setting, ...] = (
@@ -535,39 +334,6 @@ CLIENT: tuple[Setting, ...] = (
         parse_path,
     ),
 )
-
-
-def serve_settings(given: Mapping[str, str | None], environment: Mapping[str, str]) -> ServeSettings:
-    """What flags (`given`, by setting name) and environment say, as one value.
-
-    Raises ValueError; the message begins with the flag or the environment name that holds the bad value.
-    """
-    values: dict[str, Any] = {}
-    for row in SERVE:
-        text, source = given.get(row.name), row.flag
-        if text is None:
-            # An empty variable is an unset one, as in most unit files and compose files.
-            text, source = environment.get(row.env) or None, row.env
-        if text is None:
-            text, source = row.default, row.flag
-        if text is None and row.required:
-            raise ValueError(f"{row.flag} (or {row.env}) is missing: {row.help}")
-        try:
-            values[row.name] = None if text is None else row.parse(text)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
-    if values["workers"] is None:
-        values["workers"] = one_a_core()
-    settings = ServeSettings(**values)
-    if settings.http == settings.control and settings.http.port:
-        raise ValueError(f"--http and --control are both {settings.http}; each needs a port of its own")
-    if settings.database_password and settings.database_password_file:
-        raise ValueError(
-            "--database-password-file and TENANTRY_DATABASE_PASSWORD are both given; one is right"
-        )
-    if settings.objects_key and settings.objects_key_file:
-        raise ValueError("--objects-key-file and TENANTRY_OBJECTS_KEY are both given; one is right")
-    return settings
 
 
 def _table(rows: tuple[Setting, ...]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from cli.errors import BadUsage
-from cli.settings import SERVE, Setting, serve_settings
+from cli.serve_settings import serve_settings
+from cli.settings import SERVE, Setting
 
 
 def _option(row: Setting) -> click.Option:

@@ -16,7 +16,7 @@ from cli.confining import D1, SCRATCH, WORKER_READS, WORKER_WRITES, prepare_fold
 from cli.errors import CliError
 from cli.object_places import place_as_config
 from cli.serve import serve
-from cli.settings import serve_settings
+from cli.serve_settings import serve_settings
 from processes.confinement import InForce, offered
 from processes.confinement_probe import probe_confinement
 from runtime.compile import Compiler

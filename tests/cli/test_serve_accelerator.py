@@ -8,7 +8,7 @@ import pytest
 
 from cli.errors import CliError
 from cli.serve import serve
-from cli.settings import serve_settings
+from cli.serve_settings import serve_settings
 
 
 def test_on_refuses_to_start_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cli import settings
 from cli.commands.serve import command as serve_command
-from cli.settings import serve_settings
+from cli.serve_settings import ServeSettings, serve_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def test_serve_has_exactly_the_flags_of_the_table() -> None:
 
 
 def test_settings_and_the_dataclass_have_the_same_names() -> None:
-    assert [row.name for row in settings.SERVE] == list(settings.ServeSettings.__dataclass_fields__)
+    assert [row.name for row in settings.SERVE] == list(ServeSettings.__dataclass_fields__)
 
 
 def test_defaults() -> None:

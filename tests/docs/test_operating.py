@@ -9,6 +9,7 @@ import pytest
 
 from bindings.queue_delivery import DeliverySettings
 from cli import settings
+from cli.serve_settings import ServeSettings
 from control.resources.queue_consumers import SettingsRequest
 from control.resources.queues import SettingsRequest as QueueSettingsRequest
 from model.queues import ConsumerSettings, QueueSettings
@@ -21,7 +22,7 @@ OPERATING = read("operating.md")
 ARCHITECTURE = read("architecture.md")
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(settings.ServeSettings)])
+@pytest.mark.parametrize("name", [field.name for field in fields(ServeSettings)])
 def test_every_setting_is_in_its_page(name: str) -> None:
     row = next(row for row in settings.SERVE if row.name == name)
     # What is secret has no flag.
