@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bindings.operations import COMMON_ERRORS, OPERATIONS, REFERENCE, RUNTIME_OPERATIONS, OperationNotes
+from bindings.contract.notes import COMMON_ERRORS, OperationNotes
+from bindings.contract.runtime import RUNTIME_OPERATIONS
+from bindings.operations import OPERATIONS, REFERENCE
 
 _HEAD = """\
 # Bindings: what a worker can ask of the host

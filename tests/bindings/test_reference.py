@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bindings.operations import COMMON_ERRORS, OPERATIONS, REFERENCE
+from bindings.contract.notes import COMMON_ERRORS
+from bindings.operations import OPERATIONS, REFERENCE
 from bindings.reference import reference
 from model.scripts import BindingKind
 
