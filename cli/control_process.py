@@ -35,6 +35,7 @@ from control.deletions import finish_deletions
 from control.host_check import HostRules
 from control.key_rotation import KeyRotation
 from control.leftovers import Files, LeftoverSweep
+from control.module_uploads import ModuleUploads
 from control.queue_gauges import QueueGauges
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices, ObjectStore
@@ -165,6 +166,7 @@ async def _serve(inherited: Inherited, in_force: InForce, javascript: HostEngine
         cron=cron_store,
         d1=D1ByChannel(data / D1, partial(processes.ask_d1, groups), databases),
         objects=objects,
+        uploads=ModuleUploads(objects, folder if objects is folder else None),
         sealer=sealer,
         rotation=rotation,
         publisher=publisher,

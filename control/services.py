@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from control.body_room import BodyRoom
 from control.d1_transfers import D1Transfers
 from control.host_check import HostRules
+from control.module_uploads import ModuleUploads
 from control.publishing import Publisher
 from model.capabilities import KvEntry, KvPage, KvWritten, QueueMessage
 from model.clock import unix_s
@@ -189,6 +190,8 @@ class ControlServices:
     cron: CronStore
     d1: D1Contents
     objects: ObjectStore
+    #: Into `objects`.
+    uploads: ModuleUploads
     sealer: SecretSealer
     rotation: Rotation
     publisher: Publisher

@@ -23,6 +23,7 @@ from control.upload_metadata import plan_deployment, show_limits
 from model.scripts import ScriptVersion
 from runtime.javascript.bundle import decode, is_bundle
 from runtime.module_problems import InvalidModule, ScriptFailed
+from storage.control_failures import ChangeRefused
 
 _LIST_LIMIT = 1_000
 _MOST_FILTERS = 8
@@ -40,15 +41,21 @@ async def put(call: Call) -> Response:
     deployment = plan_deployment(call.account, ref, upload.metadata)
     call.store.scripts.check(deployment)
     owner = f"{call.account}/{ref.namespace or ''}/{deployment.tenant or ref.script}"
-    prepared, digest = await _prepare_and_store(call, upload.module, owner)
-    _check_memory(prepared.memory_bytes, deployment.limits)
 
     def seal(name: str, version: int, text: str) -> bytes:
         return call.services.sealer.seal(call.account, ref, name, version, text)
 
-    version = await call.store.scripts.deploy(
-        deployment, digest, prepared.handlers, seal, prepared.entrypoints
-    )
+    with call.services.uploads.storing(upload.module) as storing:
+        if is_bundle(upload.module):
+            # The disk and the sandbox take a few ms each of a small script: it is stored while it is loaded.
+            storing.begin()
+        prepared = await _prepare(call, upload.module, owner)
+        _check_memory(prepared.memory_bytes, deployment.limits)
+        digest = await storing.digest()
+        with storing.commit(ChangeRefused):
+            version = await call.store.scripts.deploy(
+                deployment, digest, prepared.handlers, seal, prepared.entrypoints
+            )
     startup = {"startup_time_ms": prepared.startup_time_ms, "startup_logs": _show_lines(prepared.lines)}
     return success(_show(version) | startup)
 
@@ -122,23 +129,6 @@ def _check_memory(needed: int, limits: Mapping[str, int]) -> None:
             f" {-(-needed >> 20)} to begin with",
             "limits.memory_mb",
         )
-
-
-async def _prepare_and_store(call: Call, module: bytes, owner: str) -> tuple[PreparedModule, str]:
-    """What is found of the module, and the digest that it is kept under.
-
-    The disk and the sandbox take a few ms each of a small script: it is stored while it is loaded. One that is then
-    refused is nobody's, and goes as those do (control.leftovers).
-    """
-    if not is_bundle(module):
-        return await _prepare(call, module, owner), await asyncio.to_thread(call.services.objects.put, module)
-    storing = asyncio.ensure_future(asyncio.to_thread(call.services.objects.put, module))
-    try:
-        prepared = await _prepare(call, module, owner)
-    except BaseException:
-        storing.add_done_callback(lambda stored: stored.cancelled() or stored.exception())
-        raise
-    return prepared, await storing
 
 
 async def _prepare(call: Call, module: bytes, owner: str) -> PreparedModule:

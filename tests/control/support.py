@@ -22,6 +22,7 @@ from cli.policy_reading import named_materials
 from control.app import create_control_app
 from control.host_check import HostRules
 from control.key_rotation import KeyRotation
+from control.module_uploads import ModuleUploads
 from control.publishing import PreparedModule
 from control.secret_sealing import RootKeySealer
 from control.services import ControlServices
@@ -146,6 +147,7 @@ class Host:
         self.d1.store.room_for = partial(self.guard.room, Quota.D1_BYTES)
         self.sealer = RootKeySealer(self.root_key)
         self.rotation = KeyRotation(self.sealer, SealedRows(self.store.database), folder / "root-key")
+        self.objects = objects = FolderObjectStore(folder / "objects")
         self.services = ControlServices(
             store=self.store,
             tokens=self.tokens,
@@ -153,12 +155,13 @@ class Host:
             queues=QueuesWithinQuotas(queues, self.guard),
             cron=self.cron,
             d1=D1ByChannel(folder / "d1", self._ask_d1),
-            objects=FolderObjectStore(folder / "objects"),
+            objects=objects,
+            uploads=ModuleUploads(objects, objects),
             sealer=self.sealer,
             rotation=self.rotation,
             publisher=self.publisher,
             logs=self.logs,
-            traces=SourceTraces(FolderObjectStore(folder / "objects").get),
+            traces=SourceTraces(objects.get),
             audit=self.audit,
             analytics=self.analytics,
             responses=self.responses,

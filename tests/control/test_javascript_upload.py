@@ -19,6 +19,7 @@ from runtime.javascript.bundle import Bundle, ModuleType, decode
 from runtime.module_problems import ScriptError, ScriptFailed
 from tests.control.support import Host, ok, refused, script_path, worker_module
 from tests.runtime.javascript.test_source_map import ESBUILD
+from tests.support.waiting import until
 
 ESM, SCRIPT, WASM = "application/javascript+module", "application/javascript", "application/wasm"
 SOURCE = b"export default { fetch() { return new Response('hello'); } };"
@@ -264,6 +265,8 @@ async def test_memory_limit_below_what_it_begins_with_is_refused(
     if status == 400:
         assert "limits.memory_mb: 3; " in response.text
         assert "take 4 to begin with" in response.text
+        await until(lambda: not host.services.uploads.under_way)
+    assert len([*host.objects.digests()]) == (status == 200)
 
 
 async def test_error_of_the_script_is_told_with_its_place(host: Host) -> None:
@@ -274,6 +277,8 @@ async def test_error_of_the_script_is_told_with_its_place(host: Host) -> None:
     response = await host.api.put(script_path("shop"), files=sent)
     message = refused(response, 400, 10021, "main_module")
     assert message == "main_module: Uncaught SyntaxError: unexpected token at index.js:3:5"
+    await until(lambda: not host.services.uploads.under_way)
+    assert [*host.objects.digests()] == []
     meta = response.json()["errors"][0]["meta"]
     assert (meta["problem"], meta["file"], meta["line"], meta["column"]) == (
         "script_failed",
