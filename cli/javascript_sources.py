@@ -76,6 +76,10 @@ ESBUILD_OPTIONS: Final = (
 )
 
 
+class NoBundler(CliError):
+    """Bundling needs what is not installed: no change of a source mends that."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """`name` is what other modules import it by, from the common folder of all."""
@@ -89,6 +93,8 @@ class SourceFile:
 class Sources:
     main: str
     files: tuple[SourceFile, ...]
+    #: On this disk, what it was made of.
+    inputs: tuple[Path, ...]
 
     @property
     def size(self) -> int:
@@ -106,7 +112,7 @@ def read_sources(path: Path) -> Sources:
     not there, or says no.
     """
     main = entry_of(path) if path.is_dir() else path
-    root = _project_of(path)
+    root = project_of(path)
     if main.suffix in _TO_BUNDLE:
         return _bundle(main, root, f"{main.name} is no JavaScript yet")
     collected = collect(main)
@@ -120,7 +126,7 @@ def read_sources(path: Path) -> Sources:
         SourceFile(file.relative_to(common).as_posix(), _TYPES[file.suffix], data)
         for file, data in collected.items()
     )
-    return Sources(main.resolve().relative_to(common).as_posix(), files)
+    return Sources(main.resolve().relative_to(common).as_posix(), files, tuple(collected))
 
 
 def entry_of(folder: Path) -> Path:
@@ -186,7 +192,7 @@ def _is_wanted(root: Path) -> bool:
         return False
 
 
-def _project_of(path: Path) -> Path:
+def project_of(path: Path) -> Path:
     """The folder by which its author knows the sources: that of npm's package.json, else the one that was named or
     worked in.
     """
@@ -205,13 +211,14 @@ def _bundle(main: Path, root: Path, why: str) -> Sources:
     esbuild = find_esbuild(main)
     if esbuild is None:
         install = "npm install" if _is_wanted(root) else "npm install --save-dev esbuild"
-        raise CliError(
+        raise NoBundler(
             f"{why}: it has to be bundled, and esbuild is not installed here",
-            hint=f"{install} (in {root}), and deploy again",
+            hint=f"{install} (in {root}), and try again",
         )
     with tempfile.TemporaryDirectory(prefix="tenantry-esbuild-") as folder:
         output = Path(folder) / f"{main.stem}.js"
-        command = [esbuild, str(main), *ESBUILD_OPTIONS, f"--outfile={output}"]
+        metafile = Path(folder) / "metafile.json"
+        command = [esbuild, str(main), *ESBUILD_OPTIONS, f"--outfile={output}", f"--metafile={metafile}"]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=_ESBUILD_S, errors="replace"
@@ -225,7 +232,19 @@ def _bundle(main: Path, root: Path, why: str) -> Sources:
         if source_map.is_file():
             data = from_project(source_map.read_bytes(), source_map.parent.resolve(), root)
             files.append(SourceFile(source_map.name, SOURCE_MAP, data))
-        return Sources(output.name, tuple(files))
+        inputs = inputs_of(metafile.read_bytes(), Path.cwd()) if metafile.is_file() else ()
+        return Sources(output.name, tuple(files), inputs or (main.resolve(),))
+
+
+def inputs_of(metafile: bytes, folder: Path) -> tuple[Path, ...]:
+    """The files that went into a bundle, as esbuild tells of what it did in `folder`. Pure; what it made up itself
+    (`<runtime>`, `(disabled):…`) is no file.
+    """
+    try:
+        named = json.loads(metafile)["inputs"]
+    except (ValueError, TypeError, KeyError):
+        return ()
+    return tuple(folder / name for name in named if not name.startswith(("<", "(")))
 
 
 def from_project(source_map: bytes, folder: Path, root: Path) -> bytes:

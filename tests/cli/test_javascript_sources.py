@@ -152,7 +152,7 @@ def test_a_project_that_names_esbuild_was_only_never_installed(
     (tmp_path / "worker.ts").write_text("export default {}")
     with pytest.raises(CliError) as caught:
         read_sources(tmp_path)
-    assert caught.value.hint == f"npm install (in {tmp_path}), and deploy again"
+    assert caught.value.hint == f"npm install (in {tmp_path}), and try again"
 
 
 def test_a_typescript_file_that_is_not_there_is_named(
