@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.client import ApiClient, Part, encode_multipart
-from cli.commands.logs import level_name
 from cli.deployment import MAIN_MODULE, Deployment, service_target, upload_metadata
 from cli.errors import ApiError, BadUsage, CliError
 from cli.javascript_sources import WORKER_FILES, SourceFile, Sources, is_javascript, read_sources
-from cli.output import Progress, indented, note, printable
+from cli.output import Progress, printable
 from cli.params import label, read_file
 from cli.resources import find_d1_database, find_kv_namespace, find_queue
 
@@ -55,13 +54,15 @@ class Sent:
     made: Sequence[str]
 
 
-def send(client: ApiClient, deployment: Deployment, worker: Sources) -> Sent:
-    """Upload it, when all that it stands on is there. Raises CliError, whose hint names what was made all the same."""
+def send(client: ApiClient, deployment: Deployment, worker: Sources, *, quiet: bool = False) -> Sent:
+    """Upload it, when all that it stands on is there; unless `quiet`, a terminal sees how far it is. Raises CliError,
+    whose hint names what was made all the same.
+    """
     _check_services(client, deployment)
     made: list[str] = []
     try:
         kv_ids, d1_ids = _make_resources(client, deployment, made)
-        script = _upload(client, deployment, worker, kv_ids, d1_ids)
+        script = _upload(client, deployment, worker, kv_ids, d1_ids, quiet=quiet)
     except CliError as error:
         if made:
             error.hint = (
@@ -100,7 +101,7 @@ def _make_resources(
     """Make what is missing, naming it in `made`; the id of each KV title, and of each database by name."""
     own = [] if deployment.namespace is None else [deployment.namespace]
     for namespace in dict.fromkeys([*own, *(target for _, target in deployment.dispatch)]):
-        _make_namespace(client, namespace, made)
+        make_namespace(client, namespace, made)
     kv_ids: dict[str, str] = {}
     for binding, title in deployment.kv:
         path, body = client.path("storage", "kv", "namespaces"), {"title": title, **deployment.owner}
@@ -123,7 +124,8 @@ def _make_resources(
     return kv_ids, d1_ids
 
 
-def _make_namespace(client: ApiClient, namespace: str, made: list[str]) -> None:
+def make_namespace(client: ApiClient, namespace: str, made: list[str]) -> None:
+    """Unless it is there; what is made is named in `made`."""
     try:
         client.get(client.path("workers", "dispatch", "namespaces", namespace))
     except ApiError as error:
@@ -182,6 +184,8 @@ def _upload(
     worker: Sources,
     kv_ids: Mapping[str, str],
     d1_ids: Mapping[str, str],
+    *,
+    quiet: bool,
 ) -> Any:
     metadata = json.dumps(upload_metadata(deployment, kv_ids, d1_ids, worker.main)).encode()
     parts = [
@@ -189,21 +193,10 @@ def _upload(
         *(Part(file.name, file.data, file.content_type, file.name) for file in worker.files),
     ]
     content_type, body = encode_multipart(parts)
-    progress = Progress(f"uploading {deployment.name}", len(body))
+    progress = Progress(f"uploading {deployment.name}", len(body), quiet=quiet)
     try:
         return client.upload(
             client.script(deployment.namespace, deployment.name), body, content_type, progress.advance
         )
-    except ApiError as error:
-        progress.close()
-        for problem in error.problems:
-            note_logs(problem.meta)
-        raise
     finally:
         progress.close()
-
-
-def note_logs(described: Mapping[str, Any]) -> None:
-    """What the top level said when it ran, which is at no other time."""
-    for line in described.get("startup_logs") or []:
-        note(f"{level_name(line.get('level'))}: {indented(line.get('text'))}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -58,6 +59,10 @@ _SPECIFIERS: Final = re.compile(
 #: Modules of the platform, not of npm.
 _BUILT_IN: Final = ("node:", "cloudflare:")
 
+#: As npm's packages of esbuild's program are called.
+_PLATFORM: Final = (
+    f"linux-{ {'x86_64': 'x64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }"
+)
 _ESBUILD_S: Final = 120.0
 ESBUILD_OPTIONS: Final = (
     "--bundle",
@@ -178,9 +183,11 @@ def is_package(specifier: str) -> bool:
 def find_esbuild(near: Path) -> str | None:
     """The project's own, else the one on PATH."""
     for folder in near.resolve().parents:
-        own = folder / "node_modules" / ".bin" / "esbuild"
-        if own.is_file():
-            return str(own)
+        packages = folder / "node_modules"
+        # The program itself rather than its script, which starts Node.js first.
+        for own in (packages / "@esbuild" / _PLATFORM / "bin" / "esbuild", packages / ".bin" / "esbuild"):
+            if own.is_file():
+                return str(own)
     return shutil.which("esbuild")
 
 
@@ -226,7 +233,9 @@ def _bundle(main: Path, root: Path, why: str) -> Sources:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CliError(f"{esbuild} could not be run: {error}") from error
         if done.returncode != 0:
-            raise CliError(f"esbuild says of {main.name}:\n{done.stderr.strip()[:4000]}")
+            # Its script would have the last word, on itself.
+            words = done.stderr.partition("\nnode:child_process")[0].strip()
+            raise CliError(f"esbuild says of {main.name}:\n{words[:4000]}")
         code, source_map = output.read_bytes(), output.with_name(f"{output.name}.map")
         files = [SourceFile(output.name, ESM, code)]
         if source_map.is_file():
@@ -244,7 +253,7 @@ def inputs_of(metafile: bytes, folder: Path) -> tuple[Path, ...]:
         named = json.loads(metafile)["inputs"]
     except (ValueError, TypeError, KeyError):
         return ()
-    return tuple(folder / name for name in named if not name.startswith(("<", "(")))
+    return tuple(Path(os.path.normpath(folder / name)) for name in named if not name.startswith(("<", "(")))
 
 
 def from_project(source_map: bytes, folder: Path, root: Path) -> bytes:

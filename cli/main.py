@@ -30,6 +30,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Deploy": {
         "init": "Make a folder with a worker to begin with.",
+        "dev": "Run a worker here, and deploy it again at each change.",
         "deploy": "Upload a worker, with its bindings and hostnames.",
         "routes": "Say which requests reach which worker.",
         "scripts": "List, show and delete workers.",

@@ -63,15 +63,15 @@ def size(count: int) -> str:
 
 
 class Progress:
-    """Bytes sent so far, redrawn in place on stderr; silent when that is no terminal or it is soon over."""
+    """Bytes sent so far, redrawn in place on stderr; silent when that is no terminal, it is soon over, or `quiet`."""
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
         self._label = label
         self._total = total
         self._sent = 0
         self._shown = False
         self._next_s = time.monotonic() + 0.3
-        self._terminal = sys.stderr.isatty()
+        self._terminal = not quiet and sys.stderr.isatty()
 
     def advance(self, count: int) -> None:
         self._sent += count

@@ -62,6 +62,7 @@ _PACKAGE: Final = """\
   "private": true,
   "type": "module",
   "scripts": {
+    "dev": "tenantry dev",
     "check": "tsc"
   },
   "devDependencies": {
@@ -94,20 +95,31 @@ _README: Final = """\
 
 ```sh
 npm install
+tenantry dev     # http://127.0.0.1:8787, deployed again at each change
 npm run check    # the types: deploying looks at none
+```
+
+```sh
 tenantry deploy . --name NAME --namespace production --hostname NAME.localhost
 curl -H 'Host: NAME.localhost' http://127.0.0.1:8787/json
 tenantry logs production NAME --follow
 ```
 
-Bindings are named when it is deployed (`--kv NOTES=notes --d1 DB=notes --var GREETING=hello`), and belong into `Env` in
-`src/index.ts`.
+Bindings are named for `tenantry dev` and when it is deployed (`--kv NOTES=notes --d1 DB=notes --var GREETING=hello`),
+and belong into `Env` in `src/index.ts`. What they hold here is kept in `.tenantry/`.
 """
 
-_PROJECT: Final = {"tsconfig.json": _TSCONFIG, "README.md": _README}
+GITIGNORE: Final = ".gitignore"
+
+_IGNORED: Final = """\
+.tenantry/
+node_modules/
+"""
+
+_PROJECT: Final = {"tsconfig.json": _TSCONFIG, "README.md": _README, GITIGNORE: _IGNORED}
 
 TEMPLATES: Final[Mapping[str, Mapping[str, str]]] = {
-    "js": {"src/index.js": _JS},
+    "js": {"src/index.js": _JS, GITIGNORE: _IGNORED},
     "ts": {"src/index.ts": _TS, "package.json": _PACKAGE, **_PROJECT},
     "hono": {"src/index.ts": _HONO, "package.json": _HONO_PACKAGE, **_PROJECT},
 }

@@ -7,18 +7,19 @@ the upload switches the version at once, and routes come last, since they need a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.client import ApiClient
+from cli.commands.logs import level_name
 from cli.commands.routes import describe_target, find_routes, hostname_pattern, target_of
-from cli.deploying import Sent, note_logs, read_worker, send
+from cli.deploying import Sent, read_worker, send
 from cli.deployment import Deployment, check_names
 from cli.errors import ApiError, CliError
-from cli.output import note, print_json, printable, say, size
+from cli.output import indented, note, print_json, printable, say, size
 from cli.params import BINDING, NAMESPACE, SCRIPT, TAG, TENANT, client_command, json_option, label
 from cli.worker_options import worker_fields, worker_options
 
@@ -82,7 +83,12 @@ def command(
     )
     check_names(deployment)
     new_patterns = _unrouted(client, patterns, deployment)
-    sent = send(client, deployment, worker)
+    try:
+        sent = send(client, deployment, worker)
+    except ApiError as error:
+        for problem in error.problems:
+            _note_logs(problem.meta)
+        raise
     routes = [_add_route(client, pattern, deployment) for pattern in new_patterns]
     if as_json:
         print_json({"script": sent.script, "routes": routes, "made": sent.made})
@@ -137,4 +143,10 @@ def _report(deployment: Deployment, length: int, sent: Sent, patterns: Sequence[
     )
     for pattern in patterns:
         say(f"  {pattern} → {label(deployment.namespace, deployment.name)}")
-    note_logs(described)
+    _note_logs(described)
+
+
+def _note_logs(described: Mapping[str, Any]) -> None:
+    """What the top level said when it ran, which is at no other time."""
+    for line in described.get("startup_logs") or []:
+        note(f"{level_name(line.get('level'))}: {indented(line.get('text'))}")

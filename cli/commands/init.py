@@ -8,7 +8,7 @@ import click
 
 from cli.errors import CliError
 from cli.output import printable, say
-from cli.templates import TEMPLATES, files_of
+from cli.templates import GITIGNORE, TEMPLATES, files_of
 from model.identity import InvalidName, parse_script_name
 
 
@@ -37,6 +37,8 @@ def command(folder: Path, template: str, name: str | None) -> None:
     except InvalidName as error:
         raise CliError(f"{error}", hint="name the worker with --name") from error
     files = files_of(template, chosen)
+    if (folder / GITIGNORE).exists():
+        del files[GITIGNORE]  # of the repository that it goes into
     there = [path for path in files if (folder / path).exists()]
     if there:
         raise CliError(
@@ -52,4 +54,5 @@ def command(folder: Path, template: str, name: str | None) -> None:
     shown = printable(str(folder))
     if "package.json" in files:
         say(f"  (cd {shown} && npm install)")
+    say(f"  tenantry dev {shown}")
     say(f"  tenantry deploy {shown} --name {chosen} --namespace production --hostname {chosen}.localhost")
