@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from demo.host import ROOT
-from tests.acceptance.platform import wait_until
 from tests.support.esbuild import install_esbuild
 from tests.support.javascript_engine import built_engine
+from tests.support.waiting import wait_until
 
 built_engine()
+
+#: A host and the engine are started before the first line: on a busy machine that is half a minute.
+_START_S = 200.0
 
 INDEX = """\
 import { price } from "./price";
@@ -84,7 +87,7 @@ class Dev:
                 pytest.fail(f"it ended with {self.process.returncode}:\n{self.printed()}")
             return text in self.printed(after)
 
-        wait_until(is_there)
+        wait_until(is_there, _START_S)
 
     @property
     def url(self) -> str:
@@ -104,7 +107,7 @@ class Dev:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 def write(project: Path, **files: str) -> Path:
@@ -116,13 +119,17 @@ def write(project: Path, **files: str) -> Path:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """Of a project in TypeScript that has all."""
-    project = write(tmp_path_factory.mktemp("dev") / "shop", index=INDEX, price=PRICE)
+    """Of a project in TypeScript that has all, and was wrong when it was started."""
+    project = write(tmp_path_factory.mktemp("dev") / "shop", index="export default {", price=PRICE)
     (project / "package.json").write_text('{"name": "shop", "type": "module"}')
     install_esbuild(project)
     bindings = ("--kv", "NOTES=notes", "--queue", "ORDERS=orders", "--consume", "orders")
     made = Dev(project, "src/index.ts", "--var", "GREETING=hello", *bindings)
     try:
+        made.wait_for("nothing answers yet")
+        assert made.ask()[0] == 404
+        write(project, index=INDEX)
+        made.wait_for("src/index.ts changed: deployed, ")
         yield made
     finally:
         code = made.end(signal.SIGINT)
@@ -206,6 +213,20 @@ def test_queued_messages_and_the_scheduled_handler_reach_it(shop: Dev) -> None:
     shop.wait_for("it is time: 0 3 * * *")
 
 
+def test_a_project_has_one_run_at_a_time(shop: Dev) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "cli.main", "dev", str(shop.project), "--port", "0"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert second.returncode == 1
+    assert "has a `tenantry dev` running" in second.stderr
+    assert shop.ask() == (200, "hello")
+
+
 def processes_of(pid: int) -> set[int]:
     """With all below it."""
     found = {pid}
@@ -258,30 +279,3 @@ def test_kv_outlasts_a_run_and_no_process_does(tmp_path: Path) -> None:
         assert code == (0 if number != signal.SIGKILL else -signal.SIGKILL)
         wait_until(lambda pids=below: not any(lives(pid) for pid in pids))  # type: ignore[misc]
     assert (project / ".tenantry" / ".gitignore").read_text() == "*\n"
-
-
-def test_a_project_has_one_run_at_a_time_and_one_that_is_wrong_waits_to_be_mended(tmp_path: Path) -> None:
-    project = tmp_path / "wrong"
-    project.mkdir()
-    (project / "index.js").write_text("export default {")
-    run = Dev(project)
-    try:
-        run.wait_for("nothing answers yet")
-        assert run.ask()[0] == 404
-        second = subprocess.run(
-            [sys.executable, "-m", "cli.main", "dev", str(project), "--port", "0"],
-            cwd=ROOT,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert second.returncode == 1
-        assert "has a `tenantry dev` running" in second.stderr
-        (project / "index.js").write_text("export default { fetch() { return new Response('mended'); } };")
-        wait_until(lambda: run.ask() == (200, "mended"))
-        run.wait_for("index.js changed: deployed, ")
-        assert run.end(signal.SIGTERM) == 0
-    finally:
-        run.process.kill()
-        run.process.wait()
