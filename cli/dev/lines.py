@@ -1,8 +1,7 @@
-"""What happens in the dev host → lines to read: pure, but for `Once`, which remembers."""
+"""What happens in the dev host → lines to read: pure."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ Tone = Literal["plain", "good", "warning", "bad", "faint"]
 
 _WARNING: Final = 3
 _ERROR: Final = 4
-#: Events of which a trace may be waited for a second time.
-_MOST_EVENTS: Final = 512
 _MOST_NAMES: Final = 3
 
 
@@ -69,25 +66,6 @@ def log_line(line: Mapping[str, Any]) -> Line:
     )
     number = level if isinstance(level, int) else 0
     return Line(text, "bad" if number >= _ERROR else "warning" if number >= _WARNING else "plain")
-
-
-class Once:
-    """Tells each exception once. The engine logs it with its trace (`Uncaught …`), and the host, which knows no traces,
-    what ended the event (`exception: …`).
-    """
-
-    def __init__(self) -> None:
-        self._uncaught: OrderedDict[str, str] = OrderedDict()
-
-    def is_new(self, line: Mapping[str, Any]) -> bool:
-        ray, text = str(line.get("ray_id")), str(line.get("text"))
-        if text.startswith("Uncaught "):
-            self._uncaught[ray] = text.removeprefix("Uncaught ")
-            if len(self._uncaught) > _MOST_EVENTS:
-                self._uncaught.popitem(last=False)
-            return True
-        ended = text.removeprefix("exception: ")
-        return ended == text or not self._uncaught.get(ray, "").startswith(ended)
 
 
 def egress_hint(record: Mapping[str, Any], *, allow_loopback: bool) -> str:

@@ -17,7 +17,6 @@ from cli.deploying import read_worker, send
 from cli.dev.host import DevHost, check_port, prepare_folder
 from cli.dev.lines import (
     Line,
-    Once,
     changed_text,
     egress_hint,
     error_lines,
@@ -220,7 +219,7 @@ class _Loop:
             self._show(f"hint: {hint}", "warning")
 
     def _follow(self, client: ApiClient) -> None:
-        path, cursor, once = client.script(NAMESPACE, self._plan.deployment.name, "logs"), 0, Once()
+        path, cursor = client.script(NAMESPACE, self._plan.deployment.name, "logs"), 0
         while not self.stopping:
             try:
                 found = client.get(path, {"after": cursor, "wait_ms": WAIT_MS}, timeout_s=WAIT_MS / 1000 + 15)
@@ -230,8 +229,7 @@ class _Loop:
                 continue
             cursor = int(found["cursor"])
             for line in found["lines"]:
-                if once.is_new(line):
-                    self._screen.show(log_line(line))
+                self._screen.show(log_line(line))
 
     def _show(self, text: str, tone: Any = "plain") -> None:
         self._screen.show(Line(text, tone))

@@ -1,4 +1,4 @@
-"""How `tenantry dev` tells what happens: a line a request, each exception once, nothing that a terminal would obey."""
+"""How `tenantry dev` tells what happens: a line a request, traces below, nothing that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.dev.lines import Line, Once, changed_text, egress_hint, error_lines, event_line, log_line
+from cli.dev.lines import Line, changed_text, egress_hint, error_lines, event_line, log_line
 from cli.errors import ApiError, CliError, Problem
 
 ACCESS: dict[str, Any] = {
@@ -56,31 +56,6 @@ def test_what_was_logged_is_indented_with_its_trace_below() -> None:
     )
     assert log_line({"level": 1, "text": "hello"}) == Line("  info   hello")
     assert log_line({"level": 3, "text": "old"}) == Line("  warn   old", "warning")
-
-
-def test_an_exception_is_told_once_and_with_its_trace() -> None:
-    once = Once()
-    traced = {"ray_id": "a", "text": "Uncaught TypeError: no\n    at fetch (w.js:1:1)"}
-    ended = {"ray_id": "a", "text": "exception: TypeError: no"}
-    assert once.is_new(traced)
-    assert not once.is_new(ended)
-
-
-def test_what_only_resembles_it_is_told() -> None:
-    once = Once()
-    assert once.is_new({"ray_id": "a", "text": "Uncaught TypeError: no\n    at fetch (w.js:1:1)"})
-    assert once.is_new({"ray_id": "b", "text": "exception: TypeError: no"})  # of another event
-    assert once.is_new({"ray_id": "a", "text": "exception: trap: unreachable"})  # another reason
-    assert once.is_new({"ray_id": "a", "text": "TypeError: no"})  # the worker's own words
-    assert once.is_new({"ray_id": "c", "text": "exceededCpu: used 55 ms"})
-
-
-def test_of_many_events_the_last_are_remembered() -> None:
-    once = Once()
-    for number in range(600):
-        assert once.is_new({"ray_id": str(number), "text": "Uncaught Error: no"})
-    assert not once.is_new({"ray_id": "599", "text": "exception: Error: no"})
-    assert once.is_new({"ray_id": "0", "text": "exception: Error: no"})
 
 
 @pytest.mark.parametrize(
