@@ -49,8 +49,8 @@ class Event:
     """
 
     __slots__ = (
-        "_loaded", "context", "host", "limits", "passing_on", "request", "responder", "response_ended", "running",
-        "sandbox", "started", "trace", "trigger", "uncaught", "visitor", "worker",
+        "_loaded", "context", "host", "is_abandoned", "limits", "passing_on", "request", "responder", "response_ended",
+        "running", "sandbox", "started", "trace", "trigger", "uncaught", "visitor", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Event:
         self.sandbox: Sandbox | None = None
         self.running: Running | None = None
         self.response_ended = False
+        #: The visitor left before that, and the guest goes on: what it answers is nobody's any more.
+        self.is_abandoned = False
         #: What its script's tail consumers are to be told; None: there are none.
         self.trace = TraceNotes() if worker.is_traced and not context.untraced else None
         #: Lines of exceptions that nobody caught.
@@ -172,7 +174,10 @@ class Event:
         )
 
     async def _finish_later(self, sandbox: Sandbox, result: Awaitable[int]) -> None:
-        rest = self.finish(sandbox, await result)
+        returned = await result
+        if self.is_abandoned:
+            raise Stopped(metering.CANCELED)
+        rest = self.finish(sandbox, returned)
         if rest is not None:
             await rest
 
@@ -285,7 +290,13 @@ class Event:
             self.passing_on.cancel()
 
     def _visitor_left(self) -> None:
-        self.doom(metering.CANCELED)
+        # A body that is passed on needs its visitor; a guest may have more to do.
+        if self.passing_on is None and self._opened().tell_visitor_left():
+            self.is_abandoned = True
+            if self.running is not None:
+                self.running.go_on(self.limits.background_ms / 1000, metering.ABANDONED)
+        else:
+            self.doom(metering.CANCELED)
 
     def _response_ended(self) -> None:
         """The visitor has all of it: leaving cancels nothing now, and the rest is background work."""
@@ -293,10 +304,7 @@ class Event:
         if self.visitor is not None:
             self.visitor.on_leave = None
         if self.running is not None:
-            deadline_s = time.monotonic() + self.limits.background_ms / 1000
-            if self.running.budget is not None:
-                deadline_s = min(deadline_s, self.running.budget.ends_at_s)
-            self.running.give_until(deadline_s, metering.BACKGROUND)
+            self.running.go_on(self.limits.background_ms / 1000, metering.BACKGROUND)
 
     # -- the record ----------------------------------------------------------------------------------
 

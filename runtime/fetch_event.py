@@ -12,6 +12,7 @@ from model.errors import OperationError
 from model.limits import Limits
 from model.messages import IncomingRequest, OutboundResponder, RequestChanges, Responder, Visitor
 from model.tasks import in_task
+from runtime import metering
 from runtime.abi.core_module import codec
 from runtime.abi.core_module.codec import GuestResponse
 from runtime.capi.guest import AbiViolation
@@ -123,3 +124,5 @@ class FetchEvent(Event):
         self.passing_on = await in_task()
         if sandbox.guest.doomed is not None:
             raise Stopped(sandbox.guest.doomed)
+        if self.is_abandoned:
+            raise Stopped(metering.CANCELED)

@@ -18,6 +18,7 @@ WALL: Final = "wall"
 CANCELED: Final = "canceled"
 SHUTDOWN: Final = "shutdown"
 BACKGROUND: Final = "background"
+ABANDONED: Final = "abandoned"
 MEMORY: Final = "memory"
 
 #: A trap with this part of the memory limit in use is taken for one that memory caused: a failed grow ends
@@ -63,6 +64,11 @@ def ending_of_stop(why: str, limits: Limits, cpu_ns: int) -> Ending:
         return Ending(
             EventOutcome.EXCEEDED_WALL_TIME,
             f"went on for more than {limits.background_ms / 1000:g} s after its response had ended",
+        )
+    if why == ABANDONED:
+        return Ending(
+            EventOutcome.EXCEEDED_WALL_TIME,
+            f"went on for more than {limits.background_ms / 1000:g} s after its visitor had left",
         )
     if why == MEMORY:
         return Ending(

@@ -52,11 +52,17 @@ class Running:
         #: While it sleeps: the second in which it is to be looked at.
         self.second = _AWAKE
 
-    def give_until(self, deadline_s: float, why: str) -> None:
-        """A new deadline, and the word for it: after the response has ended, the wall limit counts no more."""
+    def go_on(self, time_s: float, why: str) -> None:
+        """Nobody waits for it any more: from now on it has so much time, once, instead of the wall limit. `why` is the
+        word for its end.
+        """
+        if self.why != WALL:
+            return
         self.wake()
-        self.deadline_s = deadline_s
         self.why = why
+        self.deadline_s = time.monotonic() + time_s
+        if self.budget is not None:
+            self.deadline_s = min(self.deadline_s, self.budget.ends_at_s)
 
     def wake(self) -> None:
         """It goes on, or something else about it has changed."""

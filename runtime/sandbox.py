@@ -88,6 +88,10 @@ class Sandbox:
             if self.guest.in_pool:
                 self._lanes.doomed(self.guest)
 
+    def tell_visitor_left(self) -> bool:
+        """Whether the guest asked to be told when the visitor leaves, and so goes on."""
+        return self._session is not None and self._session.tell_visitor_left()
+
     @property
     def session(self) -> Session:
         """What the guest has asked of the host, and is lent by it."""

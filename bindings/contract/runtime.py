@@ -81,6 +81,17 @@ RUNTIME_OPERATIONS: Final[tuple[OperationNotes, ...]] = (
         wasi=("wasi:http/types#outgoing-body.finish",),
     ),
     OperationNotes(
+        "visitor.left",
+        "Wait for the visitor to leave before the response has ended; a worker that waits so is not ended by it.",
+        (),
+        "nil",
+        (
+            (Code.INVALID_ARGUMENT, "the event has no visitor"),
+            (Code.CLOSED_STREAM, "the response has ended"),
+        ),
+        ("it stays pending when the response ends; cancelling it gives the promise back",),
+    ),
+    OperationNotes(
         "sleep",
         "Wait.",
         (("ms", "int (0 to 900000)"),),

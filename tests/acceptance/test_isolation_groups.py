@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -264,6 +265,54 @@ def test_a_visitor_who_leaves_ends_the_event_in_the_group_s_process(host: Platfo
     lines = [json.loads(line) for line in host.log().splitlines() if '"script":"i-' in line]
     assert {line["process"] for line in lines} <= FREE_PROCESSES
     assert {line["outcome"] for line in lines if line["script"] == "i-free"} == {"canceled"}
+
+
+RUNS_ON = """
+export default {
+  async fetch(request, env, ctx) {
+    const { hostname, pathname } = new URL(request.url);
+    const note = (what) => env.LEFT.put(`${hostname}${pathname} ${what}`, "1");
+    const left = new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+    ctx.waitUntil(left.then(() => scheduler.wait(50)).then(() => note("worked")));
+    if (pathname === "/stream") {
+      return new Response(new ReadableStream({
+        start: (out) => out.enqueue(new Uint8Array(10)),
+        pull: () => scheduler.wait(60_000),
+        cancel: () => note("cancelled"),
+      }));
+    }
+    await note("began");
+    await scheduler.wait(60_000);
+  },
+};
+"""
+
+
+def test_work_in_javascript_runs_on_when_its_visitor_leaves(host: Platform, tmp_path: Path) -> None:
+    (tmp_path / "runs_on.js").write_text(RUNS_ON)
+
+    def wait_for(*keys: str) -> None:
+        wait_until(
+            lambda: set(keys) <= {key["name"] for key in json.loads(host.run("kv", "list", "left", "--json"))}
+        )
+
+    for name, where in (("r-free", FREE), ("r-door", ())):
+        hostname = f"{name}.localhost"
+        host.run(
+            *("deploy", str(tmp_path / "runs_on.js"), "--name", name, "--namespace", "tests"),
+            *("--hostname", hostname, "--kv", "LEFT=left", *where),
+        )
+        with host.connect() as sock:
+            sock.sendall(f"GET /before HTTP/1.1\r\nHost: {hostname}\r\n\r\n".encode())
+            wait_for(f"{hostname}/before began")
+        with host.connect() as sock:
+            sock.sendall(f"GET /stream HTTP/1.1\r\nHost: {hostname}\r\n\r\n".encode())
+            assert read_head(sock)[0] == 200
+        wait_for(f"{hostname}/before worked", f"{hostname}/stream worked", f"{hostname}/stream cancelled")
+    assert told(host, "r-free", 2) <= FREE_PROCESSES
+    assert told(host, "r-door", 2) <= DOOR
+    lines = [json.loads(line) for line in host.log().splitlines() if '"script":"r-' in line]
+    assert [line["outcome"] for line in lines] == ["canceled"] * 4
 
 
 def test_queues_are_delivered_in_the_group_of_their_consumer(host: Platform) -> None:

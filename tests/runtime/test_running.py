@@ -62,7 +62,7 @@ async def test_new_deadline_comes_with_its_own_word() -> None:
     events.start()
     event = Event()
     running = events.add(WITH_LINES, event, time.monotonic() + 60)
-    running.give_until(time.monotonic() - 1, BACKGROUND)
+    running.go_on(-1, BACKGROUND)
     await within(event.was_doomed)
     assert event.doomed[0] == BACKGROUND
     events.stop()
@@ -104,7 +104,7 @@ async def test_one_that_waits_is_doomed_in_time(by_deadline: bool) -> None:
     await asyncio.sleep(0)
     assert held.session.on_resume is not None, "it sleeps"
     if not by_deadline:
-        running.give_until(time.monotonic() - 1, BACKGROUND)
+        running.go_on(-1, BACKGROUND)
     await within(event.was_doomed)
     assert not by_deadline or 0 <= time.monotonic() - deadline < 20, "it is not looked at before it wakes up"
     events.remove(running)

@@ -14,7 +14,7 @@ from dispatch.workers import Workers
 from model.capabilities import CallOptions, EventContext, GuestEvent, Operation, OperationTable
 from model.errors import LoadShed
 from model.identity import DEFAULT_ACCOUNT, RayId, ScriptName, TenantId, VersionId
-from model.messages import OutgoingRequest
+from model.messages import OutgoingRequest, Visitor
 from model.outcome import EventOutcome
 from model.scripts import ScriptRef
 from runtime.capi.guest import live_guests
@@ -51,7 +51,7 @@ class Tree:
     async def _status(self, running: Any) -> int:
         return int((await running).status)
 
-    async def visit(self, name: str) -> EventOutcome:
+    async def visit(self, name: str, visitor: Visitor | None = None) -> EventOutcome:
         """One request as DispatchApp makes it."""
         try:
             permit = self.admission.try_admit("tenant") or await self.admission.wait_admit("tenant")
@@ -69,7 +69,7 @@ class Tree:
             permit,
         )
         try:
-            ending = await self.workers[name].fetch(request(), Remembered(), context, {})
+            ending = await self.workers[name].fetch(request(), Remembered(), context, {}, None, visitor)
         finally:
             if self.runner.has_tree(permit):
                 await self.runner.wait_for_tree(permit)
@@ -106,6 +106,68 @@ async def test_worker_called_by_one_that_goes_on_after_its_response_is_waited_fo
     assert live_guests() == 0
     assert (tree.admission.running, tree.admission.suspended, tree.admission.slots) == (0, 0, 0)
     assert not tree.runner._tasks
+
+
+class _Leaving:
+    """A visitor who leaves when an operation says so."""
+
+    def __init__(self) -> None:
+        self.left = False
+        self.on_leave: Callable[[], None] | None = None
+
+    def leave(self, _event: GuestEvent, _lent: object, _args: object) -> None:
+        asyncio.get_running_loop().call_soon(self._leave)
+
+    def _leave(self) -> None:
+        self.left = True
+        if self.on_leave is not None:
+            self.on_leave()
+
+
+_ASKS = [1, "visitor.left", None]
+
+
+async def _visited(tree: Tree, name: str) -> tuple[EventOutcome, dict[str, EventOutcome]]:
+    """Of a visitor who leaves at the operation `leave`; with what became of each event of the tree."""
+    visitor = _Leaving()
+    operations = tree.guests.host.operations
+    tree.guests.host.operations = {**operations, "leave": Operation("leave", None, False, visitor.leave)}
+    async with asyncio.timeout(20):
+        outcome = await tree.visit(name, visitor)
+    assert visitor.left
+    assert visitor.on_leave is None
+    assert live_guests() == 0
+    assert (tree.admission.running, tree.admission.suspended, tree.admission.slots) == (0, 0, 0)
+    assert not tree.runner._tasks
+    return outcome, {record.script: record.outcome for record in tree.guests.observer.records}
+
+
+async def test_worker_whose_caller_is_left_and_ended_goes_on_where_it_asked_to_be_told(tree: Tree) -> None:
+    """It may call yet another one then, in the same tree."""
+    tree.deploy("root", caller(call([1, "run", None, "asks"])))
+    then = call([3, "run", None, "last"])
+    tree.deploy("asks", caller(call(_ASKS, [2, "leave", None], wait="none"), call(wait="any"), then))
+    tree.deploy("last", caller(call([1, "sleep", None, 20])))
+    outcome, outcomes = await _visited(tree, "root")
+    assert outcome is EventOutcome.CANCELED
+    assert outcomes == {
+        "root": EventOutcome.CANCELED,
+        "asks": EventOutcome.CANCELED,
+        "last": EventOutcome.OK,
+    }
+
+
+async def test_worker_whose_caller_goes_on_is_left_by_nobody(tree: Tree) -> None:
+    tree.deploy(
+        "root",
+        caller(
+            call(_ASKS, [2, "run", None, "called"], wait="any"), call(wait="any"), call([3, "sleep", None, 1])
+        ),
+    )
+    tree.deploy("called", caller(call([1, "leave", None]), call([2, "sleep", None, 20])))
+    outcome, outcomes = await _visited(tree, "root")
+    assert outcome is EventOutcome.CANCELED
+    assert outcomes == {"root": EventOutcome.CANCELED, "called": EventOutcome.OK}
 
 
 async def test_tree_17_deep_is_refused_and_gives_everything_back(tree: Tree) -> None:

@@ -54,6 +54,17 @@ const ways = {
   },
   digests: async () => new Response(await crypto.subtle.digest("SHA-256", new Uint8Array(50_000))),
   later: (request, env, ctx) => { ctx.waitUntil(scheduler.wait(1)); return new Response("now"); },
+  runsOn: (request, env, ctx) => {
+    ctx.waitUntil(scheduler.wait(5).then(() => env.KV.put("k", "v")));
+    request.signal.onabort = () => ctx.waitUntil(scheduler.wait(1));
+    return scheduler.wait(60_000);
+  },
+  lingers: (request, env, ctx) => { ctx.waitUntil(scheduler.wait(60_000)); return scheduler.wait(60_000); },
+  drips: () => new Response(new ReadableStream({
+    start: (out) => out.enqueue(new Uint8Array(10)),
+    pull: () => scheduler.wait(60_000),
+    cancel: () => scheduler.wait(1),
+  })),
   logs: () => { for (let i = 0; i < 20; i++) console.log(table); return new Response(crypto.randomUUID()); },
 };
 export default { fetch: (request, env, ctx) => ways[new URL(request.url).pathname.slice(1)](request, env, ctx) };
@@ -122,6 +133,9 @@ class JavaScriptLoad(Load):
             Kind(usual, ok, "/keeps"),
             Kind(usual, ok, "/digests"),
             Kind(usual, ok, "/later"),
+            Kind(usual, left, "/runsOn", leaves_s=0.005),
+            Kind(usual, left, "/drips", leaves_s=0.005),
+            Kind(limited(cpu_ms=10_000, background_ms=20), (*left, *wall), "/lingers", leaves_s=0.005),
             Kind(usual, ok, "/logs"),
         ]
 

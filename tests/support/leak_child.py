@@ -111,6 +111,7 @@ GROW: Final = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const
 SLEEPS: Final = call([1, "sleep", None, 60_000])
 STREAMED: Final = call([1, "response.start", None, 200, []], [2, "response.end", None])
 STREAM: Final = call([2, "stream.open", None])
+TOLD: Final = call([2, "visitor.left", None], wait="any")
 
 
 class Load:
@@ -157,6 +158,8 @@ class Load:
             Kind(sleeper, left, leaves_s=0.001),
             Kind(sleeper, (), cancelled_s=0.001),
             Kind(streams, left, leaves_s=0.001),
+            Kind(made(caller(TOLD, call([1, "sleep", None, 1]))), left, leaves_s=0.001),
+            Kind(made(caller(TOLD, SLEEPS), limits={"background_ms": 5}), (*left, *wall), leaves_s=0.001),
             Kind(made(caller(SLEEPS), limits={"wall_ms": 10}), wall),
             Kind(made(sample("upload_sum")), ok, body=lambda: Chunks(5)),
             Kind(made(sample("upload_sum")), left, body=lambda: Chunks(None), leaves_s=0.001),

@@ -157,6 +157,10 @@ Turn operations_turn(void);
 bool operations_flush(void);
 void operations_define(JSContext *ctx, JSValueConst host);
 
+/* -- events.c ------------------------------------------------------------------------------------------------- */
+
+void events_define(JSContext *ctx, JSValueConst host);
+
 /* -- modules.c ------------------------------------------------------------------------------------------------ */
 
 typedef enum { MODULE_ESM, MODULE_COMMONJS, MODULE_TEXT, MODULE_DATA, MODULE_JSON, MODULE_SCRIPT, MODULE_UNKNOWN } ModuleType;

@@ -44,6 +44,28 @@ static int64_t answer_exception(JSContext *ctx)
     return result;
 }
 
+/* Of who waits for what the handler answers. Once it has left, it is over when the prelude says so. */
+static enum { IS_THERE, HAS_LEFT, IS_OVER } visitor;
+
+/* leaving(isOver) */
+static JSValue set_leaving(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    (void)this_value, (void)argc;
+    visitor = JS_ToBool(ctx, argv[0]) ? IS_OVER : HAS_LEFT;
+    return JS_UNDEFINED;
+}
+
+void events_define(JSContext *ctx, JSValueConst host)
+{
+    static const JSCFunctionListEntry functions[] = {JS_CFUNC_DEF("leaving", 1, set_leaving)};
+    JS_SetPropertyFunctionList(ctx, host, functions, sizeof functions / sizeof *functions);
+}
+
+static bool goes_on(JSContext *ctx, JSValueConst promise)
+{
+    return visitor == HAS_LEFT || (visitor == IS_THERE && JS_PromiseState(ctx, promise) == JS_PROMISE_PENDING);
+}
+
 static int64_t serve(const char *handler, uint8_t *input, size_t size)
 {
     JSContext *ctx = engine_context;
@@ -61,17 +83,19 @@ static int64_t serve(const char *handler, uint8_t *input, size_t size)
         return answer_exception(ctx);
     engine_run_jobs();
     /* No promise: it is the result. */
-    while (JS_PromiseState(ctx, promise) == JS_PROMISE_PENDING) {
+    while (goes_on(ctx, promise)) {
         Turn turn = operations_turn();
         if (turn == TURN_FAILED)
             return answer_exception(ctx);
         engine_run_jobs();
-        if (turn == TURN_NOTHING_TO_WAIT_FOR && JS_PromiseState(ctx, promise) == JS_PROMISE_PENDING)
+        if (turn == TURN_NOTHING_TO_WAIT_FOR && goes_on(ctx, promise))
             return answer_error(ctx, "The Workers runtime canceled this request because it detected that your "
                                      "Worker's code had hung and would never generate a response.");
     }
     if (!operations_flush())
         return answer_exception(ctx);
+    if (visitor == IS_OVER)
+        return 0;
     bool is_promise = JS_IsPromise(promise);
     JSValue result = is_promise ? JS_PromiseResult(ctx, promise) : promise;
     if (is_promise && JS_PromiseState(ctx, promise) == JS_PROMISE_REJECTED) {

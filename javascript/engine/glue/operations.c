@@ -30,12 +30,15 @@ typedef struct Operation {
     uint32_t values;
     size_t size;
     uint8_t *bytes;
+    bool is_notice;          /* it is done when something happens that may never */
     JSValue resolve, reject; /* undefined: nobody waits */
 } Operation;
 
 static Operation *queued, **queued_end = &queued;
 static Operation *flying;
 static uint32_t flying_count;
+/* Queued and flying ones that will be done: while there is one, there is something to wait for. */
+static uint32_t expected_count;
 static uint32_t next_id = 1;
 static uint32_t cancels[CALL_CANCELS];
 static uint32_t cancel_count;
@@ -50,6 +53,8 @@ static void operation_free(JSContext *ctx, Operation *operation)
     JS_FreeValue(ctx, operation->resolve);
     JS_FreeValue(ctx, operation->reject);
     free(operation->bytes);
+    if (!operation->is_notice)
+        expected_count--;
     free(operation);
 }
 
@@ -63,6 +68,7 @@ static Operation *operation_make(JSContext *ctx, int argc, JSValueConst *argv)
         JS_ThrowOutOfMemory(ctx);
         return NULL;
     }
+    expected_count++;
     operation->resolve = operation->reject = JS_UNDEFINED;
     operation->id = next_id++;
     Writer writer = {.most = CALL_BYTES};
@@ -83,6 +89,15 @@ static Operation *operation_make(JSContext *ctx, int argc, JSValueConst *argv)
 }
 
 /* -- one call ------------------------------------------------------------------------------------------------- */
+
+static void unlink_queued(JSContext *ctx, Operation **link)
+{
+    Operation *found = *link;
+    *link = found->next;
+    if (queued_end == &found->next)
+        queued_end = link;
+    operation_free(ctx, found);
+}
 
 static Operation *take_flying(uint32_t id)
 {
@@ -250,7 +265,8 @@ Turn operations_turn(void)
     JSContext *ctx = engine_context;
     double left_ms = alarm_ms < INFINITY ? ceil(alarm_ms - clock_now_ms()) : INFINITY;
     bool due = left_ms <= 0;
-    if (queued || flying || cancel_count) {
+    bool something_comes = expected_count || left_ms < INFINITY;
+    if (queued || (flying && something_comes) || cancel_count) {
         uint32_t count;
         do {
             count = next_share();
@@ -260,7 +276,7 @@ Turn operations_turn(void)
             for (uint32_t i = 0; i < count; i++)
                 last = last->next;
             more = count && last && flying_count + count < PENDING;
-            bool waits = !due && !more && (flying || count);
+            bool waits = !due && !more && (flying || count) && something_comes;
             if (!exchange(ctx, &queued, count, waits ? "any" : "none", waits ? left_ms : INFINITY))
                 return TURN_FAILED;
             if (!more)
@@ -283,6 +299,11 @@ Turn operations_turn(void)
 
 bool operations_flush(void)
 {
+    for (Operation **link = &queued; *link;)
+        if ((*link)->is_notice)
+            unlink_queued(engine_context, link);
+        else
+            link = &(*link)->next;
     while (queued && flying_count < PENDING)
         if (!exchange(engine_context, &queued, next_share(), "none", INFINITY))
             return false;
@@ -313,6 +334,20 @@ static JSValue start(JSContext *ctx, JSValueConst this_value, int argc, JSValueC
     return promise;
 }
 
+/* notice(name): as operation(), of what may never happen: an event whose code waits for nothing else has hung */
+static JSValue start_notice(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
+{
+    JSValueConst given[2] = {argv[0], JS_NULL};
+    (void)argc;
+    Operation **link = queued_end;
+    JSValue promise = start(ctx, this_value, 2, given);
+    if (!JS_IsException(promise)) {
+        (*link)->is_notice = true;
+        expected_count--;
+    }
+    return promise;
+}
+
 /* last() → the id of the newest operation, to cancel it by */
 static JSValue last(JSContext *ctx, JSValueConst this_value, int argc, JSValueConst *argv)
 {
@@ -328,13 +363,9 @@ static JSValue cancel(JSContext *ctx, JSValueConst this_value, int argc, JSValue
     if (JS_ToUint32(ctx, &id, argv[0]) < 0)
         return JS_EXCEPTION;
     for (Operation **link = &queued; *link; link = &(*link)->next) {
-        Operation *found = *link;
-        if (found->id != id)
+        if ((*link)->id != id)
             continue;
-        *link = found->next;
-        if (queued_end == &found->next)
-            queued_end = link;
-        operation_free(ctx, found);
+        unlink_queued(ctx, link);
         return JS_UNDEFINED;
     }
     Operation *found = take_flying(id);
@@ -391,6 +422,7 @@ void operations_define(JSContext *ctx, JSValueConst host)
 {
     static const JSCFunctionListEntry functions[] = {
         JS_CFUNC_DEF("operation", 2, start),
+        JS_CFUNC_DEF("notice", 1, start_notice),
         JS_CFUNC_DEF("last", 0, last),
         JS_CFUNC_DEF("cancel", 1, cancel),
         JS_CFUNC_DEF("wait", 2, wait_for),

@@ -146,6 +146,7 @@ static void define_host(JSValueConst host)
     form_define(engine_context, host);
     clock_define(engine_context, host);
     operations_define(engine_context, host);
+    events_define(engine_context, host);
     flow_define(engine_context, host);
     modules_define(engine_context, host);
 }

@@ -24,6 +24,9 @@ class Answering(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
+    @property
+    def visitor_left(self) -> bool: ...
+
     def end_response(self) -> None:
         """The visitor has all of it."""
 
@@ -78,6 +81,8 @@ class ResponseSteps:
             raise OperationError(
                 OperationErrorCode.INVALID_ARGUMENT, f"{name}: this event has no visitor to answer"
             )
+        if event.visitor_left:
+            raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: the visitor has left")
         if event.response_ended or event.is_closed:
             raise OperationError(OperationErrorCode.CLOSED_STREAM, f"{name}: the response has ended")
         return event.responder

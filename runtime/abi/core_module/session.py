@@ -19,6 +19,7 @@ from model.messages import ByteSource, Responder
 from model.tree_budget import Spender, TreeBudget
 from runtime.abi.core_module.calls import REPLY_BYTES, Call, decode_call, encode_reply, encode_result
 from runtime.abi.core_module.event_streams import GIVEN_BYTES, EventStreams, integers, too_much_given
+from runtime.abi.core_module.leaving import Leaving
 from runtime.abi.core_module.operation_failures import internal, operation_error, over_limit
 from runtime.abi.core_module.operation_lookup import find
 from runtime.abi.core_module.response_steps import ResponseSteps
@@ -46,7 +47,7 @@ class Session:
     """See GuestEvent in model.capabilities for what operations may do with it."""
 
     __slots__ = (
-        "_computed_ns", "_ended", "_given", "_limits", "_on_response_end", "_opened", "_pending", "_ready",
+        "_computed_ns", "_ended", "_given", "_leaving", "_limits", "_on_response_end", "_opened", "_pending", "_ready",
         "_response", "_spender", "_table", "_to_close", "_untaken", "_waiter", "charged_ns", "context", "env",
         "is_closed", "on_resume", "operations", "responder", "response_ended", "subrequests",
     )  # fmt: skip
@@ -87,6 +88,8 @@ class Session:
         self.on_resume: Callable[[], None] | None = None
         self._to_close: list[Callable[[], None]] = []
         self._response: ResponseSteps | None = None
+        #: None: nobody asked to be told of the visitor's leaving.
+        self._leaving: Leaving | None = None
         #: It is doomed, or over.
         self.is_closed = False
         self._ended = False
@@ -328,6 +331,20 @@ class Session:
         self.response_ended = True
         self._on_response_end()
 
+    @property
+    def visitor_left(self) -> bool:
+        """Before the response had ended; and the guest goes on, since it asked to be told."""
+        return self._leaving is not None and self._leaving.left
+
+    def tell_visitor_left(self) -> bool:
+        """Whether the guest is told, and so goes on."""
+        return self._leaving is not None and not self.is_closed and self._leaving.tell()
+
+    def _wait_for_leaving(self, args: Sequence[object]) -> object:
+        if self._leaving is None:
+            self._leaving = Leaving()
+        return self._leaving.wait(self, args)
+
     def _sleep(self, args: Sequence[object]) -> object:
         (delay_ms,) = integers("sleep", args, "milliseconds")
         if not 0 <= delay_ms <= _SLEEP_MS:
@@ -386,5 +403,6 @@ _OWN: Final[dict[str, Callable[[Session, Sequence[object]], object]]] = {
     "response.start": lambda session, args: session._response_steps.start(args),
     "response.write": lambda session, args: session._response_steps.write(args),
     "response.end": lambda session, args: session._response_steps.end(args),
+    "visitor.left": Session._wait_for_leaving,
     "sleep": Session._sleep,
 }

@@ -616,3 +616,46 @@ async def test_cancelled_wait_gives_the_permit_back() -> None:
         await waiting
     assert host.permit.parked == 0
     host.session.close()
+
+
+async def test_who_waits_for_the_visitor_to_leave_is_told_and_may_answer_no_more() -> None:
+    responder = Remembered()
+    host = Host(responder=responder)
+    await host.call([1, "response.start", None, 200, []])
+    waiting = host.begin([2, "visitor.left", None], [3, "visitor.left", None])
+    await turns()
+    assert not waiting.done()
+    assert host.session.tell_visitor_left()
+    assert (await waiting)["done"] == {2: {"ok": None}, 3: {"ok": None}}
+    for name, args in (("response.write", ("x",)), ("response.end", ())):
+        code, message = await host.one(name, *args)
+        assert (code, "the visitor has left" in message) == ("closed_stream", True)
+    assert await host.one("visitor.left") is None
+    assert (bytes(responder.body), responder.ended) == (b"", False)
+
+
+async def test_nobody_is_told_who_took_it_back() -> None:
+    host = Host(responder=Remembered())
+    assert not host.session.tell_visitor_left()
+    await host.call([1, "visitor.left", None], wait="none")
+    reply = await host.call(wait="none", cancel=[1])
+    assert reply["done"][1]["error"]["code"] == "cancelled"
+    assert not host.session.tell_visitor_left()
+    assert not host.session.visitor_left
+
+
+async def test_nobody_is_told_whose_event_is_ended() -> None:
+    host = Host(responder=Remembered())
+    await host.call([1, "visitor.left", None], wait="none")
+    host.session.stop_waiting()
+    assert not host.session.tell_visitor_left()
+
+
+async def test_leaving_can_be_waited_for_where_there_is_a_visitor_until_the_response_has_ended() -> None:
+    assert await Host().code("visitor.left") == "invalid_argument"
+    host = Host(responder=Remembered())
+    assert await host.code("visitor.left", 1) == "invalid_argument"
+    reply = await host.call([1, "visitor.left", None], [2, "response.start", None, 200, []], wait="any")
+    await host.call([3, "response.end", None])
+    assert (reply["pending"], host.ended) == (1, 1)
+    assert await host.code("visitor.left") == "closed_stream"

@@ -5,6 +5,9 @@ export const {
   operation,
   // wait(name, binding, ...arguments): its value at once; the worker stands still until it is there.
   wait,
+  // notice(name): a promise of an operation's value that may never come; leaving(isOver): the visitor has left, and what the
+  // handler answers is nobody's any more; the event ends when all is over.
+  notice, leaving,
   // last(): the newest operation's id. cancel(id): nothing comes of it any more, its promise stays pending.
   last, cancel,
   // alarm(ms): when the next timer is due. pending(): how many operations are not done.

@@ -2,6 +2,7 @@
 import { log } from './host.js';
 import { inspect } from './inspect.js';
 import { dispatch } from './global_events.js';
+import { isLeaving } from './handlers/leaving.js';
 
 const unhandled = new Map();
 
@@ -14,6 +15,6 @@ export function report() {
   const found = [...unhandled];
   unhandled.clear();
   for (const [promise, reason] of found) {
-    if (dispatch('unhandledrejection', { promise, reason })) log(5, `Uncaught (in promise) ${inspect(reason)}`);
+    if (!isLeaving(reason) && dispatch('unhandledrejection', { promise, reason })) log(5, `Uncaught (in promise) ${inspect(reason)}`);
   }
 }

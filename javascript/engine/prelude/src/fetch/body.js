@@ -210,9 +210,10 @@ async function readAll(read) {
   return join(parts, size);
 }
 
+// Gives the next part; null at the end. Its `cancel(reason)`: no more is wanted.
 export function readerOf(stream) {
   const reader = stream.getReader();
-  return async () => {
+  const read = async () => {
     const { done, value } = await reader.read();
     if (done) return null;
     if (!(value instanceof Uint8Array)) {
@@ -222,6 +223,8 @@ export function readerOf(stream) {
     }
     return value;
   };
+  read.cancel = (reason) => reader.cancel(reason);
+  return read;
 }
 
 function join(parts, size) {

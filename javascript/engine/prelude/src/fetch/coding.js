@@ -21,7 +21,12 @@ export async function decoded(coding, { bytes, id }) {
 // The stream of the host's that gives what `read` does, coded.
 export function encoded(coding, read) {
   return through('compression.compress', coding, async (write) => {
-    for (let part = await read(); part !== null; part = await read()) await write(part);
+    try {
+      for (let part = await read(); part !== null; part = await read()) await write(part);
+    } catch (error) {
+      read.cancel?.(error).catch(() => {});
+      throw error;
+    }
   });
 }
 

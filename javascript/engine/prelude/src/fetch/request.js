@@ -1,5 +1,6 @@
 // Request
 import { describeClass } from '../define.js';
+import { whenLeft } from '../handlers/leaving.js';
 import { AbortController, AbortSignal } from '../web/abort.js';
 import { URL } from '../web/url.js';
 import { BODY, Body, extract, mixBodyInto } from './body.js';
@@ -79,6 +80,7 @@ class Request {
   get redirect() { return this.#at.redirect ?? 'follow'; }
   get signal() {
     const at = this.#at;
+    if (at.headers !== undefined) return signalOf(at);
     at.signal ??= new AbortController().signal;
     return at.signal;
   }
@@ -100,6 +102,20 @@ class Request {
 const RAW = Symbol('raw');
 mixBodyInto(Request);
 describeClass(Request, ['method', 'url', 'headers', 'redirect', 'signal', 'cf', 'integrity', 'keepalive', 'cache', 'clone', 'duplex']);
+
+// An event's Request is aborted when its visitor leaves. What is made of it is not, as on Cloudflare: a subrequest of work that
+// goes on would be ended too. Its signal can be handed over by name.
+const ofEvents = new WeakMap();
+function signalOf(event) {
+  let signal = ofEvents.get(event);
+  if (signal === undefined) {
+    const controller = new AbortController();
+    signal = controller.signal;
+    ofEvents.set(event, signal);
+    whenLeft((reason) => controller.abort(reason));
+  }
+  return signal;
+}
 
 // A Request's signal is its own; without another it is made when somebody asks for it.
 const following = (signal) => (signal === undefined || signal === null ? undefined : AbortSignal.any([signal]));

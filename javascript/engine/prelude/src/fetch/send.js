@@ -27,11 +27,14 @@ export async function hostBody(body) {
 }
 
 // A body as it travels under a `coding` that headers name, or null: as it came, where that is it; otherwise coded, or decoded, now.
-export async function travelling(body, coding) {
+// `reading(read)` gets hold of a stream of ours that is coded.
+export async function travelling(body, coding, reading = () => {}) {
   if (body.codedWith === coding) return coding === null ? body : new Body(body.takeCoded());
   if (coding === null) return new Body({ stream: body.asStream() });
   const isHere = body.text !== null || body.bytes !== null;
-  const id = await encoded(coding, isHere ? onePart(body.asBytes()) : readerOf(body.asStream()));
+  const read = isHere ? onePart(body.asBytes()) : readerOf(body.asStream());
+  if (!isHere) reading(read);
+  const id = await encoded(coding, read);
   return new Body({ stream: new Body({ id }).asStream() });
 }
 
@@ -55,8 +58,9 @@ async function pump(id, read) {
       for (const piece of pieces(part)) await operation('stream.write', null, id, piece);
     }
     await operation('stream.end', null, id);
-  } catch {
-    // Whoever reads it learns that it broke off.
+  } catch (error) {
+    // Whoever reads it learns that it broke off, and who makes it that nobody does.
+    read.cancel?.(error).catch(() => {});
     await operation('stream.close', null, id).catch(() => {});
   }
 }

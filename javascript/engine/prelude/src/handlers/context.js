@@ -1,7 +1,8 @@
-// ExecutionContext: what may go on after the handler has returned.
+// ExecutionContext: what may go on after the handler has returned, or its visitor has left.
 import { describeClass } from '../define.js';
 import { inspect } from '../inspect.js';
 import { log } from '../host.js';
+import { whenLeft } from './leaving.js';
 
 let waitsOf;
 let current = null;
@@ -20,7 +21,8 @@ class ExecutionContext {
 
   waitUntil(promise) {
     this.#waits ??= [];
-    this.#waits.push(Promise.resolve(promise).catch((error) => log(5, `Uncaught (in waitUntil) ${inspect(error)}`)));
+    const count = this.#waits.push(Promise.resolve(promise).catch((error) => log(5, `Uncaught (in waitUntil) ${inspect(error)}`)));
+    if (count === 1) whenLeft(() => settled(this));
   }
 
   // There is no origin behind a worker here to pass on to: what is thrown is the worker's answer.
@@ -51,7 +53,7 @@ export const isWaiting = (context) => waitsOf(context) !== null;
 // Until everything that was handed to waitUntil is done, what was handed to it meanwhile included.
 export async function settled(context) {
   const waits = waitsOf(context);
-  while (waits?.length) await waits.shift();
+  for (let at = 0; at < waits?.length; at++) await waits[at];
 }
 
 export { ExecutionContext };

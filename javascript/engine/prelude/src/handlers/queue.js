@@ -4,6 +4,7 @@ import { integer } from '../integer.js';
 import { contextFor, settled } from './context.js';
 import { QueueEvent } from './events.js';
 import { failed } from './failed.js';
+import { withoutVisitor } from './leaving.js';
 import { find } from './registry.js';
 
 const ACKNOWLEDGED = Object.freeze({ again: false });
@@ -63,6 +64,7 @@ function retried(options) {
 }
 
 export async function serveQueue(event, env) {
+  withoutVisitor();
   const context = contextFor(event);
   const batch = new MessageBatch(event);
   const handler = find('queue');

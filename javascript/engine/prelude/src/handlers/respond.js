@@ -7,6 +7,7 @@ import { pieces, travelling } from '../fetch/send.js';
 import { operation } from '../host.js';
 import { lengthOf } from '../web/identity_stream.js';
 import { isWaiting, settled } from './context.js';
+import { whenLeft } from './leaving.js';
 
 // A handler may return 16 MiB, headers included.
 const WHOLE_BYTES = 15 * 1024 * 1024;
@@ -36,7 +37,7 @@ export function respond(response, context) {
 // What is passed on as it came needs nothing of this worker any more; what is coded or decoded here does.
 async function coded(status, pairs, body, coding, context) {
   const asItCame = body.codedWith === coding;
-  const sent = await travelling(body, coding);
+  const sent = await travelling(body, coding, (read) => whenLeft(read.cancel));
   if (!asItCame) return streamed(status, pairs.filter((pair) => !isLength(pair)), sent, context);
   if (isWaiting(context)) return streamed(status, pairs, sent, context);
   return sent.id === null ? { status, headers: sendable(pairs, sent), body: sent.bytes } : { status, headers: pairs, body_stream: sent.id };
@@ -68,10 +69,16 @@ async function stream(status, headers, body) {
     await Promise.all(steps);
     return;
   }
-  await started;
   const read = readerOf(body.asStream());
-  for (let part = await read(); part !== null; part = await read()) {
-    for (const piece of pieces(part)) await operation('response.write', null, piece);
+  whenLeft(read.cancel);
+  try {
+    await started;
+    for (let part = await read(); part !== null; part = await read()) {
+      for (const piece of pieces(part)) await operation('response.write', null, piece);
+    }
+    await operation('response.end', null);
+  } catch (error) {
+    read.cancel(error).catch(() => {}); // who makes it need not go on
+    throw error;
   }
-  await operation('response.end', null);
 }

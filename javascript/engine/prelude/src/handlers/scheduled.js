@@ -1,6 +1,7 @@
 // A cron tick.
 import { contextFor, settled } from './context.js';
 import { ScheduledEvent } from './events.js';
+import { withoutVisitor } from './leaving.js';
 import { find } from './registry.js';
 
 class ScheduledController {
@@ -14,6 +15,7 @@ class ScheduledController {
 }
 
 export async function serveScheduled(event, env) {
+  withoutVisitor();
   const context = contextFor(event);
   const controller = new ScheduledController(event);
   const handler = find('scheduled');
