@@ -110,10 +110,8 @@ async def test_whoever_waits_too_long_is_turned_away_and_then_everybody_at_once(
     door = group.at_door("free-0")
     with pytest.raises(LoadShed, match="no process of isolation group free runs now"):
         await door.open("free", b"?")
-    before = asyncio.get_running_loop().time()
     with pytest.raises(LoadShed):
-        await door.open("free", b"?")
-    assert asyncio.get_running_loop().time() - before < 0.9
+        door.open("free", b"?").send(None)  # without a wait
     door.close()
 
 
