@@ -73,9 +73,10 @@ def command(
     if str(file) == "-":
         raise BadUsage("FILE is read again and again, which stdin can't be: name a file or a folder")
     listen = _listen(host, port)
+    file = file.resolve()  # as all that is found from it on
     root = project_of(file)
     fields = worker_fields(given)
-    deployment = Deployment(name=name or name_of(file.resolve(), root), namespace=NAMESPACE, **fields)
+    deployment = Deployment(name=name or name_of(file, root), namespace=NAMESPACE, **fields)
     check_names(deployment)
     from cli.dev.loop import run
     from cli.dev.screen import Screen

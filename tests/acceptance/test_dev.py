@@ -129,7 +129,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         made.wait_for("nothing answers yet")
         assert made.ask()[0] == 404
         write(project, index=INDEX)
-        made.wait_for("src/index.ts changed: deployed, ")
+        made.wait_for("\nsrc/index.ts changed: deployed, ")
         yield made
     finally:
         code = made.end(signal.SIGINT)
