@@ -83,6 +83,18 @@ async def test_what_a_script_was_written_for_is_given_back_as_it_came(host: Host
     assert (again["compatibility_date"], again["compatibility_flags"]) == (None, [])
 
 
+async def test_nothing_but_an_upload_changes_limits_which_were_checked_with_it(host: Host) -> None:
+    """What a worker needs of memory is known where it is loaded: no later call sets a limit past that check."""
+    ok(await host.deploy("shop", limits={"memory_mb": 64}))
+    path = script_path("shop") + "/settings"
+    for method in ("PATCH", "PUT", "POST"):
+        response = await host.api.request(method, path, json={"limits": {"memory_mb": 1}})
+        assert response.status_code == 405
+        assert response.json()["success"] is False
+    ok(await host.api.put(script_path("shop") + "/tags", json=["a"]))
+    assert ok(await host.api.get(path))["limits"] == {"memory_mb": 64}
+
+
 async def test_a_plain_script_has_its_own_name_space(host: Host) -> None:
     await host.namespace()
     ok(await host.deploy("shop"))
