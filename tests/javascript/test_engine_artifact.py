@@ -9,7 +9,7 @@ import pytest
 from javascript.engine import __main__ as command
 from javascript.engine.artifact import EngineNotBuilt, load_engine
 from javascript.engine.build import EXPORTS, RECORD, difference_to_record, is_current, this_platform
-from javascript.engine.toolchain import ToolFailed, run
+from javascript.engine.commands import ToolFailed, run
 from runtime.artifact import read_artifact
 from tests.support.javascript_engine import built_engine
 

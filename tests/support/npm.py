@@ -9,8 +9,9 @@ from typing import Final
 
 from cli.javascript_sources import ESBUILD_OPTIONS
 from javascript.engine.build import FOLDER
+from javascript.engine.commands import run
 from javascript.engine.npm import install_packages
-from javascript.engine.toolchain import ROOT, Toolchain, run
+from javascript.engine.toolchain import ROOT, Toolchain
 
 _INSTALLED: Final = ROOT / "build" / "npm"
 

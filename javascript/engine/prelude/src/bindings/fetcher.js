@@ -4,6 +4,7 @@ import { BODY } from '../fetch/body.js';
 import { outgoing } from '../fetch/headers.js';
 import { Request } from '../fetch/request.js';
 import { responseFrom } from '../fetch/response.js';
+import { lengthToSend } from '../fetch/send.js';
 import { stubOf } from '../rpc/stub.js';
 
 class Fetcher {
@@ -15,7 +16,7 @@ class Fetcher {
 
   async fetch(input, init = undefined) {
     const request = new Request(absolute(input), init);
-    const given = { url: request.url, method: request.method, headers: outgoing(request.headers) };
+    const given = { url: request.url, method: request.method, headers: outgoing(request.headers, lengthToSend(request[BODY])) };
     return responseFrom(await this.#fetch(given, request[BODY], request.signal), request.url);
   }
 

@@ -1,6 +1,7 @@
 // Bodies of requests and responses. A body is text or bytes that are here, a stream of the host's by its id, or a
 // ReadableStream; it becomes a ReadableStream only when somebody looks at `body`, so that most never do.
 import { last, operation, utf8Decode, utf8Encode } from '../host.js';
+import { joined } from '../joined.js';
 import { ReadableStream } from '../web/streams.js';
 import { URLSearchParams } from '../web/url.js';
 import { abortable } from './abortable.js';
@@ -9,18 +10,25 @@ import { decoded } from './coding.js';
 export const BODY = Symbol('body');
 const READ_BYTES = 262144;
 
-// ReadableStreams that are a stream of the host's, or of coded bytes, as long as nobody has read of them: {id, bytes, coding}.
+// ReadableStreams that are a stream of the host's, or of coded bytes, as long as nobody has read of them: {id, bytes, coding, toldBy}.
 const untouched = new WeakMap();
 
 export class Body {
   // At most one of `text`, `bytes`, `id` and `stream` is there. What is not stays the prototype's: each property that an
   // object has costs a small response as much as a comparison of all of them.
-  constructor({ text, bytes, id, stream, type }) {
+  constructor({ text, bytes, id, stream, type, toldBy }) {
     if (text !== undefined) this.text = text;
     if (bytes !== undefined) this.bytes = bytes;
     if (id !== undefined) this.id = id;
     if (stream !== undefined) this.stream = stream;
     if (type !== undefined && type !== null) this.type = type;
+    if (toldBy !== undefined) this.toldBy = toldBy;
+  }
+
+  // How long it is, as the headers that `id` came with say it; undefined where nobody said, or it is not passed on as it came.
+  get length() {
+    const toldBy = this.stream === null ? this.toldBy : this.stream.locked ? undefined : untouched.get(this.stream)?.toldBy;
+    return toldBy?.find(([name]) => name === 'content-length')?.[1];
   }
 
   // `bytes` or `id` are coded: whoever reads them here reads what they stand for.
@@ -64,7 +72,7 @@ export class Body {
         this.stream = streamOfBytes(this.used ? null : this.asBytes());
         if (this.used) disturbed.add(this.stream);
       } else {
-        this.stream = streamOfHost(this.id, this.signal);
+        this.stream = streamOfHost(this);
       }
       this.text = this.bytes = this.id = null;
     }
@@ -116,7 +124,7 @@ export class Body {
 }
 
 Object.assign(Body.prototype, {
-  text: null, bytes: null, id: null, stream: null, type: null, used: false, signal: null, coding: null,
+  text: null, bytes: null, id: null, stream: null, type: null, used: false, signal: null, coding: null, toldBy: undefined,
 });
 
 // -- streams ----------------------------------------------------------------------------------------------------------
@@ -145,40 +153,8 @@ async function readHost(id, signal) {
   return abortable(signal, asked, last());
 }
 
-function streamOfHost(id, signal) {
-  const stream = new ReadableStream({
-    type: 'bytes',
-    async pull(controller) {
-      untouched.delete(stream);
-      const part = await readHost(id, signal);
-      if (part !== null) {
-        controller.enqueue(part);
-        return;
-      }
-      controller.close();
-      controller.byobRequest?.respond(0);
-    },
-    cancel() {
-      untouched.delete(stream);
-      return operation('stream.close', null, id);
-    },
-  }, { highWaterMark: 0 });
-  untouched.set(stream, { id });
-  return stream;
-}
-
-// A function that gives the next part of what a coded body stands for.
-function readCoded({ id, bytes, coding, signal }) {
-  let decoding = null;
-  return async () => {
-    decoding ??= decoded(coding, { id, bytes });
-    return readHost(await decoding, signal);
-  };
-}
-
-function streamOfCoded(body) {
-  const { id, bytes, coding } = body;
-  const read = readCoded(body);
+// `read` gives the next part, null at the end; `close` tells the host that nobody reads on. `state` is of `untouched`.
+function streamOf(state, read, close) {
   const stream = new ReadableStream({
     type: 'bytes',
     async pull(controller) {
@@ -193,11 +169,28 @@ function streamOfCoded(body) {
     },
     cancel() {
       untouched.delete(stream);
-      return id === null ? undefined : operation('stream.close', null, id).catch(() => {});
+      return close();
     },
   }, { highWaterMark: 0 });
-  untouched.set(stream, { id, bytes, coding });
+  untouched.set(stream, state);
   return stream;
+}
+
+const streamOfHost = ({ id, signal, toldBy }) => streamOf({ id, toldBy }, () => readHost(id, signal), () => operation('stream.close', null, id));
+
+// A function that gives the next part of what a coded body stands for.
+function readCoded({ id, bytes, coding, signal }) {
+  let decoding = null;
+  return async () => {
+    decoding ??= decoded(coding, { id, bytes });
+    return readHost(await decoding, signal);
+  };
+}
+
+function streamOfCoded(body) {
+  const { id, bytes, coding } = body;
+  const close = () => (id === null ? undefined : operation('stream.close', null, id).catch(() => {}));
+  return streamOf({ id, bytes, coding }, readCoded(body), close);
 }
 
 async function readAll(read) {
@@ -207,7 +200,7 @@ async function readAll(read) {
     parts.push(part);
     size += part.byteLength;
   }
-  return join(parts, size);
+  return joined(parts, size);
 }
 
 // Gives the next part; null at the end. Its `cancel(reason)`: no more is wanted.
@@ -225,17 +218,6 @@ export function readerOf(stream) {
   };
   read.cancel = (reason) => reader.cancel(reason);
   return read;
-}
-
-function join(parts, size) {
-  if (parts.length === 1) return parts[0];
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 // -- making one -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import { BODY, Body } from './body.js';
 import { outgoing } from './headers.js';
 import { Request } from './request.js';
 import { responseFrom } from './response.js';
-import { hostBody } from './send.js';
+import { hostBody, lengthToSend } from './send.js';
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const MOST_REDIRECTS = 20;
@@ -28,7 +28,7 @@ export async function fetch(input, init = undefined) {
 
 async function follow(request) {
   let { url, method } = request;
-  let headers = outgoing(request.headers);
+  let headers = outgoing(request.headers, lengthToSend(request[BODY]));
   let body = request[BODY];
   for (let hops = 0; ; hops++) {
     const again = body !== null && (body.text !== null || body.bytes !== null) ? new Body({ ...body }) : null;

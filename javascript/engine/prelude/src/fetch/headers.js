@@ -1,6 +1,7 @@
 // Headers: a list of names in lower case and values, in the order in which they came.
 import { describeClass } from '../define.js';
 import { headerName, headerValue, isAscii, latin1Decode, latin1Encode } from '../host.js';
+import { iterating } from '../web/iterating.js';
 
 let listOf;
 let makeOf;
@@ -134,28 +135,8 @@ Object.defineProperty(Headers.prototype, Symbol.iterator, {
 });
 describeClass(Headers, ['append', 'delete', 'get', 'getSetCookie', 'has', 'set', 'entries', 'forEach', 'keys', 'values']);
 
-// What is added meanwhile is met, if it sorts behind: the standard looks anew at every step.
-class HeadersIterator {
-  #pairs;
-  #each;
-  #at = 0;
-
-  constructor(pairs, each) {
-    this.#pairs = pairs;
-    this.#each = each;
-  }
-
-  next() {
-    const pairs = this.#pairs();
-    return this.#at < pairs.length ? { value: this.#each(pairs[this.#at++]), done: false } : { value: undefined, done: true };
-  }
-}
-delete HeadersIterator.prototype.constructor;
-Object.setPrototypeOf(HeadersIterator.prototype, Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]())));
-Object.defineProperty(HeadersIterator.prototype, 'next', { enumerable: true });
-Object.defineProperty(HeadersIterator.prototype, Symbol.toStringTag, { value: 'Headers Iterator', configurable: true });
-
-const iterate = (pairs, each) => new HeadersIterator(pairs, each);
+// What is added meanwhile is met, if it sorts behind.
+const iterate = iterating('Headers');
 
 function need(given, count, name) {
   if (given.length < count) throw new TypeError(`Headers.${name}: ${count} arguments are needed, ${given.length} are given`);
@@ -203,8 +184,11 @@ export function sendable(pairs) {
   return pairs;
 }
 
-// Of a request that goes out: the host says itself how long a body is.
-export const outgoing = (headers) => pairsOf(headers).filter(([name]) => name !== 'content-length');
+// Of a request that goes out: whoever made its body knows how long it is (send.js), whatever was copied with other headers.
+export function outgoing(headers, length = undefined) {
+  const pairs = pairsOf(headers).filter(([name]) => name !== 'content-length');
+  return length === undefined ? pairs : [...pairs, ['content-length', String(length)]];
+}
 
 // With the guard that the other has.
 export { copyOf };

@@ -142,7 +142,7 @@ function methodOf(method) {
 // The Request of an event: its URL and headers are as the visitor sent them.
 export function requestFrom(event) {
   const { body, body_stream: id } = event;
-  return make(event, body !== undefined ? new Body({ bytes: body }) : id !== undefined ? new Body({ id }) : null);
+  return make(event, body !== undefined ? new Body({ bytes: body }) : id !== undefined ? new Body({ id, toldBy: event.headers }) : null);
 }
 
 export { Request };

@@ -131,6 +131,7 @@ export function responseFrom({ status, headers, body, body_stream: id }, url = '
   if (held !== null && (body === undefined || body.length)) {
     const coding = codingOf(headers);
     if (coding !== null) held.isCodedWith(coding);
+    else if (id !== undefined) held.toldBy = headers;
   }
   return make(status, headers, held, url, redirected);
 }

@@ -1,6 +1,7 @@
 // Bodies on their way to the host: whole where they are small, as a stream of the host's where they are one already,
 // and written into one where they are a stream of ours.
 import { operation } from '../host.js';
+import { lengthOf } from '../web/identity_stream.js';
 import { Body, readerOf } from './body.js';
 import { encoded } from './coding.js';
 
@@ -25,6 +26,9 @@ export async function hostBody(body) {
   const read = bytes === null ? readerOf(body.stream) : onePart(bytes);
   return { given: { body_stream: id }, sending: () => pump(id, read) };
 }
+
+// Of a body that the host does not see whole: how long it will be, or undefined.
+export const lengthToSend = (body) => (body === null ? undefined : body.length ?? (body.stream === null ? undefined : lengthOf(body.stream)));
 
 // A body as it travels under a `coding` that headers name, or null: as it came, where that is it; otherwise coded, or decoded, now.
 // `reading(read)` gets hold of a stream of ours that is coded.

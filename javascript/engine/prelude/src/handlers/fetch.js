@@ -19,15 +19,15 @@ export function serveFetch(event, env) {
     : handler.call(request, env, context);
   // Whatever has a `then` is waited for.
   return typeof response?.then === 'function'
-    ? Promise.resolve(response).then((resolved) => answer(resolved, context))
-    : answer(response, context);
+    ? Promise.resolve(response).then((resolved) => answer(resolved, context, event.method === 'HEAD'))
+    : answer(response, context, event.method === 'HEAD');
 }
 
-function answer(response, context) {
+function answer(response, context, isHead) {
   if (typeof response !== 'object' || response === null || !(BODY in response) || typeof response.status !== 'number') {
     throw new TypeError(
       'Incorrect type for Promise: the Promise did not resolve to \'Response\'. A fetch handler returns a Response.',
     );
   }
-  return respond(response, context);
+  return respond(response, context, isHead);
 }

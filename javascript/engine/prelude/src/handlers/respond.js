@@ -13,12 +13,13 @@ import { whenLeft } from './leaving.js';
 const WHOLE_BYTES = 15 * 1024 * 1024;
 
 // The map that the handler returns, or a promise of undefined where the response is streamed.
-export function respond(response, context) {
+export function respond(response, context, isHead = false) {
   const { status } = response;
   if (status < 200) throw new TypeError(`A response of status ${status} can't be sent: WebSockets are not supported.`);
   const body = response[BODY];
   body?.take();
   const pairs = pairsToSend(response);
+  if (isHead && body !== null && pairs.some(isLength)) return headless(status, pairs, body, context);
   if (body !== null && (body.coding !== null || body.stream !== null || pairs.length > 1 || (pairs.length && pairs[0][0] !== 'content-type'))) {
     const coding = encodesItself(response) ? null : codingOf(pairs);
     if (coding !== null || body.codedWith !== null) return coded(status, pairs, body, coding, context);
@@ -32,6 +33,12 @@ export function respond(response, context) {
     if (id !== null) return { status, headers, body_stream: id };
   }
   return streamed(status, headers, body, context);
+}
+
+// To HEAD the length is that of what GET would get: what the handler says of it goes, and its body does not.
+function headless(status, pairs, body, context) {
+  body.stream?.cancel().catch(() => {});
+  return isWaiting(context) ? streamed(status, pairs, null, context) : { status, headers: pairs, body: '' };
 }
 
 // What is passed on as it came needs nothing of this worker any more; what is coded or decoded here does.

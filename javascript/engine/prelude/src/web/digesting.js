@@ -1,5 +1,6 @@
 // Hashes of what comes in pieces, or is more than one operation carries.
 import { operation } from '../host.js';
+import { joined } from '../joined.js';
 
 // Of one operation.
 export const MOST_BYTES = 1_000_000;
@@ -53,14 +54,7 @@ export class Digesting {
     const held = this.#held, size = this.#size;
     this.#held = [];
     this.#size = 0;
-    if (held.length === 1) return held[0];
-    const whole = new Uint8Array(size);
-    let at = 0;
-    for (const piece of held) {
-      whole.set(piece, at);
-      at += piece.byteLength;
-    }
-    return whole;
+    return joined(held, size);
   }
 }
 

@@ -19,9 +19,12 @@ export function iterating(name) {
       return this.#at < list.length ? { value: this.#each(list[this.#at++]), done: false } : { value: undefined, done: true };
     }
   }
-  const prototype = Object.create(root, {
-    next: { value: Steps.prototype.next, writable: true, enumerable: true, configurable: true },
+  const { prototype } = Steps;
+  delete prototype.constructor;
+  Object.setPrototypeOf(prototype, root);
+  Object.defineProperties(prototype, {
+    next: { enumerable: true },
     [Symbol.toStringTag]: { value: `${name} Iterator`, configurable: true },
   });
-  return (list, each) => Object.setPrototypeOf(new Steps(list, each), prototype);
+  return (list, each) => new Steps(list, each);
 }
