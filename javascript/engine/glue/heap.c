@@ -11,9 +11,8 @@
 
 #include "heap.h"
 
-/* Before each block, whose address is a multiple of 8. */
-#define HEADER 4
-#define SMALL 1024
+#define HEADER HEAP_HEADER
+#define SMALL HEAP_SMALL
 #define MEDIUM (32 << 10)
 #define LARGE_UNIT 4096
 #define CLASSES (SMALL / 8 + 1 + 5 * 8)
@@ -22,24 +21,15 @@
 #define PAGE_BYTES 65536
 #define SEAL_BYTES 4096
 
-typedef struct Free {
-    struct Free *next;
-} Free;
+typedef HeapFree Free;
 
 /* Of each block: [header: its bytes, the header's included][what was asked for…] */
-static uintptr_t top, end; /* what was not given out yet */
-static uintptr_t high;     /* from here on nothing was ever written: zeros */
+uintptr_t heap_top, heap_end;
+uintptr_t heap_high;
+Free *heap_small[CLASSES];
 static size_t reserve;     /* bytes behind `end` that are kept back */
 static bool is_full;
-static Free *small[CLASSES];
 static Free *large; /* by address */
-
-static uint32_t size_of(const void *block)
-{
-    uint32_t size;
-    memcpy(&size, (const char *)block - HEADER, HEADER);
-    return size;
-}
 
 static void set_size(void *block, uint32_t size)
 {
@@ -48,7 +38,7 @@ static void set_size(void *block, uint32_t size)
 
 static uintptr_t end_of(const void *block)
 {
-    return (uintptr_t)block - HEADER + size_of(block);
+    return (uintptr_t)block - HEADER + heap_size_of(block);
 }
 
 /* The size that a block is given for `wanted` bytes, and its class; CLASSES: a large one. 0: no such size. */
@@ -83,11 +73,11 @@ static bool grow(size_t missing)
     size_t got = is_full ? 0 : heap_extend((wanted + PAGE_BYTES - 1) / PAGE_BYTES);
     if (got) {
         reserve = RESERVE_BYTES;
-        end += got * PAGE_BYTES - kept;
+        heap_end += got * PAGE_BYTES - kept;
         return true;
     }
     is_full = true;
-    end += reserve;
+    heap_end += reserve;
     reserve = 0;
     return false;
 }
@@ -95,9 +85,9 @@ static bool grow(size_t missing)
 static void start(void)
 {
     uintptr_t limit;
-    top = ((heap_start(&limit) + 7) & ~(uintptr_t)7) + 8 - HEADER;
-    high = top;
-    end = limit;
+    heap_top = ((heap_start(&limit) + 7) & ~(uintptr_t)7) + 8 - HEADER;
+    heap_high = heap_top;
+    heap_end = limit;
 }
 
 /* Cut from a large block that was freed: rather than let the memory grow. */
@@ -105,7 +95,7 @@ static void *cut_large(uint32_t size)
 {
     for (Free **link = &large; *link; link = &(*link)->next) {
         Free *found = *link;
-        uint32_t room = size_of(found);
+        uint32_t room = heap_size_of(found);
         if (room < size)
             continue;
         if (room - size < 64) {
@@ -124,17 +114,17 @@ static void *cut_large(uint32_t size)
 
 static void *cut(uint32_t size)
 {
-    if (!top)
+    if (!heap_top)
         start();
-    if (end - top < size || end < top) {
+    if (heap_end - heap_top < size || heap_end < heap_top) {
         void *found = cut_large(size);
         if (found)
             return found;
-        if (!grow(size - (end - top)))
+        if (!grow(size - (heap_end - heap_top)))
             return NULL;
     }
-    void *block = (char *)top + HEADER;
-    top += size;
+    void *block = (char *)heap_top + HEADER;
+    heap_top += size;
     set_size(block, size);
     return block;
 }
@@ -147,18 +137,18 @@ static void *allocate(size_t wanted, bool *is_zero)
     *is_zero = false;
     void *block = NULL;
     if (size && class < CLASSES) {
-        block = small[class];
+        block = heap_small[class];
         if (block) {
-            small[class] = small[class]->next;
+            heap_small[class] = heap_small[class]->next;
             return block;
         }
     } else if (size)
         block = cut_large(size);
     if (size && !block) {
         block = cut(size);
-        if (block && top > high) {
-            *is_zero = (uintptr_t)block - HEADER >= high;
-            high = top;
+        if (block && heap_top > heap_high) {
+            *is_zero = (uintptr_t)block - HEADER >= heap_high;
+            heap_high = heap_top;
         }
     }
     if (!block)
@@ -166,27 +156,15 @@ static void *allocate(size_t wanted, bool *is_zero)
     return block;
 }
 
-void *malloc(size_t wanted)
+void *heap_take_slowly(size_t wanted)
 {
-    /* Most blocks are small, and most of those are cut from the end: an event has freed little yet. */
-    size_t size = (wanted + HEADER + 7) & ~(size_t)7;
-    if (wanted > 8 && size <= SMALL) {
-        Free *found = small[size / 8];
-        if (found) {
-            small[size / 8] = found->next;
-            return found;
-        }
-        if (end - top >= size) {
-            void *block = (char *)top + HEADER;
-            top += size;
-            if (top > high)
-                high = top;
-            set_size(block, (uint32_t)size);
-            return block;
-        }
-    }
     bool is_zero;
     return allocate(wanted, &is_zero);
+}
+
+void *malloc(size_t wanted)
+{
+    return heap_take(wanted);
 }
 
 void *calloc(size_t count, size_t size)
@@ -213,30 +191,30 @@ static void free_large(Free *block)
     block->next = *link;
     *link = block;
     if (block->next && end_of(block) == (uintptr_t)block->next - HEADER) {
-        set_size(block, size_of(block) + size_of(block->next));
+        set_size(block, heap_size_of(block) + heap_size_of(block->next));
         block->next = block->next->next;
     }
     if (before && end_of(before) == (uintptr_t)block - HEADER) {
-        set_size(before, size_of(before) + size_of(block));
+        set_size(before, heap_size_of(before) + heap_size_of(block));
         before->next = block->next;
     }
 }
 
-void free(void *block)
+void heap_give_slowly(void *block)
 {
-    if (!block)
-        return;
-    uint32_t size = size_of(block);
-    if (end_of(block) == top) { /* as if it had never been */
-        top -= size;
-        return;
-    }
-    unsigned class = size / 8;
-    if (size <= SMALL || (fit(size - HEADER, &class) == size && class < CLASSES)) {
-        ((Free *)block)->next = small[class];
-        small[class] = block;
+    uint32_t size = heap_size_of(block);
+    unsigned class;
+    if (fit(size - HEADER, &class) == size && class < CLASSES) {
+        ((Free *)block)->next = heap_small[class];
+        heap_small[class] = block;
     } else
         free_large(block);
+}
+
+void free(void *block)
+{
+    if (block)
+        heap_give(block);
 }
 
 void *realloc(void *block, size_t wanted)
@@ -244,16 +222,16 @@ void *realloc(void *block, size_t wanted)
     if (!block)
         return malloc(wanted);
     unsigned class;
-    uint32_t held = size_of(block), size = fit(wanted, &class);
+    uint32_t held = heap_size_of(block), size = fit(wanted, &class);
     if (!size) {
         errno = ENOMEM;
         return NULL;
     }
-    if (end_of(block) == top) { /* it ends where nothing is yet */
-        if (size <= held || end - top >= size - held || grow(size - held - (end - top))) {
-            top = top - held + size;
-            if (top > high)
-                high = top;
+    if (end_of(block) == heap_top) { /* it ends where nothing is yet */
+        if (size <= held || heap_end - heap_top >= size - held || grow(size - held - (heap_end - heap_top))) {
+            heap_top = heap_top - held + size;
+            if (heap_top > heap_high)
+                heap_high = heap_top;
             set_size(block, size);
             return block;
         }
@@ -269,7 +247,7 @@ void *realloc(void *block, size_t wanted)
 
 size_t malloc_usable_size(void *block)
 {
-    return block ? size_of(block) - HEADER : 0;
+    return block ? heap_size_of(block) - HEADER : 0;
 }
 
 size_t heap_block_bytes(size_t wanted)
@@ -285,11 +263,11 @@ void heap_adopt(void *block, size_t bytes)
 
 void heap_seal(size_t room)
 {
-    memset(small, 0, sizeof small);
-    uintptr_t aligned = (top + SEAL_BYTES - 1) & ~(uintptr_t)(SEAL_BYTES - 1);
-    top = aligned + 8 - HEADER;
-    if (end < top + room)
-        grow(top + room - end);
-    if (top > high)
-        high = top;
+    memset(heap_small, 0, sizeof heap_small);
+    uintptr_t aligned = (heap_top + SEAL_BYTES - 1) & ~(uintptr_t)(SEAL_BYTES - 1);
+    heap_top = aligned + 8 - HEADER;
+    if (heap_end < heap_top + room)
+        grow(heap_top + room - heap_end);
+    if (heap_top > heap_high)
+        heap_high = heap_top;
 }

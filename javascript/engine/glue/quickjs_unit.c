@@ -6,7 +6,27 @@
  * as many pages. This makes it hand every block to heap.c. */
 #define __SANITIZE_ADDRESS__ 1
 
+/* Asked for by its own test for where labels have no addresses: in WebAssembly they have none, and a table of them is one look-up
+ * more for each instruction. Nothing else here depends on it. */
+#define EMSCRIPTEN 1
+
 #include "engine.h"
+#include "heap.h"
+
+/* Blocks of one event are taken from the heap without a way through function pointers; while the engine is built it has
+ * places for them (placing.c), and its own functions go the usual way. */
+static void *take_block(JSRuntime *rt, size_t size);
+static void give_block(JSRuntime *rt, void *block);
+static size_t block_bytes(JSRuntime *rt, const void *block);
+#define js_arena_malloc(runtime, ...) TAKE_OF_##runtime, __VA_ARGS__)
+#define TAKE_OF_rt take_block(rt
+#define TAKE_OF_JSRuntime arena_malloc(JSRuntime
+#define js_arena_free(runtime, ...) GIVE_OF_##runtime, __VA_ARGS__)
+#define GIVE_OF_rt give_block(rt
+#define GIVE_OF_JSRuntime arena_free(JSRuntime
+#define js_arena_usable_size(runtime, ...) BYTES_OF_##runtime, __VA_ARGS__)
+#define BYTES_OF_rt block_bytes(rt
+#define BYTES_OF_JSRuntime arena_usable_size(JSRuntime
 
 /* What is called later is bound to the flow of now (flow.c). The two functions of QuickJS's that put something off are called
  * with `ctx` and declared with `JSContext *ctx`: so the calls come to ours, and ours call them. */
@@ -78,6 +98,9 @@ static __attribute__((noinline)) int statement_in_room(struct JSParseState *s, i
 #undef js_check_stack_overflow
 #undef js_iterator_helper_next
 #undef js_iterator_wrap_next
+#undef js_arena_malloc
+#undef js_arena_free
+#undef js_arena_usable_size
 #undef perform_promise_then
 #undef JS_EnqueueJob
 #undef js_resolve_export_throw_error
@@ -126,6 +149,37 @@ static int assignment_in_room(JSParseState *s, int flags)
 static int statement_in_room(JSParseState *s, int mask)
 {
     PARSE_WITH_ROOM(ROOM_OF_ASSIGNMENT, parse_statement, mask);
+}
+
+static bool is_built;
+
+static void *take_block(JSRuntime *rt, size_t size)
+{
+    if (!is_built)
+        return arena_malloc(rt, size);
+    JSMallocBlockHeader *block = heap_take(sizeof *block + size);
+    if (!block)
+        return NULL;
+    block->u.block_idx = JS_ARENA_FREE_NIL;
+    block->block_size_idx = 0xff;
+    return block->user_data;
+}
+
+static void give_block(JSRuntime *rt, void *block)
+{
+    if (!is_built)
+        arena_free(rt, block);
+    else if (block)
+        heap_give(container_of(block, JSMallocBlockHeader, user_data));
+}
+
+static size_t block_bytes(JSRuntime *rt, const void *block)
+{
+    if (!is_built)
+        return arena_usable_size(rt, block);
+    if (!block)
+        return 0;
+    return heap_size_of(container_of(block, JSMallocBlockHeader, user_data)) - HEAP_HEADER - sizeof(JSMallocBlockHeader);
 }
 
 static void throw_export_to(JSModuleDef *importer, JSContext *ctx, int result, JSModuleDef *module, JSAtom name)
@@ -199,6 +253,7 @@ void engine_allow_eval(JSContext *ctx, bool allowed)
 void engine_allocate_with(JSRuntime *rt, const JSMallocFunctions *functions)
 {
     rt->mf = functions ? *functions : def_malloc_funcs;
+    is_built = !functions;
 }
 
 size_t engine_heap_bytes(JSRuntime *rt)
