@@ -57,6 +57,7 @@ def toy() -> InstancePre:
 @pytest.fixture
 def spares() -> Iterator[Spares]:
     before, engine().accelerated = engine().accelerated, True
+    load().let_go()  # other tests' of this process
     made = make_spares(engine(), toy(), "fetch")
     if made is None:
         pytest.skip("this kernel can't say which pages were written")
