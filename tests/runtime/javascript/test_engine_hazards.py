@@ -123,7 +123,8 @@ async def test_what_memory_gives_is_zero_whoever_was_there(guests: JavaScriptGue
         handler(
             "const all = []; for (let i = 0; i < 20; i++) all.push(new Uint8Array(1 << 20).fill(170));"
             "return new Response(String(all.length));"
-        )
+        ),
+        limits={"cpu_ms": 20_000},
     )
     looks = guests.deploy(
         handler(
