@@ -51,7 +51,7 @@ struct scan {
 };
 
 #define PAGEMAP_SCAN _IOWR('f', 16, struct scan)
-enum { IS_FILE = 1 << 2, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4, IS_ZERO_PAGE = 1 << 5 };
+enum { IS_FILE = 1 << 2, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4 };
 
 static int pagemap = -1;
 static pid_t pagemap_of; /* it tells of the process that opened it, for ever */
@@ -64,8 +64,9 @@ static bool open_pagemap(void) {
     return pagemap >= 0;
 }
 
-/* The regions of a memory whose pages are this process's own: neither the module's file nor the page of zeros. Their number; -1
- * when they are more than may be kept, or the kernel can't say. */
+/* The regions of a memory whose pages are no longer the module's file's. The page of zeros is not left out: where a memory
+ * began with something else, the kernel may have put it in the place of a page that was made zero (it does so when it
+ * merges what is the same). Their number; -1 when they are more than may be kept, or the kernel can't say. */
 static int written_regions(const uint8_t *memory, size_t size, struct region *regions) {
     struct scan scan = {
         .size = sizeof scan,
@@ -73,8 +74,8 @@ static int written_regions(const uint8_t *memory, size_t size, struct region *re
         .end = (uint64_t)(uintptr_t)memory + size,
         .regions = (uint64_t)(uintptr_t)regions,
         .regions_room = MOST_REGIONS,
-        .inverted = IS_FILE | IS_ZERO_PAGE,
-        .all_of = IS_FILE | IS_ZERO_PAGE,
+        .inverted = IS_FILE,
+        .all_of = IS_FILE,
         .any_of = IS_PRESENT | IS_SWAPPED,
     };
     if (!open_pagemap())
@@ -91,7 +92,7 @@ static int written_regions(const uint8_t *memory, size_t size, struct region *re
 /* -- keeping -------------------------------------------------------------------------------------------------- */
 
 static bool read_stack_pointer(struct frame *frame, uint32_t *pointer) {
-    uint8_t found[sizeof frame->handler];
+    _Alignas(8) uint8_t found[sizeof frame->handler];
     _Alignas(8) uint8_t value[VALUE_SIZE];
     if (!guest_find(frame, "__stack_pointer", 15, EXTERN_GLOBAL, found))
         return false;
@@ -165,10 +166,21 @@ bool spares_take(struct spares *spares, struct frame *frame, int64_t memory_byte
     return true;
 }
 
-/* Writes over what was written, with what it was. */
-static bool put_back(const struct spares *spares, uint8_t *memory, size_t size) {
+static bool is_among(const struct region *regions, int count, const uint8_t *byte) {
+    uint64_t at = (uint64_t)(uintptr_t)byte;
+    for (int i = 0; i < count; i++)
+        if (regions[i].start <= at && at < regions[i].end)
+            return true;
+    return false;
+}
+
+/* Writes over what was written, with what it was. A kernel that does not tell of a byte that was `written` for certain is not
+ * believed: it is another process's memory that it told of, or it is none that we know. */
+static bool put_back(const struct spares *spares, uint8_t *memory, size_t size, uint32_t written) {
     struct region regions[MOST_REGIONS];
     int count = written_regions(memory, size, regions);
+    if (!is_among(regions, count, memory + written))
+        return false;
     for (int i = 0; i < count; i++) {
         size_t at = (size_t)(regions[i].start - (uint64_t)(uintptr_t)memory);
         size_t end = (size_t)(regions[i].end - (uint64_t)(uintptr_t)memory);
@@ -179,16 +191,17 @@ static bool put_back(const struct spares *spares, uint8_t *memory, size_t size) 
             based = at;
         memset(memory + based, 0, end - based);
     }
-    return count >= 0;
+    return true;
 }
 
 bool spares_keep(struct spares *spares, struct frame *frame) {
     size_t size = wasmtime_memory_data_size(frame->context, frame->memory_handle);
-    uint32_t stack_pointer;
+    uint32_t stack_pointer, event;
+    memcpy(&event, frame->args + VALUE_OF, sizeof event); /* the handler's first argument */
     if (size != spares->memory_bytes || !read_stack_pointer(frame, &stack_pointer) ||
         stack_pointer != spares->stack_pointer)
         return false;
-    if (!put_back(spares, wasmtime_memory_data(frame->context, frame->memory_handle), size))
+    if (!put_back(spares, wasmtime_memory_data(frame->context, frame->memory_handle), size, event))
         return false;
     if (kept_count == MOST_SPARES)
         delete_at(0);

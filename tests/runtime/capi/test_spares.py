@@ -5,7 +5,7 @@ ended well are kept, and so many at most.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,13 +15,17 @@ from runtime.capi.accelerated_guest import MOST_SPARES, AcceleratedGuest, open_g
 from runtime.capi.accelerator.loading import available, load
 from runtime.capi.failures import GuestTrap
 from runtime.capi.guest import ALLOCATED, INSTANTIATED, Guest
+from runtime.capi.library import bind
 from runtime.capi.linker import DeltaPre, InstancePre
 from runtime.capi.spares import Spares, make_spares
 from runtime.linking import make_linker
 from tests.support.guests import engine, wat
+from tests.support.page_maps import put_page_of_zeros, told_of_another_process
 
 if (_why_not := available()) is not None:
     pytest.skip(f"no accelerator: {_why_not}", allow_module_level=True)
+
+memory_address = bind("wasmtime_memory_data")
 
 #: Its handler obeys the first letter of the event, and returns the event. Its data is at 70,000, between zeros.
 TOY = """
@@ -263,3 +267,44 @@ def test_module_that_does_not_show_its_stack_pointer_has_none(spares: Spares) ->
 def test_ctypes_makes_each_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine(), "accelerated", False)
     assert make_spares(engine(), toy(), "fetch") is None
+
+
+def serve_by_steps(
+    guest: AcceleratedGuest, before_the_handler: Callable[[int], None] = lambda memory: None
+) -> bool:
+    """As `serve`, of an event that does nothing; its memory's address is given to what is done before."""
+    try:
+        if not guest.begins_with_a_spare:
+            guest.begin_instantiate(toy())
+            wait(guest)
+            guest.finish()
+        guest.find_exports("fetch", needs_alloc=True)
+        guest.begin_call("alloc", 7)
+        wait(guest)
+        guest.finish()
+        pointer = guest.result_i32()
+        guest.write(pointer, b"nothing")
+        before_the_handler(memory_address(guest._context, guest._memory))
+        guest.begin_call("handler", pointer, 7)
+        wait(guest)
+        guest.finish()
+        return guest.conclude()
+    finally:
+        guest.close()
+
+
+def test_page_of_zeros_in_place_of_what_was_there_is_put_back(spares: Spares) -> None:
+    """The kernel puts it there when it merges pages, and so forgets that somebody wrote."""
+    fresh, _ = begun(spares)
+    assert serve_by_steps(open_toy(spares), lambda memory: put_page_of_zeros(memory + 70_000 // 4096 * 4096))
+    assert begun(spares) == (fresh, True)
+
+
+def test_kernel_that_tells_of_another_process_is_not_believed(spares: Spares) -> None:
+    """It finds nothing written in that one: what a tenant wrote would be left to the next."""
+    run(spares, b"nothing")
+    with told_of_another_process():
+        run(spares, b"fill")
+    assert load().let_go() == 0
+    run(spares, b"fill")
+    assert load().let_go() == 1
