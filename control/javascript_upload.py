@@ -101,7 +101,8 @@ def _entry(parts: Sequence[Part], metadata: UploadMetadata) -> tuple[Part, str, 
             return found[0], "main_module", ModuleType.ESM
         return None
     scripts = [part for part in parts if part.content_type in (*_ESM_TYPES, *_SCRIPT_TYPES)]
-    if len(scripts) == 1 and not any(part.content_type == "application/wasm" for part in parts):
+    is_wasm = any(part.content_type == "application/wasm" for part in parts)
+    if len(scripts) == 1 and _is_script(scripts[0]) and not is_wasm:
         is_module = scripts[0].content_type in _ESM_TYPES
         return scripts[0], "main_module", ModuleType.ESM if is_module else ModuleType.SCRIPT
     return None

@@ -181,6 +181,7 @@ some_parts = st.builds(
 
 
 @example([Part("././a.js", None, ESM, SOURCE)], "././a.js", None)
+@example([Part("a", None, ESM, b"\0asm\1\0\0\0")], None, None)
 @given(st.lists(some_parts, max_size=4), st.none() | words, st.none() | words)
 def test_any_parts_are_a_worker_or_not_or_refused(
     sent: list[Part], main_module: str | None, body_part: str | None
