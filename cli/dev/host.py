@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -31,10 +31,15 @@ _MODULE: Final = "cli.dev.host_process"
 
 def prepare_folder(plan: Plan, *, fresh: bool) -> None:
     """Make what is kept beside the project, empty where it is to be `fresh`. Raises CliError."""
+    for path in (plan.folder, plan.data):
+        # A project comes from anybody, and its links with it: what is written and thrown away here is ours alone.
+        if path.is_symlink():
+            raise CliError(f"{path} is a link", hint="remove it; what is kept stays beside the project")
     try:
         plan.folder.mkdir(exist_ok=True)
         # As virtual environments do: no repository takes it up, whatever its own .gitignore has.
-        (plan.folder / ".gitignore").write_text("*\n")
+        with _opened_anew(plan.folder / ".gitignore") as ignored:
+            ignored.write(b"*\n")
         plan.data.mkdir(exist_ok=True, mode=0o700)
         with serve_lock(plan.data / "serve.lock"):
             if fresh:
@@ -45,6 +50,14 @@ def prepare_folder(plan: Plan, *, fresh: bool) -> None:
         ) from None
     except OSError as error:
         raise CliError(f"cannot write {error.filename or plan.folder}: {error.strerror}") from error
+
+
+@contextmanager
+def _opened_anew(path: Path) -> Iterator[IO[bytes]]:
+    """In place of what was there, where that was a link, too."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        yield file
 
 
 def check_port(listen: ListenAddress) -> None:
@@ -90,14 +103,14 @@ class DevHost:
         ]
         # What the environment says of hosts is about another one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TENANTRY_")}
-        with self.log.open("wb") as log:
+        with _opened_anew(self.log) as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # Not the project's folder: Python would look for modules there.
-                cwd=self._plan.folder,
+                # Nowhere in the project: Python, and that of the host's processes, would look for modules there.
+                cwd="/",
                 env=environment,
                 encoding="utf-8",
                 errors="replace",

@@ -123,6 +123,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     project = write(tmp_path_factory.mktemp("dev") / "shop", index="export default {", price=PRICE)
     (project / "package.json").write_text('{"name": "shop", "type": "module"}')
     install_esbuild(project)
+    (project / ".tenantry/cli").mkdir(parents=True)
+    (project / ".tenantry/cli/__init__.py").write_text("open(__file__ + '.ran', 'x').close()")
     bindings = ("--kv", "NOTES=notes", "--queue", "ORDERS=orders", "--consume", "orders")
     made = Dev(project, "src/index.ts", "--var", "GREETING=hello", *bindings)
     try:
@@ -142,6 +144,11 @@ def test_it_answers_and_tells_each_request_and_what_was_logged(shop: Dev) -> Non
     shop.wait_for("  info   asked for /first\n")
     assert "made KV namespace notes\n" in shop.printed()
     assert "\x1b" not in shop.printed()
+
+
+def test_no_module_that_lies_in_the_project_is_taken_for_the_host_s(shop: Dev) -> None:
+    assert shop.ask()[0] == 200
+    assert [path.name for path in (shop.project / ".tenantry/cli").iterdir()] == ["__init__.py"]
 
 
 def price_times(shop: Dev, factor: int) -> str:

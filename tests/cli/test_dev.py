@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.deployment import Deployment
+from cli.dev.host import prepare_folder
+from cli.dev.plan import FOLDER, NAMESPACE, Plan
 from cli.errors import ExitCode
+from processes.listeners import parse_listen_address
 from tests.cli.conftest import Run
 
 HELLO = "export default { fetch() { return new Response('hello'); } };\n"
@@ -56,3 +60,31 @@ def test_without_esbuild_it_says_how_to_get_it(
     ended = run("dev", str(tmp_path / "worker.ts"), "--port", "0")
     assert ended.code == ExitCode.REFUSED
     assert "npm install --save-dev esbuild" in ended.err
+
+
+@pytest.mark.parametrize("link", [".tenantry", ".tenantry/dev"])
+def test_a_project_s_link_leads_nowhere(run: Run, tmp_path: Path, link: str) -> None:
+    """Whoever made the project would have what lies behind it written over, or thrown away."""
+    elsewhere, project = tmp_path / "elsewhere", tmp_path / "project"
+    (elsewhere / "dev").mkdir(parents=True)
+    (elsewhere / ".gitignore").write_text("kept")
+    (project / link).parent.mkdir(parents=True)
+    (project / link).symlink_to(elsewhere)
+    (project / "worker.js").write_text(HELLO)
+    ended = run("dev", str(project / "worker.js"), "--port", "0", "--fresh")
+    assert ended.code == ExitCode.REFUSED
+    assert ended.err.startswith(f"error: {project / link} is a link\n")
+    assert (elsewhere / ".gitignore").read_text() == "kept"
+    assert (elsewhere / "dev").is_dir()
+
+
+def test_what_a_link_leads_to_is_not_written_over(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("kept")
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / ".gitignore").symlink_to(kept)
+    listen = parse_listen_address("127.0.0.1:0")
+    plan = Plan(tmp_path / "worker.js", tmp_path, Deployment("worker", NAMESPACE), listen, False, (), ())
+    prepare_folder(plan, fresh=False)
+    assert kept.read_text() == "kept"
+    assert (tmp_path / FOLDER / ".gitignore").read_text() == "*\n"
