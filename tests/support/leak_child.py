@@ -35,7 +35,8 @@ MIB: Final = 1 << 20
 AT_ONCE: Final = 24
 #: Some more than the load can ever hold at once.
 SLOTS: Final = 96
-PATIENCE_S: Final = 30
+#: A thread of the pool has the least of a busy machine, also while it holds the interpreter.
+PATIENCE_S: Final = 120
 #: What half the events may leave: bytes of memory, descriptors, maps.
 ALLOWED: Final = {"rss": 2 * MIB, "descriptors": 0, "maps": 16}
 #: As many more halves have to leave something until that is a leak.
