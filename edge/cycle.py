@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from edge.readiness import Signal
@@ -57,6 +57,17 @@ class DoorCycle(RequestResponseCycle):
             self.on_response = _nothing
             return None
         return self.run_asgi(lambda *_: rest or _wait_for_nothing())
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """As uvicorn's, but a body that a worker breaks off, as its own log says, is no error in the host's."""
+
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            await app(scope, receive, send)
+            if self.response_started and not self.response_complete and not self.disconnected:
+                self.disconnected = True
+                self.transport.close()
+
+        await super().run_asgi(answer)
 
     def put_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response in one write: `scope["extensions"]["tenantry.put_whole"]`.

@@ -169,7 +169,7 @@ class _Loop:
         self._show(f"{why}deployed, {size(read.size)}, handlers {printable(', '.join(handlers))}", "good")
         if not self._woken and "scheduled" in handlers:
             command = f"tenantry trigger scheduled {NAMESPACE} {self._plan.deployment.name}"
-            self._show(f"its scheduled handler runs at: {command}", "faint")
+            self._show(f"its scheduled handler is run with: {command}", "faint")
         self._woken = True
 
     def _show_failure(self, error: CliError, before: Mapping[Path, Stamp], why: str) -> None:

@@ -209,8 +209,10 @@ def test_queued_messages_and_the_scheduled_handler_reach_it(shop: Dev) -> None:
     shop.wait_for("queue ok (")
     told = re.search(r"export (TENANTRY_URL=\S+) (TENANTRY_DATA=\S+)", shop.printed())
     assert told is not None
+    command = "tenantry trigger scheduled dev shop"
+    assert f"\nits scheduled handler is run with: {command}\n" in shop.printed()
     subprocess.run(
-        [sys.executable, "-m", "cli.main", "trigger", "scheduled", "dev", "shop", "--cron", "0 3 * * *"],
+        [sys.executable, "-m", "cli.main", *command.split()[1:], "--cron", "0 3 * * *"],
         env=os.environ | dict(variable.split("=", 1) for variable in told.groups()),
         cwd=ROOT,
         check=True,

@@ -55,6 +55,29 @@ async def test_a_running_request_is_answered_with_connection_close(start_server:
     assert await served.server.drained(60)
 
 
+async def test_a_body_that_ends_early_closes_the_connection_and_is_no_error_of_the_host_s(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker's stream that fails comes to this, as often as the worker likes."""
+
+    async def breaks_off(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        if scope["path"] == "/raise":
+            raise ValueError("a fault of ours")
+
+    served = await start_server(breaks_off)
+    for path, logged in (("/x", []), ("/raise", ["Exception in ASGI application"])):
+        visit = await served.visit()
+        await visit.send(REQUEST.replace(b"/x", path.encode()))
+        async with asyncio.timeout(60):
+            answer = await visit.reader.read()
+        assert answer.endswith(b"\r\n\r\n4\r\nhalf\r\n"), (
+            "the last chunk is missing, so that the visitor can tell"
+        )
+        assert [record.getMessage().strip() for record in caplog.records] == logged
+
+
 async def test_every_pipelined_request_is_answered_and_the_last_says_close(start_server: StartServer) -> None:
     gate = Gate()
     served = await start_server(gate)
