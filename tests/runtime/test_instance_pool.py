@@ -7,6 +7,7 @@ import gc
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ async def test_least_recently_used_goes_first(folder: Path) -> None:
 
 async def test_a_mapped_module_holds_one_descriptor_and_its_instances_none(folder: Path) -> None:
     """What `cli.descriptors` counts with. Memory is laid out from the image's own file: no memfd beside it. Slots
-    that rest keep a few images of modules that are gone, of earlier tests too.
+    that rest keep a few images of modules that are gone; those of earlier tests are closed as their slots are used.
     """
     pool = Pool(folder, count=0)
     for number in range(40):
@@ -99,25 +100,37 @@ async def test_a_mapped_module_holds_one_descriptor_and_its_instances_none(folde
         digest = hashlib.sha256(wasm).hexdigest()
         pool.wasm[digest] = wasm
         pool.compile(digest)
-    gc.collect()  # so that nothing that others left is closed meanwhile
-    before = len(os.listdir("/proc/self/fd"))
+    gc.collect()  # so that nothing that others left is counted
+    memfds = held("/memfd:")
     loaded = [await pool.pool.load(digest, "tenant") for digest in pool.wasm]
-    guests = []
-    for module in loaded:
-        for _ in range(3):
-            guest = Guest(engine(), 1 << 20, 1_000_000_000)
-            guest.begin_instantiate(module.pre)
-            while not guest.poll():
-                pass
-            guest.finish()
-            guests.append(guest)
-    assert 30 <= len(os.listdir("/proc/self/fd")) - before <= 50
-    for guest in guests:
-        guest.close()
-    for module in loaded:
-        module.evicted = True
-        module.close_if_unused()
-    assert len(os.listdir("/proc/self/fd")) - before <= 10
+    guests: list[Guest] = []
+    try:
+        for module in loaded:
+            for _ in range(3):
+                guest = Guest(engine(), 1 << 20, 1_000_000_000)
+                guests.append(guest)
+                guest.begin_instantiate(module.pre)
+                while not guest.poll():
+                    pass
+                guest.finish()
+        assert held(str(folder)) == 40
+        assert held("/memfd:") <= memfds
+    finally:
+        for guest in guests:
+            guest.close()
+        for module in loaded:
+            module.evicted = True
+            module.close_if_unused()
+    assert held(str(folder)) <= 10
+
+
+def held(beginning: str) -> int:
+    """Descriptors of this process, of files whose names begin so."""
+    files = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            files.append(os.readlink(entry))
+    return sum(file.startswith(beginning) for file in files)
 
 
 async def test_who_leaves_while_a_large_image_is_verified_leaves_no_descriptor(
