@@ -5,7 +5,7 @@ response's stream is cancelled, and what the handler still does matters no more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
@@ -18,6 +18,7 @@ from runtime.metering import Ending
 from tests.javascript.harness import handler, tenant
 from tests.support.guests import Remembered, context, request
 from tests.support.javascript_guests import JavaScriptGuests
+from tests.support.visitors import Visitor
 
 #: `began()` is what the test waits for before its visitor leaves.
 TOP = """
@@ -26,20 +27,6 @@ const note = (env, key, value = "1") => env.KV.put(key, String(value));
 """
 #: Far beyond what any test waits for: whatever waits so long is ended by something else.
 FOREVER = "scheduler.wait(60_000)"
-
-
-class Visitor:
-    def __init__(self) -> None:
-        self.left = False
-        self.gone = asyncio.Event()
-        self.on_leave: Callable[[], None] | None = None
-
-    def leave(self) -> None:
-        self.left = True
-        self.gone.set()
-        on_leave, self.on_leave = self.on_leave, None
-        if on_leave is not None:
-            on_leave()
 
 
 class Upload:

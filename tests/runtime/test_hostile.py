@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -19,45 +18,9 @@ from runtime.metering import Ending
 from runtime.worker import Worker
 from tests.support.children import expect_ok
 from tests.support.guests import Guests, OpenPermit, Remembered, context, request, sample, wat
+from tests.support.visitors import Finished, Slow, Visitor
 
 OK, EXCEPTION = EventOutcome.OK, EventOutcome.EXCEPTION
-
-
-class Visitor:
-    def __init__(self) -> None:
-        self.left = False
-        self.on_leave: Callable[[], None] | None = None
-
-    def leave(self) -> None:
-        self.left = True
-        if self.on_leave is not None:
-            self.on_leave()
-
-
-class Slow(Remembered):
-    """A visitor who takes nothing until `gate` opens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.waiting = asyncio.Event()
-
-    async def write(self, data: bytes) -> None:
-        self.waiting.set()
-        await self.gate.wait()
-        await super().write(data)
-
-
-class Finished(Remembered):
-    """A visitor who tells when it has all of the response."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.over = asyncio.Event()
-
-    async def end(self) -> None:
-        await super().end()
-        self.over.set()
 
 
 class Parking(OpenPermit):

@@ -19,47 +19,11 @@ from runtime.metering import Ending
 from tests.security.calling import call, caller
 from tests.support.guests import Guests, Remembered, context, request
 from tests.support.hostile_modules import ANSWER, CALL, worker
+from tests.support.visitors import Finished, Slow, Visitor
 
 ASKS: Sequence[object] = [1, "visitor.left", None]
 WAITS: Sequence[object] = [2, "waits", None]
 DONE = call([9, "done", None])
-
-
-class Visitor:
-    def __init__(self) -> None:
-        self.left = False
-        self.on_leave: Callable[[], None] | None = None
-
-    def leave(self) -> None:
-        self.left = True
-        on_leave, self.on_leave = self.on_leave, None
-        if on_leave is not None:
-            on_leave()
-
-
-class Slow(Remembered):
-    """Takes nothing until `gate` opens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.gate = asyncio.Event(), asyncio.Event()
-
-    async def write(self, data: bytes) -> None:
-        self.asked.set()
-        await self.gate.wait()
-        await super().write(data)
-
-
-class Finished(Remembered):
-    """Tells when it has all of the response."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.over = asyncio.Event()
-
-    async def end(self) -> None:
-        await super().end()
-        self.over.set()
 
 
 class Stage:
@@ -158,7 +122,7 @@ async def test_wall_time_counts_no_more_and_background_time_only_once(stage: Sta
     parts = call([3, "response.start", None, 200, []], [4, "response.write", None, "x"], wait="none")
     wasm = caller(call(ASKS, wait="none"), parts, call([5, "sleep", None, 60_000]), answers=False)
     limits = {"wall_ms": 60_000, "background_ms": 80}
-    ending = await stage.left(wasm, responder.asked.wait, limits=limits, responder=responder)
+    ending = await stage.left(wasm, responder.waiting.wait, limits=limits, responder=responder)
     assert ending.outcome is EventOutcome.EXCEEDED_WALL_TIME
     assert "0.08 s" in ending.message
 
@@ -211,7 +175,7 @@ async def test_body_that_is_passed_on_ends_with_its_visitor_whoever_asked(stage:
 
     body, responder = Endless(), Slow()
     wasm = caller(call(ASKS, wait="none"), returns={"status": 200, "headers": [], "body_stream": 1})
-    ending = await stage.left(wasm, responder.asked.wait, responder=responder, body=body)
+    ending = await stage.left(wasm, responder.waiting.wait, responder=responder, body=body)
     assert ending.outcome is EventOutcome.CANCELED
     assert body.closed
     assert responder.aborted

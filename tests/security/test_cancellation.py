@@ -30,6 +30,7 @@ from tests.security.calling import call, caller
 from tests.security.test_trees import Tree
 from tests.support.guests import Remembered, request, sample
 from tests.support.hostile_modules import ANSWER, worker
+from tests.support.visitors import Visitor
 
 MIB: Final = 1 << 20
 #: No event here suspends so often: one that does is not ended by being cut off.
@@ -61,17 +62,6 @@ class CutOff:
                 yield waits_for
             except BaseException as thrown:
                 error = thrown
-
-
-class Visitor:
-    def __init__(self) -> None:
-        self.left = False
-        self.on_leave: Callable[[], None] | None = None
-
-    def leave(self) -> None:
-        self.left = True
-        if self.on_leave is not None:
-            self.on_leave()
 
 
 class Body:

@@ -30,6 +30,7 @@ from tests.security.test_trees import Tree
 from tests.support import guests as support
 from tests.support.guests import Remembered, request, sample
 from tests.support.hostile_modules import ANSWER, CALL, worker
+from tests.support.visitors import Visitor
 
 MIB: Final = 1 << 20
 AT_ONCE: Final = 24
@@ -52,17 +53,6 @@ class Counting(Observer):
 
     def logged(self, line: LogLine) -> None:
         pass
-
-
-class Visitor:
-    def __init__(self) -> None:
-        self.left = False
-        self.on_leave: Callable[[], None] | None = None
-
-    def leave(self) -> None:
-        self.left = True
-        if self.on_leave is not None:
-            self.on_leave()
 
 
 class Chunks:
